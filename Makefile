@@ -1,0 +1,60 @@
+# Every target makes the virtual environment and installs what it needs by itself.
+# PYTHON chooses the interpreter, ARGS goes to the program a target runs:
+#   make test PYTHON=python3.13      make demo ARGS=src      make test ARGS="-k keys"
+
+PYTHON ?= python3
+VENV := .venv
+ARGS ?=
+
+RUN := $(VENV)/bin/python -m
+
+# pyright asks a registry on each run whether a newer one is out: the project decides that.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+# A search path set for something else must not stand in front of what is installed here.
+unexport PYTHONPATH PYTHONHOME
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint format bench clean python dev
+
+help:  ## Show this list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: python  ## Run the example; ARGS="DIRECTORY ..." is passed on.
+	@"$(PYTHON)" scripts/environment.py $(VENV)
+	@$(VENV)/bin/python examples/count_identifiers.py $(ARGS)
+
+test: lint  ## Check everything: the linters, then all tests and doctests. CI runs this.
+	@echo "== pytest"
+	@$(RUN) pytest -n 2 $(ARGS)
+
+lint: dev  ## Check style and types only: ruff, mypy, pyright.
+	@echo "== ruff check"
+	@$(RUN) ruff check .
+	@echo "== ruff format --check"
+	@$(RUN) ruff format --check .
+	@echo "== mypy"
+	@$(RUN) mypy
+	@echo "== pyright"
+	@$(RUN) pyright
+
+format: dev  ## Rewrite the sources as ruff wants them.
+	@$(RUN) ruff check --fix-only --quiet .
+	@$(RUN) ruff format .
+
+bench: python  ## Measure lpcm against its alternatives; ARGS is passed on.
+	@"$(PYTHON)" scripts/environment.py $(VENV) bench
+	@$(VENV)/bin/python benchmarks/run.py $(ARGS)
+
+clean:  ## Remove the virtual environment, caches and built packages (no database).
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+dev: python
+	@"$(PYTHON)" scripts/environment.py $(VENV) dev
+
+python:
+	@command -v "$(PYTHON)" >/dev/null || \
+		{ echo "no $(PYTHON) here: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "lpcm needs Python 3.11 or newer, and $(PYTHON) is $$("$(PYTHON)" --version 2>&1): name another: make PYTHON=python3.12" >&2; exit 1; }

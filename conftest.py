@@ -1,0 +1,69 @@
+"""What holds for every test and doctest: Hypothesis profiles, and no trace in the checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent
+BEFORE = pytest.StashKey[frozenset[Path]]()
+LEFT = pytest.StashKey[list[Path]]()
+
+# No deadline and no `too_slow`: both judge the machine's load, not the code. Examples are
+# new on each run; one that fails is printed as a blob for `@reproduce_failure`. Loaded by
+# name because Hypothesis would choose its own profile where CI is set.
+settings.register_profile(
+    "default", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=5_000)
+settings.load_profile("default")
+
+
+@pytest.fixture(autouse=True)
+def _apart(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run each doctest as its reader would start: nothing configured, an empty directory."""
+    if not isinstance(request.node, pytest.DoctestItem):
+        yield
+        return
+    import lpcm
+    from lpcm.testing import insulate
+
+    directory = request.getfixturevalue("tmp_path")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(directory)
+        patch.delenv("LPCM_URL", raising=False)
+        with insulate():
+            yield
+        lpcm.close()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Remember which databases a person has in the checkout."""
+    session.config.stash[BEFORE] = _databases()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that left a database in the checkout: some test used the default map."""
+    if hasattr(session.config, "workerinput"):  # one of pytest-xdist's: its controller looks
+        return
+    session.config.stash[LEFT] = left = sorted(_databases() - session.config.stash[BEFORE])
+    if left and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say which databases were left."""
+    for path in config.stash.get(LEFT, []):
+        terminalreporter.write_line(f"left in the checkout by a test: {path.name}", red=True)
+
+
+def _databases() -> frozenset[Path]:
+    return frozenset(ROOT.glob("*.sqlite3*"))

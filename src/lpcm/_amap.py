@@ -1,0 +1,202 @@
+"""The a-twins: every operation of a map that does I/O, awaitable.
+
+Each twin runs the very coroutine its blocking counterpart runs, on a worker thread of the
+running loop, one hop per operation; cost, atomicity and errors are the counterpart's.
+Cancelling a task that awaits a write does not undo it: it may still happen.
+
+========================= ============================
+``m[k]``                  ``await m.agetitem(k)``
+``m[k] = v``              ``await m.aset(k, v)``
+``del m[k]``              ``await m.adelitem(k)``
+``k in m``                ``await m.acontains(k)``
+``len(m)``                ``await m.alen()``
+``bool(m)``               ``await m.abool()``
+``for k in m``            ``async for k in m``
+``for ... in m.items()``  ``async for ... in m.aitems()``
+``m.name(...)``           ``await m.aname(...)``
+========================= ============================
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from lpcm._entries import MISSING, Entry, Missing
+from lpcm._run import arun
+from lpcm._views import Span, astream, span
+from lpcm.ports import KeyRange
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+
+    from lpcm._entries import TTL, Entries
+
+__all__ = ["AsyncTwins"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+T = TypeVar("T")
+
+
+class AsyncTwins(Generic[K, V]):
+    """The awaitable half of ``LPCM``."""
+
+    def _use(self) -> Entries:
+        raise NotImplementedError
+
+    async def agetitem(self, key: K) -> V:
+        """Await ``m[key]``."""
+        return await arun(self._use().item(key))
+
+    async def aget(self, key: K, default: Any = MISSING) -> Any:
+        """Await ``get``."""
+        value = await arun(self._use().get(key, default))
+        return None if value is MISSING else value
+
+    async def acontains(self, key: object) -> bool:
+        """Await ``key in m``."""
+        return await arun(self._use().contains(key))
+
+    async def aentry(self, key: K) -> Entry[V]:
+        """Await ``entry``."""
+        return await arun(self._use().entry(key))
+
+    async def attl(self, key: K) -> float | None:
+        """Await ``ttl``."""
+        return await arun(self._use().ttl(key))
+
+    async def aget_many(self, keys: Iterable[K]) -> dict[K, V]:
+        """Await ``get_many``."""
+        return await arun(self._use().get_many(keys))
+
+    async def aset(self, key: K, value: V, *, ttl: TTL = None) -> None:
+        """Await ``set``, also ``m[key] = value``."""
+        await arun(self._use().set(key, value, ttl))
+
+    async def asetdefault(self, key: K, default: Any = MISSING, *, ttl: TTL = None) -> Any:
+        """Await ``setdefault``."""
+        return await arun(self._use().setdefault(key, default, ttl))
+
+    async def areplace(
+        self, key: K, value: V, *, if_etag: int | None = None, ttl: TTL = None
+    ) -> int:
+        """Await ``replace``."""
+        return await arun(self._use().replace(key, value, if_etag, ttl))
+
+    async def adelitem(self, key: K) -> None:
+        """Await ``del m[key]``."""
+        await arun(self._use().remove(key))
+
+    async def adelete(self, key: K) -> None:
+        """Await ``delete``."""
+        await arun(self._use().delete(key))
+
+    async def apop(self, key: K, default: Any = MISSING) -> Any:
+        """Await ``pop``."""
+        return await arun(self._use().pop(key, default))
+
+    async def apopitem(self) -> tuple[K, V]:
+        """Await ``popitem``."""
+        return await arun(self._use().popitem(KeyRange()))
+
+    async def aexpire(self, key: K, ttl: TTL) -> None:
+        """Await ``expire``."""
+        await arun(self._use().expire(key, ttl))
+
+    async def aincrement(self, key: K, delta: Any = 1) -> V:
+        """Await ``increment``."""
+        return await arun(self._use().increment(key, delta))
+
+    async def adecrement(self, key: K, delta: Any = 1) -> V:
+        """Await ``decrement``."""
+        return await arun(self._use().decrement(key, delta))
+
+    async def atransform(self, key: K, fn: Callable[[V], V], default: V | Missing = MISSING) -> V:
+        """Await ``transform``; ``fn`` runs on the worker thread."""
+        return await arun(self._use().transform(key, fn, default))
+
+    async def aset_many(
+        self, entries: Mapping[K, V] | Iterable[tuple[K, V]], *, ttl: TTL = None
+    ) -> None:
+        """Await ``set_many``."""
+        await arun(self._use().set_many(pairs(entries), ttl))
+
+    async def aupdate(self, entries: Any = (), /, **more: Any) -> None:
+        """Await ``update``."""
+        await arun(self._use().set_many(chain(pairs(entries), more.items())))
+
+    async def adelete_many(self, keys: Iterable[K]) -> None:
+        """Await ``delete_many``."""
+        await arun(self._use().delete_many(keys))
+
+    async def aclear(self) -> None:
+        """Await ``clear``."""
+        await arun(self._use().clear())
+
+    async def alen(self) -> int:
+        """Await ``len(m)``."""
+        return await arun(self._use().count(KeyRange()))
+
+    async def abool(self) -> bool:
+        """Await ``bool(m)``."""
+        return await arun(self._use().any(KeyRange()))
+
+    async def acopy(self) -> dict[K, V]:
+        """Await ``copy``."""
+        return {key: value async for key, value in self.aitems()}
+
+    def __aiter__(self) -> AsyncIterator[K]:
+        return self.akeys()
+
+    async def akeys(
+        self, *, prefix: Any = None, start: Any = None, stop: Any = None, reverse: bool = False
+    ) -> AsyncIterator[K]:
+        """Walk ``keys(...)`` with ``async for``."""
+        part = span(prefix, start, stop, reverse=reverse)
+        async for key, _ in self._walk(part, values=False):
+            yield key
+
+    async def avalues(
+        self, *, prefix: Any = None, start: Any = None, stop: Any = None, reverse: bool = False
+    ) -> AsyncIterator[V]:
+        """Walk ``values(...)`` with ``async for``."""
+        part = span(prefix, start, stop, reverse=reverse)
+        async for _, value in self._walk(part):
+            yield value
+
+    async def aitems(
+        self, *, prefix: Any = None, start: Any = None, stop: Any = None, reverse: bool = False
+    ) -> AsyncIterator[tuple[K, V]]:
+        """Walk ``items(...)`` with ``async for``."""
+        part = span(prefix, start, stop, reverse=reverse)
+        async for pair in self._walk(part):
+            yield pair
+
+    def _walk(self, part: Span, *, values: bool = True) -> AsyncIterator[tuple[K, V]]:
+        return astream(self._use, part, values=values)
+
+
+def pairs(entries: Any) -> Iterable[tuple[Any, Any]]:
+    """Return the pairs of whatever ``dict.update`` takes.
+
+    >>> list(pairs({"a": 1})), list(pairs([("a", 1), "b2"]))
+    ([('a', 1)], [('a', 1), ('b', '2')])
+    >>> list(pairs(["abc"]))
+    Traceback (most recent call last):
+        ...
+    ValueError: update element #0 has length 3; 2 is required
+    """
+    if isinstance(entries, (dict, AsyncTwins)):
+        return entries.items()  # type: ignore[union-attr,no-any-return,unused-ignore]  # an LPCM: bulk
+    if hasattr(entries, "keys"):
+        return ((key, entries[key]) for key in entries.keys())  # noqa: SIM118  # what update asks for
+    return map(_pair, enumerate(entries))
+
+
+def _pair(numbered: tuple[int, Any]) -> tuple[Any, Any]:
+    number, element = numbered
+    pair = tuple(element)
+    if len(pair) != 2:
+        raise ValueError(f"update element #{number} has length {len(pair)}; 2 is required")
+    return pair

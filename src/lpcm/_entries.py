@@ -1,0 +1,384 @@
+"""One map's entries as Python keys and values: every operation, once, as a coroutine.
+
+Stands between the mapping face (``_map``), which only checks arguments and chooses a
+driver, and a tier (``ports.Tier``), which knows encoded keys and cells only. Knows no
+thread, event loop or store.
+
+Invariant: all of an operation's input is encoded, and so checked, before its first write.
+Each operation decides in the store, by the condition it sends; none acts on what it read
+before without such a condition.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, cast
+
+from lpcm._arithmetic import add, check_delta, negate
+from lpcm.config import seconds
+from lpcm.errors import BatchError, Conflict, StoreTooNew
+from lpcm.keys import decode, encode
+from lpcm.ports import (
+    Add,
+    Applied,
+    Delete,
+    KeyRange,
+    MapInfo,
+    Put,
+    Refused,
+    Touch,
+    When,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import timedelta
+
+    from lpcm._engine import Engine
+    from lpcm.ports import Cell, Op, Stored
+
+__all__ = ["MISSING", "Entries", "Entry", "Missing"]
+
+V = TypeVar("V")
+FORMAT: Final = 1
+
+
+class Missing(Enum):
+    """The absence of an argument or an entry, where None is a value like any other."""
+
+    MISSING = "MISSING"
+
+
+MISSING: Final = Missing.MISSING
+TTL: TypeAlias = "float | timedelta | None"
+
+
+class Entry(NamedTuple, Generic[V]):
+    """An entry as one read found it."""
+
+    key: Any
+    value: V
+    etag: int
+    """Changes with every write of the entry; for ``replace(if_etag=...)``."""
+    expires: float | None
+    """Epoch seconds at which it expires; None: never."""
+
+
+def _etag() -> int:
+    # os.urandom and not random: users seed the latter, and forks would share its state.
+    return int.from_bytes(os.urandom(8), "little", signed=True)
+
+
+class Entries:
+    """The operations on the entries of one map of one engine."""
+
+    def __init__(self, engine: Engine, name: str, default: object, ttl: float | None) -> None:
+        self._engine = engine
+        self._name = name
+        self._namespace = engine.namespace
+        self._map = engine.partition(name)
+        self._tier = engine.tier
+        self._store = engine.store
+        self._codec = engine.codec
+        self._clock = engine.clock
+        self._read = engine.tier.read
+        self._now = engine.clock.now
+        self._decode = engine.codec.decode
+        self._ttl = ttl if ttl is not None else engine.ttl
+        self._factory = default if callable(default) else None
+        plain = default is not MISSING and self._factory is None
+        self._default = engine.codec.encode(default) if plain else None
+        self.place = (id(engine), self._map)
+
+    # Reading
+
+    async def get(self, key: object, fallback: object = MISSING) -> Any:
+        """Return the value, else the fallback, else the map's default, else MISSING."""
+        stored = await self._read(self._map, encode(key), self._now())
+        if stored is None:
+            return self.default() if fallback is MISSING else fallback
+        data, kind, _, _ = stored
+        return data if kind is None else self._decode(data, kind)
+
+    async def item(self, key: object) -> Any:
+        """Return the value or the map's default; else raise KeyError."""
+        # The body of get once more: an await less is a twentieth of an embedded read.
+        stored = await self._read(self._map, encode(key), self._now())
+        if stored is None:
+            value = self.default()
+            if value is MISSING:
+                raise KeyError(key)
+            return value
+        data, kind, _, _ = stored
+        return data if kind is None else self._decode(data, kind)
+
+    async def contains(self, key: object) -> bool:
+        """Tell whether the key has an entry."""
+        return await self._read(self._map, encode(key), self._now()) is not None
+
+    async def entry(self, key: object) -> Entry[Any]:
+        """Return the entry with its etag and expiry; else raise KeyError."""
+        stored = await self._present(key)
+        return Entry(key, self._value(stored), stored.etag, stored.expires)
+
+    async def ttl(self, key: object) -> float | None:
+        """Return the seconds the entry has left, None for ever; else raise KeyError."""
+        expires = (await self._present(key)).expires
+        return None if expires is None else expires - self._now()
+
+    async def get_many(self, keys: Iterable[Any]) -> dict[Any, Any]:
+        """Return the values of those keys that are present."""
+        wanted = {key: encode(key) for key in keys}
+        found = await self._tier.read_many(self._map, list(wanted.values()), self._now())
+        pairs = zip(wanted, found, strict=True)
+        return {key: self._value(stored) for key, stored in pairs if stored is not None}
+
+    def default(self) -> Any:
+        """Return a fresh copy of the map's default, or MISSING."""
+        if self._factory is not None:
+            return self._factory()
+        return MISSING if self._default is None else self._decode(*self._default)
+
+    # Writing one key
+
+    async def set(self, key: object, value: object, ttl: TTL = None) -> None:
+        """Store the value."""
+        await self._apply(encode(key), self._put(value, self._expiry(ttl)))
+
+    async def setdefault(self, key: object, value: object, ttl: TTL = None) -> Any:
+        """Store the value unless the key is present; return what is stored then."""
+        sk = encode(key)
+        if value is MISSING:
+            start = self.default()
+            value = None if start is MISSING else start
+        put = self._put(value, self._expiry(ttl), When.ABSENT)
+        outcome = await self._apply(sk, put)
+        return self._value(cast("Stored", outcome.entry))
+
+    async def replace(self, key: object, value: object, if_etag: int | None, ttl: TTL) -> int:
+        """Store the value if the key is present, with that etag if one is given."""
+        when = When.PRESENT if if_etag is None else if_etag
+        put = self._put(value, self._expiry(ttl), when)
+        match await self._apply(encode(key), put):
+            case Applied():
+                return put.etag
+            case Refused(None) if if_etag is None:
+                raise KeyError(key)
+            case Refused(entry):
+                now = "it is absent" if entry is None else f"it has etag {entry.etag}"
+                raise Conflict(f"replace {key!r} in {self._name!r}: wanted etag {if_etag}, {now}")
+
+    async def delete(self, key: object) -> bool:
+        """Remove the entry if there is one; tell whether there was."""
+        match await self._apply(encode(key), Delete(When.PRESENT)):
+            case Applied():
+                return True
+            case Refused():
+                return False
+
+    async def remove(self, key: object) -> None:
+        """Remove the entry; else raise KeyError."""
+        if not await self.delete(key):
+            raise KeyError(key)
+
+    async def pop(self, key: object, fallback: object = MISSING) -> Any:
+        """Remove the entry and return its value, else the fallback; else raise KeyError."""
+        outcome = await self._apply(encode(key), Delete(When.PRESENT, returning=True))
+        if isinstance(outcome, Applied):
+            return self._value(cast("Stored", outcome.previous))
+        if fallback is MISSING:
+            raise KeyError(key)
+        return fallback
+
+    async def popitem(self, keys: KeyRange) -> tuple[Any, Any]:
+        """Remove the last entry in key order and return it; else raise KeyError."""
+        retry = _Retry(self._engine, "popitem", self._name)
+        while True:
+            page = await self._store.scan(
+                self._map, keys, self._now(), reverse=True, limit=1, values=False
+            )
+            if not page.entries:
+                raise KeyError("popitem(): map is empty")
+            sk, last = page.entries[0]
+            outcome = await self._apply(sk, Delete(last.etag, returning=True))
+            if isinstance(outcome, Applied):
+                return decode(sk), self._value(cast("Stored", outcome.previous))
+            await retry.pause()
+
+    async def expire(self, key: object, ttl: TTL) -> None:
+        """Let the entry expire after ``ttl``, None: never; else raise KeyError."""
+        expires = None if ttl is None else self._now() + seconds(ttl)
+        if isinstance(await self._apply(encode(key), Touch(expires, _etag())), Refused):
+            raise KeyError(key)
+
+    async def increment(self, key: object, delta: object) -> Any:
+        """Leave what ``m[key] + delta`` would be, from the map's default or 0."""
+        check_delta(delta)
+        sk = encode(key)
+        initial = self.default()
+        initial = 0 if initial is MISSING else initial
+        if type(delta) is int and type(initial) is int:
+            outcome = await self._apply(sk, Add(delta, initial, _etag(), self._expiry(None)))
+            if isinstance(outcome, Applied):
+                return self._value(cast("Stored", outcome.entry))
+            current = outcome.entry
+        else:
+            current = await self._read(self._map, sk, self._now())
+        return await self._update(key, sk, current, lambda value: add(value, delta), initial)
+
+    async def decrement(self, key: object, delta: object) -> Any:
+        """Leave what ``m[key] - delta`` would be, from the map's default or 0."""
+        return await self.increment(key, negate(delta))
+
+    async def transform(
+        self, key: object, fn: Callable[[Any], Any], fallback: object = MISSING
+    ) -> Any:
+        """Store ``fn(value)`` if nobody wrote in between, else try again; return it."""
+        sk = encode(key)
+        current = await self._read(self._map, sk, self._now())
+        return await self._update(key, sk, current, fn, fallback)
+
+    async def _update(
+        self,
+        key: object,
+        sk: str,
+        current: Stored | None,
+        fn: Callable[[Any], Any],
+        fallback: object,
+    ) -> Any:
+        """Compare-and-set from ``current`` on; a refusal brings the next one along."""
+        retry = _Retry(self._engine, f"update of {key!r}", self._name)
+        while True:
+            if current is not None:
+                put = self._put(fn(self._value(current)), current.expires, current.etag)
+            else:
+                value = self.default() if fallback is MISSING else fallback
+                if value is MISSING:
+                    raise KeyError(key)
+                put = self._put(fn(value), self._expiry(None), When.ABSENT)
+            outcome = await self._apply(sk, put)
+            if isinstance(outcome, Applied):
+                return self._decode(*put.cell)
+            current = outcome.entry
+            await retry.pause()
+
+    # Writing many keys
+
+    async def set_many(self, pairs: Iterable[tuple[Any, Any]], ttl: TTL = None) -> None:
+        """Store every pair, the last of equal keys winning; each key atomic by itself."""
+        expires = self._expiry(ttl)
+        writes = {encode(key): (key, self._put(value, expires)) for key, value in pairs}
+        await self._apply_many({sk: put for sk, (_, put) in writes.items()}, writes)
+
+    async def delete_many(self, keys: Iterable[Any]) -> None:
+        """Remove the entries of these keys, where there are any."""
+        names = {encode(key): (key, None) for key in keys}
+        await self._apply_many(dict.fromkeys(names, Delete()), names)
+
+    async def _apply_many(
+        self, writes: dict[str, Put] | dict[str, Delete], names: dict[str, tuple[Any, Any]]
+    ) -> None:
+        if not writes:
+            return
+        await self._enter_catalogue()
+        outcomes = await self._tier.apply_many(self._map, list(writes.items()), self._now())
+        errors = {
+            names[sk][0]: outcome
+            for sk, outcome in zip(writes, outcomes, strict=True)
+            if isinstance(outcome, Exception)
+        }
+        if errors:
+            raise BatchError(errors)
+
+    # The whole map
+
+    async def page(
+        self, keys: KeyRange, after: str | None, *, reverse: bool, values: bool, limit: int
+    ) -> tuple[Sequence[tuple[Any, Any]], str | None]:
+        """Return the next (key, value) pairs and where to go on, None: nowhere."""
+        page = await self._store.scan(
+            self._map, keys, self._now(), after=after, reverse=reverse, limit=limit, values=values
+        )
+        if not values:
+            return [(decode(sk), None) for sk, _ in page.entries], page.resume
+        return [(decode(sk), self._value(stored)) for sk, stored in page.entries], page.resume
+
+    async def any(self, keys: KeyRange) -> bool:
+        """Tell whether the range has an entry, reading one key."""
+        resume: str | None = None
+        while True:
+            page = await self._store.scan(
+                self._map, keys, self._now(), after=resume, limit=1, values=False
+            )
+            if page.entries or page.resume is None:
+                return bool(page.entries)
+            resume = page.resume
+
+    async def count(self, keys: KeyRange) -> int:
+        """Count the range's entries."""
+        return await self._store.count(self._map, keys, self._now())
+
+    async def clear(self) -> None:
+        """Delete all entries."""
+        await self._store.clear(self._map, KeyRange())
+
+    # Pieces
+
+    def _value(self, stored: Stored) -> Any:
+        data, kind, _, _ = stored
+        return data if kind is None else self._decode(data, kind)
+
+    def _put(self, value: object, expires: float | None, when: When | int = When.ALWAYS) -> Put:
+        cell: Cell = self._codec.encode(value)
+        return Put(cell, _etag(), expires, when)
+
+    def _expiry(self, ttl: TTL) -> float | None:
+        length = self._ttl if ttl is None else seconds(ttl)
+        return None if length is None else self._now() + length
+
+    async def _present(self, key: object) -> Stored:
+        stored = await self._read(self._map, encode(key), self._now())
+        if stored is None:
+            raise KeyError(key)
+        return stored
+
+    async def _apply(self, sk: str, op: Op) -> Applied | Refused:
+        if self._map not in self._engine.catalogued:
+            await self._enter_catalogue()
+        return await self._tier.apply(self._map, sk, op, self._now())
+
+    async def _enter_catalogue(self) -> None:
+        """See that the map stands in the catalogue, in a format this version can write."""
+        if self._map in self._engine.catalogued:
+            return
+        info = await self._store.register(self._namespace, MapInfo(self._name))
+        if info.format > FORMAT or info.shards != 1:
+            raise StoreTooNew(
+                f"map {self._name!r} has format {info.format} with {info.shards} shards, this "
+                f"version of lpcm writes format {FORMAT}: upgrade lpcm"
+            )
+        self._engine.catalogued.add(self._map)
+
+
+class _Retry:
+    """The pauses between attempts of one compare-and-set, within the engine's timeout."""
+
+    def __init__(self, engine: Engine, what: str, name: str) -> None:
+        self._clock = engine.clock
+        self._timeout = engine.timeout
+        self._what = f"{what} in {name!r}"
+        self._deadline = engine.clock.monotonic() + engine.timeout
+        self._ceiling = 0.001
+
+    async def pause(self) -> None:
+        """Wait a random moment, longer each time; raise Conflict when time is up."""
+        if self._clock.monotonic() >= self._deadline:
+            raise Conflict(
+                f"{self._what} lost against other writers for {self._timeout:g} s; nothing was "
+                "written"
+            )
+        from random import uniform  # 4 ms to import, for contended keys alone
+
+        await self._clock.sleep(uniform(0, self._ceiling))  # noqa: S311  # jitter
+        self._ceiling = min(self._ceiling * 2, 0.064)

@@ -1,0 +1,140 @@
+"""Every exception lpcm raises by itself, as one tree.
+
+Each class also derives from the built-in a dict user would catch in its place, so that
+``except TypeError`` around a bad key keeps working. A missing key is always a plain
+``KeyError``. This module imports nothing and holds no behaviour beyond messages.
+
+::
+
+    LPCMError
+    ├── ConfigError
+    ├── KeyEncodingError
+    │   └── KeyTooLong
+    ├── ValueEncodingError
+    ├── ValueDecodingError
+    ├── ValueTooLarge
+    ├── Conflict
+    ├── BatchError
+    └── StoreError
+        ├── StoreUnavailable
+        │   └── StoreBusy
+        ├── StoreReadOnly
+        ├── StoreFull
+        ├── StoreCorrupt
+        ├── StoreForeign
+        └── StoreTooNew
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "BatchError",
+    "ConfigError",
+    "Conflict",
+    "KeyEncodingError",
+    "KeyTooLong",
+    "LPCMError",
+    "StoreBusy",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreForeign",
+    "StoreFull",
+    "StoreReadOnly",
+    "StoreTooNew",
+    "StoreUnavailable",
+    "ValueDecodingError",
+    "ValueEncodingError",
+    "ValueTooLarge",
+]
+
+
+class LPCMError(Exception):
+    """Whatever lpcm raises by itself; catch this to catch them all."""
+
+
+class ConfigError(LPCMError, ValueError):
+    """A URL, scheme, option, alias, map name or namespace that cannot be used."""
+
+
+class KeyEncodingError(LPCMError, TypeError):
+    """A key of a type or value that lpcm cannot hold (a list, NaN, a lone surrogate)."""
+
+
+class KeyTooLong(KeyEncodingError, ValueError):
+    """A key whose encoded form is longer than 1,024 bytes."""
+
+
+class ValueEncodingError(LPCMError, TypeError):
+    """A value, or a part of one, that would not come back as it went in.
+
+    The message names the part: ``value['a'][3]``.
+    """
+
+
+class ValueDecodingError(LPCMError, ValueError):
+    """A stored value this process cannot read: an unregistered type, or a newer version."""
+
+
+class ValueTooLarge(LPCMError, ValueError):
+    """A value over the store's size limit. Nothing was sent."""
+
+
+class Conflict(LPCMError):
+    """The entry is not the one the caller decided on. Nothing was written.
+
+    Raised by ``replace(if_etag=...)`` when the etag differs, and by a compare-and-set
+    that lost against other writers until its time ran out.
+    """
+
+
+class BatchError(LPCMError):
+    """A batch of which a part failed; everything not in ``errors`` was done.
+
+    ``errors`` maps each failed key to its exception.
+    """
+
+    def __init__(self, errors: Mapping[Any, Exception]) -> None:
+        self.errors = dict(errors)
+        key, error = next(iter(self.errors.items()))
+        more = f", and {len(self.errors) - 1} more" if len(self.errors) > 1 else ""
+        super().__init__(f"{len(self.errors)} of the batch failed: {key!r}: {error}{more}")
+
+    def __reduce__(self) -> tuple[type[BatchError], tuple[dict[Any, Exception]]]:
+        return type(self), (self.errors,)
+
+
+class StoreError(LPCMError):
+    """The store did not do what was asked. The message names the store."""
+
+
+class StoreUnavailable(StoreError, OSError):
+    """The store cannot be reached or opened: a path, a permission, a network."""
+
+
+class StoreBusy(StoreUnavailable):
+    """Other processes held the store's lock for the whole ``busy_timeout``. Nothing was written."""
+
+
+class StoreReadOnly(StoreError, PermissionError):
+    """The store refuses writes: a read-only file, directory or medium."""
+
+
+class StoreFull(StoreError, OSError):
+    """No room is left: the disk, a quota or the file's own limit. Nothing was written."""
+
+
+class StoreCorrupt(StoreError):
+    """The store's own file is damaged or is no database at all."""
+
+
+class StoreForeign(StoreError):
+    """A database that some other program made; lpcm does not touch it."""
+
+
+class StoreTooNew(StoreError):
+    """Made by a newer lpcm, in a format this one cannot read."""

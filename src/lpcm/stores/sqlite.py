@@ -1,0 +1,393 @@
+"""The SQLite store: all maps in one file, shared by the threads and processes of a machine.
+
+Knows entries as rows. What one write is as statements, and why it is atomic, is
+``_sqlite_writes``'s; connections, forks and the file itself are ``_sqlite_file``'s.
+
+====== ======= ======================================================================
+column type
+====== ======= ======================================================================
+pk     TEXT    the map (``keys.partition``)
+sk     TEXT    the encoded key
+t      TEXT    how to read ``v`` (``Stored.kind``)
+etag   INTEGER
+x      REAL    expiry in epoch seconds, NULL: never
+v      any     str as TEXT, int as INTEGER, float as REAL, bytes as BLOB
+====== ======= ======================================================================
+"""
+
+# ruff: noqa: S608  # every part of every statement is a constant of this module
+
+from __future__ import annotations
+
+import itertools
+import math
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from lpcm.errors import ValueTooLarge
+from lpcm.keys import partition
+from lpcm.ports import (
+    Applied,
+    Form,
+    MapInfo,
+    Page,
+    Put,
+    Stored,
+    When,
+)
+from lpcm.stores._sqlite_file import File
+from lpcm.stores._sqlite_writes import ENTRY, LIVE, PUT, READ, new, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from lpcm.ports import KeyRange, Op, Outcome
+    from lpcm.stores._sqlite_file import Execute
+
+__all__ = ["OPTIONS", "SQLiteStore", "open_store"]
+
+_SLACK = 16_384  # of SQLite's limit on a row, for the key and the other columns
+_PAGE_BYTES = 1_000_000
+_READ_CHUNK = 100
+_WRITE_CHUNK = 1000
+_CLEAR_CHUNK = 4000
+_PURGE_EVERY, _PURGE_MOST = 256, 512
+
+_READ_MANY = (
+    f"SELECT sk, {ENTRY} FROM entries WHERE pk = ? AND sk IN ({', '.join('?' * _READ_CHUNK)})"
+)
+_PURGE = (
+    "DELETE FROM entries WHERE rowid IN"
+    f" (SELECT rowid FROM entries WHERE x <= ? LIMIT {_PURGE_MOST})"
+)
+_RANGE = "pk = ? AND sk >= ? AND sk < ?"
+_SCAN = {
+    (values, reverse): (
+        f"SELECT sk, {ENTRY if values else 'NULL, NULL, etag, x'} FROM entries"
+        f" WHERE {_RANGE} AND {LIVE} ORDER BY sk{' DESC' if reverse else ''} LIMIT ?"
+    )
+    for values in (True, False)
+    for reverse in (True, False)
+}
+# The first count reads the key index alone, the second only what has expired: asking each
+# row for its x would read five times as much.
+_COUNT = (
+    f"SELECT (SELECT count(*) FROM entries WHERE {_RANGE})"
+    f" - (SELECT count(*) FROM entries INDEXED BY expiry WHERE x <= ? AND {_RANGE})"
+)
+_NTH = f"SELECT sk FROM entries WHERE {_RANGE} ORDER BY sk LIMIT 1 OFFSET {_CLEAR_CHUNK}"
+_MAPS = "SELECT name, format, codec, shards FROM maps"
+
+# What concerns one write of a batch, not the connection or the file.
+_OF_ONE_WRITE = (
+    OverflowError,
+    TypeError,
+    ValueError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+)
+
+
+class SQLiteStore:
+    """A ``ports.Store`` in one SQLite file. See ``open_store``."""
+
+    form = Form.TEXT
+    blocking = True
+
+    def __init__(self, file: File, max_value: int) -> None:
+        self._file = file
+        self._idle = file.idle
+        self._max_value = max_value
+        self._expiring_writes = itertools.count(1)
+
+    def __repr__(self) -> str:
+        return f"<SQLiteStore {self._file.path}>"
+
+    async def read(self, map: str, sk: str, now: float) -> Stored | None:
+        """Return the entry. Cost: one SELECT, 1.1 times the bare statement."""
+        # The hottest path of the library: `with self._file.connection()`, without its calls.
+        idle = self._idle.connections
+        try:
+            connection = idle.pop()
+        except IndexError:
+            connection = self._file.connection()
+        try:
+            with connection.lock:
+                row = connection.execute(READ, (map, sk)).fetchone()
+        except BaseException as error:
+            connection.failed(error)
+            raise
+        idle.append(connection)
+        if row is None:
+            return None
+        expires = row[3]
+        if expires is not None and expires <= now:
+            return None
+        return new(Stored, row)
+
+    async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
+        """Do one write. Cost: one statement, and one SELECT where it may be refused."""
+        self._check_size(op)
+        with self._file.connection() as connection:
+            outcome = write(connection.execute, map, sk, op, now)
+        if getattr(op, "expires", None) is not None:
+            self._expiring(1, now)
+        return outcome
+
+    async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
+        """Return the entries. Cost: one SELECT for each hundred keys."""
+        found: dict[str, Stored] = {}
+        with self._file.connection() as connection:
+            for chunk in _chunks(sks, _READ_CHUNK):
+                # Always the same number of parameters, so always the same cached statement.
+                padding = (chunk[-1],) * (_READ_CHUNK - len(chunk))
+                rows = connection.execute(_READ_MANY, (map, *chunk, *padding)).fetchall()
+                found.update(
+                    (row[0], new(Stored, row[1:])) for row in rows if row[4] is None or row[4] > now
+                )
+        return [found.get(sk) for sk in sks]
+
+    async def apply_many(
+        self, map: str, writes: Sequence[tuple[str, Op]], now: float
+    ) -> list[Outcome | Exception]:
+        """Do the writes. Cost: one transaction for each thousand."""
+        outcomes: list[Outcome | Exception] = []
+        # In pieces, so that other writers get their turn.
+        for chunk in _chunks(writes, _WRITE_CHUNK):
+            try:
+                outcomes += self._apply_chunk(map, chunk, now)
+            except Exception as error:
+                if not outcomes:
+                    raise
+                outcomes += [error] * (len(writes) - len(outcomes))
+                break
+        expiring = sum(getattr(op, "expires", None) is not None for _, op in writes)
+        if expiring:
+            self._expiring(expiring, now)
+        return outcomes
+
+    def _apply_chunk(
+        self, map: str, writes: Sequence[tuple[str, Op]], now: float
+    ) -> Iterable[Outcome | Exception]:
+        if all(type(op) is Put and op.when is When.ALWAYS for _, op in writes):
+            done = self._put_chunk(map, writes)
+            if done is not None:
+                return done
+        with self._file.connection() as connection:
+            execute = connection.execute
+            execute("BEGIN IMMEDIATE")
+            outcomes = [self._one_of_many(execute, map, sk, op, now) for sk, op in writes]
+            connection.execute("COMMIT")
+        return outcomes
+
+    def _put_chunk(
+        self, map: str, writes: Sequence[tuple[str, Op]]
+    ) -> list[Outcome | Exception] | None:
+        """Do unconditional puts in one go; None, and nothing is done, if one cannot be done."""
+        rows: list[tuple[object, ...]] = []
+        outcomes: list[Outcome | Exception] = []
+        for sk, op in writes:
+            assert isinstance(op, Put)
+            if self._excess(op):
+                return None
+            (data, kind), etag, expires, _ = op
+            rows.append((map, sk, kind, etag, expires, data))
+            outcomes.append(Applied(Stored(data, kind, etag, expires)))
+        with self._file.connection() as connection:
+            cursor = connection.execute("BEGIN IMMEDIATE")
+            try:
+                cursor.executemany(PUT, rows)
+            except _OF_ONE_WRITE:
+                connection.execute("ROLLBACK")
+                return None
+            connection.execute("COMMIT")
+        return outcomes
+
+    def _one_of_many(
+        self, execute: Execute, map: str, sk: str, op: Op, now: float
+    ) -> Outcome | Exception:
+        try:
+            self._check_size(op)
+            return write(execute, map, sk, op, now)
+        except _OF_ONE_WRITE as error:
+            return self._file.translated(error) if isinstance(error, sqlite3.Error) else error
+
+    async def scan(
+        self,
+        map: str,
+        keys: KeyRange,
+        now: float,
+        *,
+        after: str | None = None,
+        reverse: bool = False,
+        limit: int = 1000,
+        values: bool = True,
+    ) -> Page:
+        """Return a page. Cost: one SELECT, over before this returns."""
+        low, high = keys
+        if after is not None and reverse:
+            high = min(high, after)
+        elif after is not None:
+            low = max(low, after + "\0")  # the very next string
+        with self._file.connection() as connection:
+            rows = connection.execute(_SCAN[values, reverse], (map, low, high, now, limit))
+            entries, room = _page(rows)
+            if room <= 0:
+                connection.renew()
+        more = room <= 0 or len(entries) >= limit
+        return Page(entries, entries[-1][0] if more else None)
+
+    async def count(self, map: str, keys: KeyRange, now: float) -> int:
+        """Count the range. Cost: reads the keys' index."""
+        with self._file.connection() as connection:
+            bounds = (map, *keys)
+            (count,) = connection.execute(_COUNT, (*bounds, now, *bounds)).fetchone()
+        return int(count)
+
+    async def clear(self, map: str, keys: KeyRange) -> None:
+        """Delete the range, four thousand entries at a time."""
+        low, high = keys
+        with self._file.connection() as connection:
+            while next_ := connection.execute(_NTH, (map, low, high)).fetchone():
+                connection.execute(f"DELETE FROM entries WHERE {_RANGE}", (map, low, *next_))
+                (low,) = next_
+            connection.execute(f"DELETE FROM entries WHERE {_RANGE}", (map, low, high))
+
+    async def register(self, namespace: str, info: MapInfo) -> MapInfo:
+        """Enter a map into the catalogue. Cost: one SELECT, and one write the first time."""
+        pk = partition(namespace, info.name)
+        with self._file.connection() as connection:
+            row = connection.execute(f"{_MAPS} WHERE pk = ?", (pk,)).fetchone()
+            if row is None:
+                connection.execute(
+                    "INSERT INTO maps VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    (pk, namespace, *info),
+                )
+                row = connection.execute(f"{_MAPS} WHERE pk = ?", (pk,)).fetchone()
+        return info if row is None else MapInfo._make(row)
+
+    async def maps(self, namespace: str) -> list[MapInfo]:
+        """Return the namespace's catalogue. Cost: one SELECT."""
+        with self._file.connection() as connection:
+            rows = connection.execute(
+                f"{_MAPS} WHERE namespace = ? ORDER BY name", (namespace,)
+            ).fetchall()
+        return [MapInfo._make(row) for row in rows]
+
+    async def drop(self, namespace: str) -> None:
+        """Delete the namespace, four thousand entries at a time, its catalogue last."""
+        low = partition(namespace)
+        high = low[:-1] + chr(ord(low[-1]) + 1)
+        chunk = (
+            "DELETE FROM entries WHERE rowid IN"
+            f" (SELECT rowid FROM entries WHERE pk >= ? AND pk < ? LIMIT {_CLEAR_CHUNK})"
+        )
+        with self._file.connection() as connection:
+            while connection.execute(chunk, (low, high)).rowcount:
+                pass
+            connection.execute("DELETE FROM maps WHERE pk >= ? AND pk < ?", (low, high))
+
+    def close(self) -> None:
+        """Disconnect every thread; using the store again raises ``StoreError``."""
+        self._file.close()
+
+    def _check_size(self, op: Op) -> None:
+        size = self._excess(op)
+        if size:
+            raise ValueTooLarge(
+                f"{self._file.path}: a value of {size:,} bytes is over the limit of "
+                f"{self._max_value:,}"
+            )
+
+    def _excess(self, op: Op) -> int:
+        """Return the size of a value that is too large; 0 if it is not."""
+        data = op.cell.data if isinstance(op, Put) else None
+        if not isinstance(data, (str, bytes)) or len(data) <= self._max_value // 4:
+            return 0
+        size = len(data.encode(errors="replace")) if isinstance(data, str) else len(data)
+        return size if size > self._max_value else 0
+
+    def _expiring(self, writes: int, now: float) -> None:
+        """Every so many writes that may expire, delete what has."""
+        for _ in range(writes):
+            if next(self._expiring_writes) % _PURGE_EVERY == 0:
+                self._purge(now)
+
+    def _purge(self, now: float) -> None:
+        try:
+            with self._file.connection() as connection:
+                connection.execute(_PURGE, (now,))
+        except Exception:  # noqa: BLE001, S110  # the write it follows is done: say nothing else
+            pass
+
+
+def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _page(rows: Iterable[tuple[Any, ...]]) -> tuple[list[tuple[str, Stored]], int]:
+    """Return as many entries as a page has room for, and what room is left."""
+    entries: list[tuple[str, Stored]] = []
+    room = _PAGE_BYTES
+    for sk, data, kind, etag, expires in rows:
+        entries.append((sk, Stored(data, kind, etag, expires)))
+        if isinstance(data, (str, bytes)):
+            room -= len(data)
+            if room <= 0:
+                break
+    return entries, room
+
+
+# Opening
+
+
+def _synchronous(text: str) -> str:
+    if text.lower() not in {"full", "normal"}:
+        raise ValueError("use full or normal")
+    return text.lower()
+
+
+def _busy_timeout(text: str) -> float:
+    duration = float(text)
+    if not 0 <= duration < math.inf:
+        raise ValueError("use a finite number of seconds, 0 or more")
+    return duration
+
+
+def _max_value(text: str) -> int:
+    size = int(text)
+    if size < 1:
+        raise ValueError("use a number of bytes, 1 or more")
+    return size
+
+
+OPTIONS: Mapping[str, Callable[[str], object]] = {
+    "synchronous": _synchronous,
+    "busy_timeout": _busy_timeout,
+    "max_value": _max_value,
+}
+
+
+def open_store(
+    path: str,
+    *,
+    synchronous: str = "full",
+    busy_timeout: float = 30.0,
+    max_value: int | None = None,
+) -> SQLiteStore:
+    """Open the file, creating it (mode 0600) if it is missing.
+
+    ``synchronous``: ``full`` survives the loss of power, ``normal`` that of the process.
+    ``busy_timeout``: seconds to wait for other writers. ``max_value``: bytes of one value.
+
+    **Raises** ``StoreUnavailable``, ``StoreReadOnly``, ``StoreCorrupt``, ``StoreForeign``,
+    ``StoreTooNew``.
+    """
+    file = File(path, synchronous, busy_timeout)
+    file.prepare()
+    with file.connection() as connection:
+        raw = connection.raw or connection.open()
+        most = raw.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - _SLACK
+    return SQLiteStore(file, most if max_value is None else min(most, max_value))

@@ -1,0 +1,88 @@
+"""Every store behind a map, against the mapping contract; and handles that travel."""
+
+import pickle
+from copy import copy, deepcopy
+
+import pytest
+
+import lpcm
+from lpcm import LPCM, Engine
+from lpcm.testing.mapping_contract import MappingContract
+
+LIMIT = 1_000_000
+
+
+class OnEngine(MappingContract):
+    max_value = LIMIT
+
+    def make(self, name="m", **options):
+        return LPCM(name, using=self.engine, **options)
+
+    def teardown_method(self):
+        self.engine.close()
+
+
+class TestMemory(OnEngine):
+    def setup_method(self):
+        super().setup_method()
+        self.engine = Engine.open(f"memory://?max_value={LIMIT}", clock=self.clock)
+
+
+class TestSQLite(OnEngine):
+    @pytest.fixture(autouse=True)
+    def _file(self, tmp_path):
+        self.engine = Engine.open(
+            f"sqlite:///{tmp_path}/m.sqlite3?synchronous=normal&max_value={LIMIT}",
+            clock=self.clock,
+        )
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def url(request, tmp_path):
+    """Yield a URL of each store; what it opened is closed again."""
+    yield "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/m.sqlite3"
+    lpcm.close()
+
+
+@pytest.mark.parametrize("duplicate", [copy, deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_handle_travels(url, duplicate):
+    """A copied or unpickled handle is the same map, with the same options."""
+    m = LPCM("m", url=url, default=[0], ttl=60)
+    m["k"] = 1
+    again = duplicate(m)
+    assert (type(again), again.name, again["k"], again["gone"]) == (LPCM, "m", 1, [0])
+    assert again == m
+    again["j"] = 2
+    assert m["j"] == 2
+    assert 59 < m.ttl("j") <= 60
+
+
+def test_a_handle_with_a_missing_default_travels(url):
+    """A handle without a default still has none after it was unpickled."""
+    again = pickle.loads(pickle.dumps(LPCM("m", url=url)))
+    with pytest.raises(KeyError):
+        again["gone"]
+    assert "gone" not in again
+
+
+def test_a_handle_of_an_alias_follows_the_configuration(url, tmp_path):
+    """A map made before ``configure`` uses what it said last."""
+    m = LPCM("m", using="follower")
+    lpcm.configure(url, using="follower")
+    m["k"] = 1
+    lpcm.configure(f"sqlite:///{tmp_path}/other.sqlite3", using="follower")
+    assert "k" not in m
+    lpcm.configure(url, using="follower")
+    assert m["k"] == 1
+    assert pickle.loads(pickle.dumps(m))["k"] == 1
+
+
+def test_maps_lists_what_was_written(url):
+    """``maps`` names the maps that were ever written, not those only read."""
+    engine = Engine.open(url)
+    assert lpcm.maps(using=engine) == []
+    LPCM("read", using=engine).get("k")
+    LPCM("b", using=engine)["k"] = 1
+    LPCM("a", using=engine).increment("k")
+    assert lpcm.maps(using=engine) == ["a", "b"]
+    engine.close()
