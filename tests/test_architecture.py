@@ -29,7 +29,7 @@ SOURCE = Path(lpcm.__file__).parent
 # Lowest first. A module may import its own layer and those below it. In the last layer a name
 # also stands for all modules inside it.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"lpcm.errors"}),
+    frozenset({"lpcm.errors", "lpcm.events"}),
     frozenset({"lpcm.keys", "lpcm.codec", "lpcm._moments", "lpcm._registry"}),
     frozenset({"lpcm.ports"}),
     frozenset({"lpcm.stores", "lpcm.caches"}),  # the scheme tables; adapters have rules below
@@ -41,7 +41,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 )
 TOP = LAYERS[-1]
 TABLES = ("lpcm.stores", "lpcm.caches")
-ADAPTER_IMPORTS = frozenset({"lpcm.ports", "lpcm.errors", "lpcm.keys"})
+ADAPTER_IMPORTS = frozenset({"lpcm.ports", "lpcm.errors", "lpcm.events", "lpcm.keys"})
 
 # Whatever else is imported from outside the standard library, inside functions included.
 THIRD_PARTY: Mapping[str, frozenset[str]] = {
@@ -49,6 +49,7 @@ THIRD_PARTY: Mapping[str, frozenset[str]] = {
     "lpcm._map": frozenset({"typing_extensions"}),  # for type checkers, which have it built in
     "lpcm.cli": frozenset({"click", "rich"}),
     "lpcm.codec": frozenset({"pydantic"}),
+    "lpcm.stores.dynamodb": frozenset({"boto3", "botocore", "httptools", "orjson"}),
     "lpcm.django": frozenset({"django"}),
     "lpcm.testing": frozenset({"hypothesis", "pytest"}),
 }

@@ -15,9 +15,14 @@ Each class also derives from the built-in a dict user would catch in its place, 
     ├── ValueTooLarge
     ├── Conflict
     ├── BatchError
+    ├── OutcomeUnknown
+    ├── CacheUnavailable
     └── StoreError
         ├── StoreUnavailable
-        │   └── StoreBusy
+        │   ├── StoreBusy
+        │   └── StoreThrottled
+        ├── StoreDenied
+        ├── StoreMissing
         ├── StoreReadOnly
         ├── StoreFull
         ├── StoreCorrupt
@@ -34,17 +39,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchError",
+    "CacheUnavailable",
     "ConfigError",
     "Conflict",
     "KeyEncodingError",
     "KeyTooLong",
     "LPCMError",
+    "OutcomeUnknown",
     "StoreBusy",
     "StoreCorrupt",
+    "StoreDenied",
     "StoreError",
     "StoreForeign",
     "StoreFull",
+    "StoreMissing",
     "StoreReadOnly",
+    "StoreThrottled",
     "StoreTooNew",
     "StoreUnavailable",
     "ValueDecodingError",
@@ -108,6 +118,22 @@ class BatchError(LPCMError):
         return type(self), (self.errors,)
 
 
+class OutcomeUnknown(LPCMError, OSError):
+    """A write was sent and no reply tells whether it happened: read before writing again.
+
+    ``committed``: True where the store is known to have it (only the cache could not be
+    told), None where it may have it, now or a little later.
+    """
+
+    def __init__(self, message: str, *, committed: bool | None = None) -> None:
+        self.committed = committed
+        super().__init__(message)
+
+
+class CacheUnavailable(LPCMError, OSError):
+    """The cache cannot be reached, and the map is ``strict``. Nothing was written."""
+
+
 class StoreError(LPCMError):
     """The store did not do what was asked. The message names the store."""
 
@@ -118,6 +144,18 @@ class StoreUnavailable(StoreError, OSError):
 
 class StoreBusy(StoreUnavailable):
     """Other processes held the store's lock for the whole ``busy_timeout``. Nothing was written."""
+
+
+class StoreThrottled(StoreUnavailable):
+    """The store had no capacity left until the time budget ran out. Nothing was written."""
+
+
+class StoreDenied(StoreError, PermissionError):
+    """The store refused who asks: credentials, permissions, a wrong clock. Nothing was written."""
+
+
+class StoreMissing(StoreError, LookupError):
+    """The table is not there. Nothing was written."""
 
 
 class StoreReadOnly(StoreError, PermissionError):

@@ -1,0 +1,1 @@
+"""DynamoDB as a store: the adapter of the scheme ``dynamodb``."""
