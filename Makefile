@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint format bench clean python dev
+.PHONY: help demo test lint servers format bench clean python dev
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -24,7 +24,7 @@ demo: python  ## Run the example; ARGS="DIRECTORY ..." is passed on.
 	@"$(PYTHON)" scripts/environment.py $(VENV)
 	@$(VENV)/bin/python examples/count_identifiers.py $(ARGS)
 
-test: lint  ## Check everything: the linters, then all tests and doctests. CI runs this.
+test: lint servers  ## Check everything: the linters, then all tests and doctests. CI runs this.
 	@echo "== pytest"
 	@$(RUN) pytest -n 2 $(ARGS)
 
@@ -37,6 +37,9 @@ lint: dev  ## Check style and types only: ruff, mypy, pyright.
 	@$(RUN) mypy
 	@echo "== pyright"
 	@$(RUN) pyright
+
+servers: python  ## Install the servers the tests run on: memcached, dynoxide, ExtendDB.
+	@"$(PYTHON)" scripts/servers.py
 
 format: dev  ## Rewrite the sources as ruff wants them.
 	@$(RUN) ruff check --fix-only --quiet .

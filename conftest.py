@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytest_plugins = ["lpcm.testing.fixtures"]
+
 ROOT = Path(__file__).parent
 BEFORE = pytest.StashKey[frozenset[Path]]()
 LEFT = pytest.StashKey[list[Path]]()
