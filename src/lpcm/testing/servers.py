@@ -86,7 +86,7 @@ class Server:
                 return
             if self.port and attempt:
                 time.sleep(0.1)
-        raise RuntimeError(f"{self!r} does not start: {' '.join(map(str, self._command(port)))}")
+        raise RuntimeError(f"{self!r} does not start: {' '.join(map(str, self._command(0)))}")
 
     def _try(self, port: int) -> bool:
         env = None if self._env is None else {**os.environ, **self._env}
