@@ -209,12 +209,18 @@ class Tier(Protocol):
         """
         ...
 
+    async def clear(self, map: str, keys: KeyRange) -> None:
+        """Delete every entry of the range, in bulk; not atomic as a whole."""
+        ...
+
 
 class Store(Tier, Protocol):
     """The truth: where entries live."""
 
     form: Form
     """The form of ``Stored.data`` this store holds; the codec is made for it."""
+    identity: str
+    """What tells this store from all others that may share a cache, the same for every client."""
     blocking: bool
     """True: the methods never suspend but may block the thread (files, sockets)."""
 
@@ -238,10 +244,6 @@ class Store(Tier, Protocol):
 
     async def count(self, map: str, keys: KeyRange, now: float) -> int:
         """Count the entries of the range. Cost: reads every one of them."""
-        ...
-
-    async def clear(self, map: str, keys: KeyRange) -> None:
-        """Delete every entry of the range, in bulk; not atomic as a whole."""
         ...
 
     async def register(self, namespace: str, info: MapInfo) -> MapInfo:
@@ -343,6 +345,8 @@ class Packet(NamedTuple):
 class Cache(Protocol):
     """memcached as the coherence protocol sees it: bytes under keys, per command atomic."""
 
+    identity: str
+    """Its servers, the same for every client that maps keys to servers as this one does."""
     blocking: bool
     """True: the methods never suspend but may block the thread."""
 

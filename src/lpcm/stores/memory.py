@@ -81,6 +81,7 @@ class _Data:
     """What the stores of one name share."""
 
     def __init__(self) -> None:
+        self.identity = os.urandom(8).hex()
         self.lock = threading.RLock()
         self.maps: dict[str, _Map] = {}
         self.catalogue: dict[str, dict[str, MapInfo]] = {}
@@ -94,6 +95,7 @@ class MemoryStore:
     blocking = True
 
     def __init__(self, data: _Data, max_value: int | None) -> None:
+        self.identity = f"memory:{data.identity}"
         self._open: _Data | None = data
         self._max_value = max_value
 
