@@ -33,7 +33,16 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"lpcm.keys", "lpcm.codec", "lpcm._moments", "lpcm._registry"}),
     frozenset({"lpcm.ports"}),
     frozenset({"lpcm.stores", "lpcm.caches"}),  # the scheme tables; adapters have rules below
-    frozenset({"lpcm._coherence"}),
+    frozenset(
+        {
+            "lpcm._coherence",
+            "lpcm._reading",
+            "lpcm._writing",
+            "lpcm._invalidation",
+            "lpcm._items",
+            "lpcm._payload",
+        }
+    ),
     frozenset({"lpcm.config", "lpcm._run", "lpcm._arithmetic", "lpcm._entries", "lpcm._engine"}),
     frozenset({"lpcm._live", "lpcm._views", "lpcm._amap", "lpcm._map"}),
     frozenset({"lpcm"}),
@@ -60,7 +69,11 @@ _CLOCKS = frozenset({"threading", "time"})
 UNKNOWING: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("lpcm._engine", "lpcm._live", "lpcm._views", "lpcm._amap", "lpcm._map"), _IO),
     **dict.fromkeys(("lpcm.errors", "lpcm.keys", "lpcm.codec", "lpcm.ports"), _IO | _CLOCKS),
-    **dict.fromkeys(("lpcm._coherence", "lpcm._arithmetic", "lpcm._entries"), _IO | _CLOCKS),
+    **dict.fromkeys(("lpcm._arithmetic", "lpcm._entries"), _IO | _CLOCKS),
+    **dict.fromkeys(
+        ("lpcm._coherence", "lpcm._reading", "lpcm._writing", "lpcm._invalidation", "lpcm._items"),
+        _IO | _CLOCKS,
+    ),
     "lpcm.config": _IO | _CLOCKS,
 }
 

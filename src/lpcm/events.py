@@ -1,6 +1,7 @@
 """Events: what lpcm asks of stores and caches, for meters, logs and telemetry.
 
-Every request to a remote store is one ``Request`` event. Who listens is called in the
+Every request to a remote store is one ``Request`` event; an invalidation that has to wait
+for an unreachable cache is an ``Invalidation``. Who listens is called in the
 thread or task that made the request, after its reply, and must be quick and never raise.
 
 Without a listener an event costs one look (0.1 µs) and nothing is measured: adapters ask
@@ -12,12 +13,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-__all__ = ["Meter", "Request", "emit", "heard", "meter", "subscribe"]
+__all__ = ["Event", "Invalidation", "Meter", "Request", "emit", "heard", "meter", "subscribe"]
 
 
 class Request(NamedTuple):
@@ -45,7 +46,19 @@ class Request(NamedTuple):
     """1 for the first; 2 and more for what was sent again."""
 
 
-_listeners: tuple[Callable[[Request], object], ...] = ()
+class Invalidation(NamedTuple):
+    """A cached item that could not be invalidated at once, and what became of it."""
+
+    key: str
+    """The cache's key."""
+    state: str
+    """``queued``, then ``landed``; ``dropped`` where too many waited: readers may be served
+    the old value until its cache TTL ends."""
+
+
+Event: TypeAlias = Request | Invalidation
+
+_listeners: tuple[Callable[[Event], object], ...] = ()
 _meters: ContextVar[tuple[Meter, ...]] = ContextVar("lpcm_meters", default=())
 
 
@@ -54,16 +67,17 @@ def heard() -> bool:
     return bool(_listeners or _meters.get())
 
 
-def emit(event: Request) -> None:
+def emit(event: Event) -> None:
     """Tell everyone who listens here."""
     for listener in _listeners:
         listener(event)
-    for each in _meters.get():
-        each.add(event)
+    if isinstance(event, Request):
+        for each in _meters.get():
+            each.add(event)
 
 
 @contextmanager
-def subscribe(listener: Callable[[Request], object]) -> Generator[None, None, None]:
+def subscribe(listener: Callable[[Event], object]) -> Generator[None, None, None]:
     """Call ``listener`` with every event of the process meanwhile.
 
     >>> with subscribe(print):
