@@ -27,6 +27,23 @@ settings.register_profile("thorough", settings.get_profile("default"), max_examp
 settings.load_profile("default")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what makes a run longer."""
+    parser.addoption(
+        "--operations",
+        type=int,
+        default=10_000,
+        help="random operations of the state machine on each store (default: 10,000)",
+    )
+
+
+@pytest.fixture
+def operations(request: pytest.FixtureRequest) -> int:
+    """Return how many operations the state machine shall do on a store."""
+    number: int = request.config.getoption("--operations")
+    return number
+
+
 @pytest.fixture(autouse=True)
 def _apart(request: pytest.FixtureRequest) -> Iterator[None]:
     """Run each doctest as its reader would start: nothing configured, an empty directory."""
