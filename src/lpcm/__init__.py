@@ -7,7 +7,7 @@
 3.1415
 """
 
-from lpcm._engine import Engine, close, configure, maps
+from lpcm._engine import Engine, amaps, close, configure, maps
 from lpcm._entries import Entry
 from lpcm._map import LPCM
 from lpcm._registry import register
@@ -63,6 +63,7 @@ __all__ = [
     "ValueDecodingError",
     "ValueEncodingError",
     "ValueTooLarge",
+    "amaps",
     "close",
     "configure",
     "maps",

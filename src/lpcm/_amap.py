@@ -1,7 +1,8 @@
 """The a-twins: every operation of a map that does I/O, awaitable.
 
-Each twin runs the very coroutine its blocking counterpart runs, on a worker thread of the
-running loop, one hop per operation; cost, atomicity and errors are the counterpart's.
+Each twin runs the very coroutine its blocking counterpart runs: on the running event loop
+where the store and the cache can be awaited (DynamoDB, memcached), else (SQLite) on a worker
+thread of the loop, one hop per operation. Cost, atomicity and errors are the counterpart's.
 Cancelling a task that awaits a write does not undo it: it may still happen.
 
 ========================= ============================
@@ -23,7 +24,6 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lpcm._entries import MISSING, Entry, Missing
-from lpcm._run import arun
 from lpcm._views import Span, astream, span
 from lpcm.ports import KeyRange
 
@@ -42,105 +42,129 @@ T = TypeVar("T")
 class AsyncTwins(Generic[K, V]):
     """The awaitable half of ``LPCM``."""
 
-    def _use(self) -> Entries:
+    def _ause(self) -> Entries:
+        """Return the entries as configured now, for the running event loop."""
         raise NotImplementedError
 
     async def agetitem(self, key: K) -> V:
         """Await ``m[key]``."""
-        return await arun(self._use().item(key))
+        use = self._ause()
+        return await use.drive(use.item(key))
 
     async def aget(self, key: K, default: Any = MISSING) -> Any:
         """Await ``get``."""
-        value = await arun(self._use().get(key, default))
+        use = self._ause()
+        value = await use.drive(use.get(key, default))
         return None if value is MISSING else value
 
     async def acontains(self, key: object) -> bool:
         """Await ``key in m``."""
-        return await arun(self._use().contains(key))
+        use = self._ause()
+        return await use.drive(use.contains(key))
 
     async def aentry(self, key: K) -> Entry[V]:
         """Await ``entry``."""
-        return await arun(self._use().entry(key))
+        use = self._ause()
+        return await use.drive(use.entry(key))
 
     async def attl(self, key: K) -> float | None:
         """Await ``ttl``."""
-        return await arun(self._use().ttl(key))
+        use = self._ause()
+        return await use.drive(use.ttl(key))
 
     async def aget_many(self, keys: Iterable[K]) -> dict[K, V]:
         """Await ``get_many``."""
-        return await arun(self._use().get_many(keys))
+        use = self._ause()
+        return await use.drive(use.get_many(keys))
 
     async def aset(self, key: K, value: V, *, ttl: TTL = None) -> None:
         """Await ``set``, also ``m[key] = value``."""
-        await arun(self._use().set(key, value, ttl))
+        use = self._ause()
+        await use.drive(use.set(key, value, ttl))
 
     async def asetdefault(self, key: K, default: Any = MISSING, *, ttl: TTL = None) -> Any:
         """Await ``setdefault``."""
-        return await arun(self._use().setdefault(key, default, ttl))
+        use = self._ause()
+        return await use.drive(use.setdefault(key, default, ttl))
 
     async def areplace(
         self, key: K, value: V, *, if_etag: int | None = None, ttl: TTL = None
     ) -> int:
         """Await ``replace``."""
-        return await arun(self._use().replace(key, value, if_etag, ttl))
+        use = self._ause()
+        return await use.drive(use.replace(key, value, if_etag, ttl))
 
     async def adelitem(self, key: K) -> None:
         """Await ``del m[key]``."""
-        await arun(self._use().remove(key))
+        use = self._ause()
+        await use.drive(use.remove(key))
 
     async def adelete(self, key: K) -> None:
         """Await ``delete``."""
-        await arun(self._use().delete(key))
+        use = self._ause()
+        await use.drive(use.delete(key))
 
     async def apop(self, key: K, default: Any = MISSING) -> Any:
         """Await ``pop``."""
-        return await arun(self._use().pop(key, default))
+        use = self._ause()
+        return await use.drive(use.pop(key, default))
 
     async def apopitem(self) -> tuple[K, V]:
         """Await ``popitem``."""
-        return await arun(self._use().popitem(KeyRange()))
+        use = self._ause()
+        return await use.drive(use.popitem(KeyRange()))
 
     async def aexpire(self, key: K, ttl: TTL) -> None:
         """Await ``expire``."""
-        await arun(self._use().expire(key, ttl))
+        use = self._ause()
+        await use.drive(use.expire(key, ttl))
 
     async def aincrement(self, key: K, delta: Any = 1) -> V:
         """Await ``increment``."""
-        return await arun(self._use().increment(key, delta))
+        use = self._ause()
+        return await use.drive(use.increment(key, delta))
 
     async def adecrement(self, key: K, delta: Any = 1) -> V:
         """Await ``decrement``."""
-        return await arun(self._use().decrement(key, delta))
+        use = self._ause()
+        return await use.drive(use.decrement(key, delta))
 
     async def atransform(self, key: K, fn: Callable[[V], V], default: V | Missing = MISSING) -> V:
         """Await ``transform``; ``fn`` runs on the worker thread."""
-        return await arun(self._use().transform(key, fn, default))
+        use = self._ause()
+        return await use.drive(use.transform(key, fn, default))
 
     async def aset_many(
         self, entries: Mapping[K, V] | Iterable[tuple[K, V]], *, ttl: TTL = None
     ) -> None:
         """Await ``set_many``."""
-        await arun(self._use().set_many(pairs(entries), ttl))
+        use = self._ause()
+        await use.drive(use.set_many(pairs(entries), ttl))
 
     async def aupdate(self, entries: Any = (), /, **more: Any) -> None:
         """Await ``update``."""
-        await arun(self._use().set_many(chain(pairs(entries), more.items())))
+        use = self._ause()
+        await use.drive(use.set_many(chain(pairs(entries), more.items())))
 
     async def adelete_many(self, keys: Iterable[K]) -> None:
         """Await ``delete_many``."""
-        await arun(self._use().delete_many(keys))
+        use = self._ause()
+        await use.drive(use.delete_many(keys))
 
     async def aclear(self) -> None:
         """Await ``clear``."""
-        await arun(self._use().clear())
+        use = self._ause()
+        await use.drive(use.clear())
 
     async def alen(self) -> int:
         """Await ``len(m)``."""
-        return await arun(self._use().count(KeyRange()))
+        use = self._ause()
+        return await use.drive(use.count(KeyRange()))
 
     async def abool(self) -> bool:
         """Await ``bool(m)``."""
-        return await arun(self._use().any(KeyRange()))
+        use = self._ause()
+        return await use.drive(use.any(KeyRange()))
 
     async def acopy(self) -> dict[K, V]:
         """Await ``copy``."""
@@ -174,7 +198,7 @@ class AsyncTwins(Generic[K, V]):
             yield pair
 
     def _walk(self, part: Span, *, values: bool = True) -> AsyncIterator[tuple[K, V]]:
-        return astream(self._use, part, values=values)
+        return astream(self._ause, part, values=values)
 
 
 def pairs(entries: Any) -> Iterable[tuple[Any, Any]]:

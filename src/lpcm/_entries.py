@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import timedelta
 
-    from lpcm._engine import Engine
-    from lpcm.ports import Cell, Op, Stored
+    from lpcm._engine import Engine, Stack
+    from lpcm.ports import Cell, Clock, Op, Stored
 
 __all__ = ["MISSING", "Entries", "Entry", "Missing"]
 
@@ -73,17 +73,20 @@ def _etag() -> int:
 class Entries:
     """The operations on the entries of one map of one engine."""
 
-    def __init__(self, engine: Engine, name: str, default: object, ttl: float | None) -> None:
+    def __init__(
+        self, engine: Engine, stack: Stack, name: str, default: object, ttl: float | None
+    ) -> None:
         self._engine = engine
         self._name = name
         self._namespace = engine.namespace
         self._map = engine.partition(name)
-        self._tier = engine.tier
-        self._store = engine.store
+        self._tier = stack.tier
+        self._store = stack.store
         self._codec = engine.codec
-        self._clock = engine.clock
-        self._read = engine.tier.read
-        self._now = engine.clock.now
+        self._clock = stack.clock
+        self._read = stack.tier.read
+        self._now = stack.clock.now
+        self.drive = stack.drive
         self._decode = engine.codec.decode
         self._ttl = ttl if ttl is not None else engine.ttl
         self._factory = default if callable(default) else None
@@ -193,7 +196,7 @@ class Entries:
 
     async def popitem(self, keys: KeyRange) -> tuple[Any, Any]:
         """Remove the last entry in key order and return it; else raise KeyError."""
-        retry = _Retry(self._engine, "popitem", self._name)
+        retry = _Retry(self._clock, self._engine.timeout, "popitem", self._name)
         while True:
             page = await self._store.scan(
                 self._map, keys, self._now(), reverse=True, limit=1, values=False
@@ -248,7 +251,7 @@ class Entries:
         fallback: object,
     ) -> Any:
         """Compare-and-set from ``current`` on; a refusal brings the next one along."""
-        retry = _Retry(self._engine, f"update of {key!r}", self._name)
+        retry = _Retry(self._clock, self._engine.timeout, f"update of {key!r}", self._name)
         while True:
             if current is not None:
                 put = self._put(fn(self._value(current)), current.expires, current.etag)
@@ -321,7 +324,7 @@ class Entries:
 
     async def clear(self) -> None:
         """Delete all entries."""
-        await self._store.clear(self._map, KeyRange())
+        await self._tier.clear(self._map, KeyRange())
 
     # Pieces
 
@@ -364,11 +367,11 @@ class Entries:
 class _Retry:
     """The pauses between attempts of one compare-and-set, within the engine's timeout."""
 
-    def __init__(self, engine: Engine, what: str, name: str) -> None:
-        self._clock = engine.clock
-        self._timeout = engine.timeout
+    def __init__(self, clock: Clock, timeout: float, what: str, name: str) -> None:
+        self._clock = clock
+        self._timeout = timeout
         self._what = f"{what} in {name!r}"
-        self._deadline = engine.clock.monotonic() + engine.timeout
+        self._deadline = clock.monotonic() + timeout
         self._ceiling = 0.001
 
     async def pause(self) -> None:

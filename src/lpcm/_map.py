@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 from lpcm import _engine
 from lpcm._amap import AsyncTwins, pairs
 from lpcm._entries import MISSING, Entries, Entry, Missing
-from lpcm._run import run
+from lpcm._run import run, running_loop
 from lpcm._views import Items, Keys, Span, Values, span, stream
 from lpcm.config import seconds
 from lpcm.keys import partition
@@ -92,6 +92,8 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         self._url = url
         self._epoch = -1
         self._entries = cast("Entries", None)
+        # The same for the event loop that awaited last: (epoch, loop, entries).
+        self._awaited: tuple[int, object, Entries] | None = None
 
     @property
     def name(self) -> str:
@@ -105,8 +107,19 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
     def _bind(self) -> Entries:
         now = _engine.epoch  # before resolving: a change meanwhile must not go unseen
         engine = _engine.resolve(self._using, self._url)
-        entries = Entries(engine, self._name, self._default, self._ttl)
+        entries = Entries(engine, engine.stack, self._name, self._default, self._ttl)
         self._entries, self._epoch = entries, now
+        return entries
+
+    def _ause(self) -> Entries:
+        loop = running_loop()
+        known = self._awaited
+        if known is not None and known[0] == _engine.epoch and known[1] is loop:
+            return known[2]
+        now = _engine.epoch
+        engine = _engine.resolve(self._using, self._url)
+        entries = Entries(engine, engine.awaitable(), self._name, self._default, self._ttl)
+        self._awaited = now, loop, entries
         return entries
 
     def __repr__(self) -> str:

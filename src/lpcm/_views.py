@@ -24,7 +24,7 @@ from collections.abc import (
 )
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from lpcm._run import arun, run
+from lpcm._run import run
 from lpcm.keys import encode, prefix_range
 from lpcm.ports import MAX_KEY, KeyRange
 
@@ -83,8 +83,9 @@ async def astream(
     """Walk the (key, value) pairs of a span without blocking the event loop."""
     after: str | None = None
     while True:
-        pairs, after = await arun(
-            use().page(span.keys, after, reverse=span.reverse, values=values, limit=PAGE)
+        entries = use()
+        pairs, after = await entries.drive(
+            entries.page(span.keys, after, reverse=span.reverse, values=values, limit=PAGE)
         )
         for pair in pairs:
             yield pair

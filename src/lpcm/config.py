@@ -11,7 +11,10 @@ option is one ``ConfigError`` here, before anything is opened or written.
 ======================================= ==================================================
 
 Options stand in the URL's query or are given to ``configure``: ``namespace``, ``ttl``
-(seconds), ``timeout`` (seconds a compare-and-set may try), and those of the store.
+(seconds), ``timeout`` (seconds a compare-and-set may try), and those of the store. A cache in
+front of it is one more: ``cache=memcached://host1,host2``, with ``on_cache_error``
+(``available`` or ``strict``) and ``cache_ttl`` (seconds). The cache's own options stand in its
+URL: ``cache=memcached://host?timeout=0.5``, a second one behind ``%26`` for ``&``.
 """
 
 from __future__ import annotations
@@ -20,19 +23,29 @@ import math
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lpcm import caches, stores
 from lpcm.errors import ConfigError
 from lpcm.keys import partition
-from lpcm.stores import SCHEMES, adapter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import timedelta
 
-__all__ = ["DEFAULT_NAMESPACE", "DEFAULT_URL", "Config", "parse", "seconds"]
+__all__ = ["DEFAULT_NAMESPACE", "DEFAULT_URL", "CacheConfig", "Config", "parse", "seconds"]
 
 DEFAULT_URL = "sqlite:///lpcm.sqlite3"
 DEFAULT_NAMESPACE = "default"
 DEFAULT_TIMEOUT = 10.0
+DEFAULT_CACHE_TTL = 3600
+MAX_CACHE_TTL = 30 * 24 * 3600  # memcached takes a longer one for a date
+
+
+class CacheConfig(NamedTuple):
+    """A checked cache URL."""
+
+    scheme: str
+    path: str
+    options: tuple[tuple[str, object], ...] = ()
 
 
 class Config(NamedTuple):
@@ -44,6 +57,11 @@ class Config(NamedTuple):
     namespace: str = DEFAULT_NAMESPACE
     ttl: float | None = None
     timeout: float = DEFAULT_TIMEOUT
+    cache: CacheConfig | None = None
+    strict: bool = False
+    """Whether an operation fails where the cache cannot be reached."""
+    cache_ttl: int = DEFAULT_CACHE_TTL
+    """Seconds a cached item lives: the bound on everything outside the promise."""
 
     @property
     def location(self) -> str:
@@ -88,22 +106,35 @@ def parse(url: str, options: Mapping[str, object] | None = None) -> Config:
         ...
     lpcm.errors.ConfigError: unknown option 'tll' for memory: use one of ..., ttl
     """
-    scheme, path, query = _split(url)
+    scheme, path, query = _split(url, "store", stores.SCHEMES, DEFAULT_URL)
     given: dict[str, object] = {**query, **(options or {})}
-    parsers = {**_COMMON, **adapter(scheme).OPTIONS}
+    parsers = {**_COMMON, **stores.adapter(scheme).OPTIONS}
     checked = {name: _option(scheme, parsers, name, value) for name, value in given.items()}
-    common: dict[str, Any] = {name: checked.pop(name) for name in _COMMON if name in checked}
+    common: dict[str, Any] = {
+        _FIELDS.get(name, name): checked.pop(name) for name in _COMMON if name in checked
+    }
     return Config(scheme, path, tuple(sorted(checked.items())), **common)
 
 
-def _split(url: str) -> tuple[str, str, dict[str, str]]:
+def _cache(url: str) -> CacheConfig | None:
+    if url == "none":
+        return None
+    scheme, path, query = _split(url, "cache", caches.SCHEMES, "memcached://localhost:11211")
+    parsers = caches.adapter(scheme).OPTIONS
+    checked = {name: _option(scheme, parsers, name, value) for name, value in query.items()}
+    return CacheConfig(scheme, path, tuple(sorted(checked.items())))
+
+
+def _split(
+    url: str, what: str, schemes: Mapping[str, str], example: str
+) -> tuple[str, str, dict[str, str]]:
     if "://" not in str(url):
-        raise ConfigError(f"not a store URL: {url!r}: write something like {DEFAULT_URL!r}")
+        raise ConfigError(f"not a {what} URL: {url!r}: write something like {example!r}")
     from urllib.parse import parse_qsl, unquote, urlsplit  # 5 ms to import, for the first map used
 
     parts = urlsplit(url)
-    if parts.scheme not in SCHEMES:
-        known = ", ".join(sorted(SCHEMES))
+    if parts.scheme not in schemes:
+        known = ", ".join(sorted(schemes))
         raise ConfigError(f"unknown scheme {parts.scheme!r} in {redact(url)!r}: use one of {known}")
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     if len(pairs) != len(dict(pairs)):
@@ -160,8 +191,26 @@ def _namespace(text: str) -> str:
     return text
 
 
+def _on_cache_error(text: str) -> bool:
+    if text not in {"available", "strict"}:
+        raise ValueError("use available or strict")
+    return text == "strict"
+
+
+def _cache_ttl(text: str) -> int:
+    length = int(text)
+    if not 1 <= length <= MAX_CACHE_TTL:
+        raise ValueError(f"use a whole number of seconds from 1 to {MAX_CACHE_TTL}")
+    return length
+
+
 _COMMON: Mapping[str, Callable[[str], object]] = {
+    "cache": _cache,
+    "cache_ttl": _cache_ttl,
     "namespace": _namespace,
+    "on_cache_error": _on_cache_error,
     "timeout": lambda text: seconds(float(text), "timeout"),
     "ttl": lambda text: seconds(float(text)),
 }
+_FIELDS: Mapping[str, str] = {"on_cache_error": "strict"}
+"""Options whose value stands under another name in ``Config``."""

@@ -1,0 +1,51 @@
+"""What a URL and options mean, and what is refused before anything is opened."""
+
+import pytest
+
+from lpcm import ConfigError, config
+
+
+def test_without_a_cache_there_is_none():
+    """No cache is configured by default, nor by ``cache=none``."""
+    assert config.parse("memory://").cache is None
+    assert config.parse("memory://?cache=none").cache is None
+    assert config.parse("memory://", {"cache": "none"}).cache is None
+
+
+def test_a_cache_error_policy_is_available_by_default():
+    """``on_cache_error`` is ``available`` unless ``strict`` is asked for."""
+    assert config.parse("memory://").strict is False
+    assert config.parse("memory://?on_cache_error=available").strict is False
+    assert config.parse("memory://?on_cache_error=strict").strict is True
+
+
+def test_a_cache_ttl_is_whole_seconds():
+    """``cache_ttl`` is 3600 s by default, else what is asked for."""
+    assert config.parse("memory://").cache_ttl == 3600
+    assert config.parse("memory://?cache_ttl=60").cache_ttl == 60
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "memory://?cache=redis://localhost",
+        "memory://?cache=localhost:11211",
+        "memory://?on_cache_error=ignore",
+        "memory://?cache_ttl=0",
+        "memory://?cache_ttl=1.5",
+        "memory://?cache_ttl=2592001",
+        "memory://?cache=none&cache=none",
+        "memory://?caches=none",
+    ],
+)
+def test_what_cannot_be_a_cache_is_refused(url):
+    """An unknown cache scheme, a bad policy or lifetime is one ConfigError, before any use."""
+    with pytest.raises(ConfigError):
+        config.parse(url)
+
+
+def test_an_error_does_not_show_a_password():
+    """The message about a cache URL leaves out the password in it."""
+    with pytest.raises(ConfigError) as raised:
+        config.parse("memory://?cache=nonesuch://user:secret@host")
+    assert "secret" not in str(raised.value)
