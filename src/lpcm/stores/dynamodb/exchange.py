@@ -1,0 +1,144 @@
+"""One exchange with DynamoDB as bytes: JSON to a request's body, a reply's bytes to ``Reply``.
+
+Knows no socket, clock or key, so that the blocking and the asyncio transport share it.
+HTTP is parsed by httptools (llhttp), JSON by orjson, which leaves numbers the text they
+are in DynamoDB's JSON.
+
+Invariant: ``Incoming.reply`` returns a ``Reply`` only for bytes that are all there, whose
+length and checksum are right and that can be read; anything else is ``Malformed``, and
+then nothing is known of what the request did.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any
+
+from lpcm.errors import ConfigError
+from lpcm.stores.dynamodb.port import Reply
+
+try:
+    import httptools
+    import orjson
+except ImportError as missing:
+    raise ConfigError(
+        f"the DynamoDB store needs the package {missing.name}: pip install 'lpcm[dynamodb]'"
+    ) from missing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["CHUNK", "Incoming", "Malformed", "encode"]
+
+CHUNK = 64 * 1024
+"""Bytes to ask a socket for at once: from 128 KiB on malloc maps and unmaps each time."""
+
+
+class Malformed(Exception):
+    """These bytes are no whole, readable reply."""
+
+
+def encode(request: Mapping[str, Any]) -> bytes:
+    """Return the request's body."""
+    return orjson.dumps(request)
+
+
+class Incoming:
+    """The replies that come over one connection, one after another."""
+
+    __slots__ = (
+        "_body", "_checksum", "_encoding", "_parser", "_type", "begun", "complete", "received",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self.expect()
+
+    def expect(self) -> None:
+        """Forget the last reply and wait for one more."""
+        self._body: list[bytes] = []
+        self._checksum: bytes | None = None
+        self._encoding = b""
+        self._type = b""
+        self.begun = 0
+        self.complete = False
+        self.received = 0
+
+    def feed(self, data: bytes | memoryview) -> bool:
+        """Take what came; tell whether the reply is complete. **Raises** Malformed."""
+        self.received += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            raise Malformed(f"not HTTP: {error}") from error
+        return self.complete
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the connection can carry another exchange, the reply being complete."""
+        return self.begun == 1 and self._parser.should_keep_alive()
+
+    def reply(self, sent: int) -> Reply:
+        """Return the complete reply. **Raises** Malformed."""
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        if self._checksum is not None and zlib.crc32(body) != int(self._checksum):
+            raise Malformed("the reply's bytes do not have its checksum")
+        if self._encoding:
+            body = _decompress(body, self._encoding)
+        status = self._parser.get_status_code()
+        content = _content(body)
+        if status == 200:
+            if content is None:
+                raise Malformed("a reply that is not JSON")
+            return Reply(200, content, "", sent, self.received)
+        return Reply(status, content or {}, self._error(status, content), sent, self.received)
+
+    def _error(self, status: int, content: Mapping[str, Any] | None) -> str:
+        # com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException, or in the header
+        # as ConditionalCheckFailedException:http://internal.amazon.com/...
+        kind = str((content or {}).get("__type") or self._type.decode("latin-1"))
+        return kind.partition(":")[0].rpartition("#")[2] or f"HTTP{status}"
+
+    # What follows is called by the parser.
+
+    def on_message_begin(self) -> None:
+        """Count the replies: there must be one."""
+        self.begun += 1
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep the headers that matter."""
+        name = name.lower()
+        if name == b"x-amz-crc32":
+            self._checksum = value if value.isdigit() else b"-1"
+        elif name == b"content-encoding":
+            self._encoding = b"" if value == b"identity" else value.lower()
+        elif name == b"x-amzn-errortype":
+            self._type = value
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body, chunked or not."""
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """See the end of the reply, unless it only announced the real one (1xx)."""
+        if self._parser.get_status_code() < 200:
+            self.begun -= 1
+        else:
+            self.complete = True
+
+
+def _decompress(body: bytes, encoding: bytes) -> bytes:
+    if encoding not in {b"gzip", b"x-gzip"}:
+        raise Malformed(f"an unknown content encoding: {encoding!r}")
+    try:
+        return zlib.decompress(body, 16 + zlib.MAX_WBITS)
+    except zlib.error as error:
+        raise Malformed(f"not gzip: {error}") from error
+
+
+def _content(body: bytes) -> dict[str, Any] | None:
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return content if isinstance(content, dict) else None

@@ -1,0 +1,201 @@
+"""Who asks, and where: AWS keys, region and endpoint, as botocore finds them.
+
+botocore is imported here and only when the first request is made. It brings every source
+of keys there is (environment, files, profiles, single sign-on, containers, instances) and
+renews those that expire, fifteen minutes ahead. All of that happens on one thread of its
+own, because it may ask the network and take longer than a caller has: callers go on with
+the keys they have, and wait, within their budget, only while there are none.
+
+Invariant: at most one thread is inside botocore, so a fork that finds one there leaves
+the child to begin anew and never waits for a lock that nobody will release.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from lpcm.errors import ConfigError, LPCMError, StoreDenied
+from lpcm.stores.dynamodb.port import NotSent
+from lpcm.stores.dynamodb.signing import Keys
+
+__all__ = ["Identity", "Place", "place"]
+
+ASK_AGAIN = 60.0
+"""Seconds after which botocore is asked whether the keys are to be renewed."""
+
+
+class Place(NamedTuple):
+    """A DynamoDB endpoint."""
+
+    secure: bool
+    host: str
+    port: int
+    region: str
+
+    @property
+    def authority(self) -> str:
+        """The Host header: with the port unless it is the scheme's own."""
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        return name if self.port == (443 if self.secure else 80) else f"{name}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The endpoint's URL."""
+        return f"http{'s' if self.secure else ''}://{self.authority}"
+
+
+def place(endpoint: str, region: str) -> Place:
+    """Return where an endpoint's URL leads.
+
+    >>> place("http://localhost:8000", "eu-west-1").authority
+    'localhost:8000'
+    >>> place("localhost:8000", "eu-west-1")
+    Traceback (most recent call last):
+        ...
+    lpcm.errors.ConfigError: not an endpoint: 'localhost:8000': write https://host or http://host:port
+    """
+    try:
+        parts = urlsplit(endpoint)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    plain = parts.path in {"", "/"} and not (parts.query or parts.fragment or "@" in parts.netloc)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
+        raise ConfigError(f"not an endpoint: {endpoint!r}: write https://host or http://host:port")
+    secure = parts.scheme == "https"
+    return Place(secure, parts.hostname, port or (443 if secure else 80), region)
+
+
+class Identity:
+    """The keys of one profile and the place they are for."""
+
+    def __init__(
+        self, region: str | None = None, endpoint: str | None = None, profile: str | None = None
+    ) -> None:
+        self._region = region
+        self._endpoint = endpoint
+        self._profile = profile
+        self.place = place(endpoint, region) if endpoint and region else None
+        """None until ``keys`` has returned, unless it was given whole."""
+        self.bundle: str | None = None
+        """The file of trusted certificates, where one is configured."""
+        if endpoint:
+            place(endpoint, region or "")
+        self.endpoint = endpoint or f"DynamoDB in {region or 'the default region'}"
+        self._keys: Keys | None = None
+        self._fresh_until = 0.0
+        self._source: Any = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew in the child of a fork, where a thread was inside botocore; else go on."""
+        self._lock = threading.Lock()
+        if getattr(self, "_work", None) is not None:
+            self._source = None
+        self._work: _Work | None = None
+
+    def current(self, now: float) -> Keys | None:
+        """Return the keys where nothing needs to be looked up; ``now`` in epoch seconds."""
+        return self._keys if now < self._fresh_until else None
+
+    def keys(self, within: float) -> Keys:
+        """Return the keys, looking them up if need be.
+
+        **Raises** ``NotSent`` where that takes longer than ``within`` seconds,
+        ``StoreDenied`` where there are none, ``ConfigError`` where there is no region.
+        """
+        with self._lock:
+            if time.time() < self._fresh_until and self._keys is not None:
+                return self._keys
+            work = self._work
+            if work is None:
+                work = self._work = _Work()
+                thread = threading.Thread(
+                    target=self._look_up, args=(work,), name="lpcm-aws-keys", daemon=True
+                )
+                thread.start()
+        if self._keys is not None and not _expired(self._source):
+            return self._keys
+        if not work.done.wait(within):
+            raise NotSent(f"{self.endpoint}: no AWS keys were found within {within:.1f} s")
+        if work.error is not None:
+            raise work.error
+        assert work.keys is not None
+        return work.keys
+
+    def _look_up(self, work: _Work) -> None:
+        try:
+            keys = self._ask()
+            # The same object as long as they are the same: what is derived from it stays.
+            work.keys = self._keys = self._keys if keys == self._keys else keys
+            self._fresh_until = time.time() + ASK_AGAIN
+        except LPCMError as error:
+            work.error = error
+        except Exception as error:  # noqa: BLE001  # whatever a provider of keys may raise
+            work.error = StoreDenied(f"{self.endpoint}: the AWS keys cannot be had: {error}")
+        finally:
+            if work.error is not None and self._keys is not None and not _expired(self._source):
+                self._fresh_until = time.time() + 1.0  # so that not every call tries anew
+            with self._lock:
+                self._work = None
+            work.done.set()
+
+    def _ask(self) -> Keys:
+        if self._source is None:
+            self._source = self._resolve()
+        frozen = self._source.get_frozen_credentials()
+        return Keys(frozen.access_key, frozen.secret_key, frozen.token)
+
+    def _resolve(self) -> Any:
+        try:
+            import botocore.exceptions
+            import botocore.session
+        except ImportError as missing:
+            raise ConfigError(
+                "the DynamoDB store needs botocore: pip install 'lpcm[dynamodb]'"
+            ) from missing
+
+        session = botocore.session.Session(profile=self._profile)
+        try:
+            self.bundle = session.get_config_variable("ca_bundle")
+            source = session.get_credentials()
+            if self.place is None:
+                self._find(session)
+        except botocore.exceptions.ProfileNotFound as error:
+            raise ConfigError(str(error)) from error
+        if source is None:
+            raise StoreDenied(
+                f"{self.endpoint}: no AWS keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+                "name a profile by AWS_PROFILE, or run where a role gives them"
+            )
+        return source
+
+    def _find(self, session: Any) -> None:
+        region = self._region or session.get_config_variable("region")
+        if not region:
+            raise ConfigError(
+                f"{self.endpoint}: no AWS region: write dynamodb://table?region=eu-west-1, or set "
+                "AWS_DEFAULT_REGION"
+            )
+        endpoint = self._endpoint
+        if endpoint is None:
+            # A client knows partitions, FIPS, dual stack and AWS_ENDPOINT_URL_DYNAMODB.
+            endpoint = str(session.create_client("dynamodb", region).meta.endpoint_url)
+        self.place = place(endpoint, region)
+        self.endpoint = self.place.url
+
+
+class _Work:
+    """One look-up under way."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.keys: Keys | None = None
+        self.error: Exception | None = None
+
+
+def _expired(source: Any) -> bool:
+    return hasattr(source, "refresh_needed") and source.refresh_needed(0)

@@ -1,0 +1,256 @@
+"""One connection to DynamoDB: dialled, watched, written and read within time limits.
+
+Knows bytes and deadlines, nothing of HTTP replies or signatures. A plain connection is a
+blocking socket with the kernel's own timeouts: ``settimeout`` would have CPython poll
+before each call (2 µs of 20). OpenSSL retries such a timeout for ever, so a TLS
+connection does use ``settimeout``.
+
+What a failure means is told apart here (see ``port``): ``Unsent`` where not one byte of
+the request was handed to the kernel, ``OSError`` where some was or might have been.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import sys
+import threading
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from lpcm.stores.dynamodb.exchange import CHUNK
+from lpcm.stores.dynamodb.port import NotSent
+
+if TYPE_CHECKING:
+    import ssl
+
+    from lpcm.stores.dynamodb.identity import Place
+
+__all__ = ["Limits", "Link", "Unsent", "addresses", "dial", "trust"]
+
+
+class Limits(NamedTuple):
+    """Seconds, each within what the caller allows."""
+
+    connect: float = 2.0
+    """To resolve the name, connect and shake hands."""
+    read: float = 5.0
+    """To wait for the next byte of a reply."""
+
+
+class Unsent(OSError):
+    """Nothing of the request was sent."""
+
+
+class Link(Protocol):
+    """One open connection."""
+
+    def quiet(self) -> bool:
+        """Tell whether the peer has neither closed nor said anything since the last reply."""
+        ...
+
+    def send(self, data: bytes, deadline: float) -> None:
+        """Send all of it. **Raises** Unsent, OSError."""
+        ...
+
+    def receive(self, deadline: float) -> bytes:
+        """Return what comes next; empty at the end. **Raises** OSError."""
+        ...
+
+    def close(self) -> None:
+        """Close; never fails."""
+        ...
+
+
+class _Plain:
+    """A blocking socket whose timeouts are the kernel's."""
+
+    __slots__ = ("_patience", "_poll", "_read", "_sock")
+
+    def __init__(self, sock: socket.socket, read: float) -> None:
+        self._sock = sock
+        self._read = read
+        self._poll = _poller(sock)
+        sock.setblocking(True)
+        self._patience = 0.0
+        self._wait_at_most(read)
+
+    def _wait_at_most(self, seconds: float) -> None:
+        self._patience = seconds = max(seconds, 0.001)  # 0 means for ever
+        whole = int(seconds)
+        timeval = struct.pack("@ll", whole, int((seconds - whole) * 1e6))
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+
+    def quiet(self) -> bool:
+        return not self._poll(0)
+
+    def send(self, data: bytes, deadline: float) -> None:
+        left = deadline - monotonic()
+        if left < self._patience or self._patience < self._read:
+            self._wait_at_most(min(left, self._read))
+        try:
+            sent = self._sock.send(data)
+        except OSError as error:
+            raise Unsent(*error.args) from error
+        if sent == len(data):
+            return
+        rest = memoryview(data)[sent:]
+        while rest:
+            self._wait_at_most(min(_left(deadline), self._read))
+            with suppress(BlockingIOError):  # the time is looked at above
+                rest = rest[self._sock.send(rest) :]
+
+    def receive(self, deadline: float) -> bytes:
+        waited = 0.0
+        while True:
+            try:
+                return self._sock.recv(CHUNK)
+            except BlockingIOError:
+                waited += self._patience
+            left = _left(deadline)
+            if waited >= self._read:
+                raise TimeoutError(f"no byte came for {waited:.1f} s")
+            self._wait_at_most(min(left, self._read - waited))
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class _Timed:
+    """A socket, maybe TLS, whose timeouts are Python's."""
+
+    __slots__ = ("_poll", "_read", "_sock")
+
+    def __init__(self, sock: socket.socket, read: float) -> None:
+        self._sock = sock
+        self._read = read
+        self._poll = _poller(sock)
+
+    def quiet(self) -> bool:
+        if not self._poll(0):
+            return True
+        # TLS has messages of its own (session tickets): those are read here.
+        self._sock.settimeout(0)
+        try:
+            self._sock.recv(1)
+        except OSError as error:
+            import ssl
+
+            return isinstance(error, ssl.SSLWantReadError)
+        return False
+
+    def send(self, data: bytes, deadline: float) -> None:
+        # One limit for all of it: sendall keeps it over its parts.
+        self._sock.settimeout(_left(deadline))
+        self._sock.sendall(data)
+
+    def receive(self, deadline: float) -> bytes:
+        self._sock.settimeout(min(_left(deadline), self._read))
+        return self._sock.recv(CHUNK)
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+def _left(deadline: float) -> float:
+    left = deadline - monotonic()
+    if left <= 0:
+        raise TimeoutError("the time is up")
+    return left
+
+
+def _poller(sock: socket.socket) -> Any:
+    """Return a function that tells, for 0, what happened on the socket."""
+    if not hasattr(select, "poll"):
+        return lambda _: select.select([sock], [], [], 0)[0]
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return poll.poll
+
+
+def dial(place: Place, limits: Limits, deadline: float, context: ssl.SSLContext | None) -> Link:
+    """Connect to one of the name's addresses, as they are now. **Raises** NotSent."""
+    deadline = min(deadline, monotonic() + limits.connect)
+    try:
+        sock = _connect(addresses(place.host, place.port, deadline), deadline)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if context is not None:
+                sock.settimeout(_left(deadline))
+                sock = context.wrap_socket(sock, server_hostname=place.host)
+        except BaseException:
+            sock.close()
+            raise
+    except OSError as error:
+        raise NotSent(f"{place.url}: no connection: {error}") from error
+    if context is not None or sys.platform == "win32":
+        return _Timed(sock, limits.read)
+    return _Plain(sock, limits.read)
+
+
+Address = tuple[int, Any]
+
+
+def addresses(host: str, port: int, deadline: float) -> list[Address]:
+    """Return the (family, address) pairs of a host. **Raises** OSError.
+
+    The resolver of the C library knows no time limit (it may take half a minute where no
+    name server answers), so it works on a thread of its own that is left behind if need be.
+    """
+    kind, flags = socket.SOCK_STREAM, socket.AI_NUMERICHOST
+    with suppress(socket.gaierror):
+        return [(found[0], found[4]) for found in socket.getaddrinfo(host, port, 0, kind, 0, flags)]
+    result: list[Any] = []
+
+    def resolve() -> None:
+        try:
+            result.append(socket.getaddrinfo(host, port, type=kind))
+        except OSError as error:
+            result.append(error)
+
+    thread = threading.Thread(target=resolve, name="lpcm-resolver", daemon=True)
+    thread.start()
+    thread.join(_left(deadline))
+    if not result:
+        raise TimeoutError(f"the name {host} was not resolved in time")
+    if isinstance(result[0], OSError):
+        raise result[0]
+    return [(found[0], found[4]) for found in result[0]]
+
+
+def _connect(targets: list[Address], deadline: float) -> socket.socket:
+    error: OSError = OSError("the name has no address")
+    for index, (family, address) in enumerate(targets):
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            # A share of what is left for each, so that a dead one leaves time for the next.
+            sock.settimeout(_left(deadline) / (len(targets) - index))
+            sock.connect(address)
+        except OSError as failure:
+            sock.close()
+            error = failure
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise error
+
+
+def trust(bundle: str | None) -> ssl.SSLContext:
+    """Return a context that verifies servers: by ``bundle``, else by the system's list.
+
+    Where the system has none, by the one that botocore comes with.
+    """
+    import ssl
+
+    if bundle is None:
+        paths = ssl.get_default_verify_paths()
+        if not (paths.cafile or paths.capath) and sys.platform != "win32":
+            from botocore.httpsession import get_cert_path
+
+            bundle = get_cert_path(True)
+    return ssl.create_default_context(cafile=bundle)

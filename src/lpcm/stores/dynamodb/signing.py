@@ -1,0 +1,118 @@
+"""Signature Version 4: the head of one signed request.
+
+Knows a host, a region and keys it is given; no socket, no clock, no source of keys. The
+signature is byte for byte that of botocore's ``SigV4Auth`` over the same headers.
+
+Signing costs six HMACs and three digests when done from the start. Four of the HMACs
+depend on the day, and the head but for the body's digest on the second and the operation,
+so both are kept: two digests and one HMAC are left for a request.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from hashlib import _Hash as Digest
+
+__all__ = ["Keys", "Signer"]
+
+SERVICE = "dynamodb"
+TARGET = "DynamoDB_20120810"
+CONTENT_TYPE = "application/x-amz-json-1.0"
+
+
+class Keys(NamedTuple):
+    """What a request is signed with."""
+
+    access: str
+    secret: str
+    token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Keys(access={self.access!r}, ...)"
+
+
+class _Place(NamedTuple):
+    host: str
+    region: str
+    agent: str
+
+
+class Signer:
+    """Signs requests to one host in one region."""
+
+    def __init__(self, host: str, region: str, agent: str) -> None:
+        self._place = _Place(host, region, agent)
+        self._moment: _Moment | None = None
+
+    def head(self, operation: str, body: bytes, keys: Keys, now: float) -> bytes:
+        """Return the request's head, to be followed by the body; ``now`` in epoch seconds."""
+        second = int(now)
+        moment = self._moment
+        if moment is None or moment.second != second or moment.keys is not keys:
+            key = moment.key if moment is not None and moment.serves(keys, second) else None
+            moment = self._moment = _Moment(self._place, keys, second, key)
+        canonical, text = moment.prepared.get(operation) or moment.prepare(operation)
+        digest = canonical()
+        digest.update(sha256(body).hexdigest().encode())
+        to_sign = moment.to_sign + digest.hexdigest().encode()
+        signature = hmac.digest(moment.key, to_sign, "sha256").hex()
+        return b"%b%b\r\nContent-Length: %d\r\n\r\n" % (text, signature.encode(), len(body))
+
+
+class _Moment:
+    """What the signatures of one second have in common. Never changes but for its memory."""
+
+    __slots__ = (
+        "_date", "_place", "_scope", "key", "keys", "prepared", "second", "to_sign",
+    )  # fmt: skip
+
+    def __init__(self, place: _Place, keys: Keys, second: int, key: bytes | None) -> None:
+        self.keys = keys
+        self.second = second
+        self._place = place
+        self._date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+        day = self._date[:8]
+        self._scope = f"{day}/{place.region}/{SERVICE}/aws4_request"
+        self.to_sign = f"AWS4-HMAC-SHA256\n{self._date}\n{self._scope}\n".encode()
+        self.key = key or _derive(keys.secret, day, place.region)
+        self.prepared: dict[str, tuple[Callable[[], Digest], bytes]] = {}
+
+    def serves(self, keys: Keys, second: int) -> bool:
+        """Tell whether the derived key is that of these keys at that second."""
+        return keys.secret == self.keys.secret and second // 86400 == self.second // 86400
+
+    def prepare(self, operation: str) -> tuple[Callable[[], Digest], bytes]:
+        """Return a copier of the canonical request's digest, fed up to the body's, and the head."""
+        headers = {
+            "content-type": CONTENT_TYPE,
+            "host": self._place.host,
+            "x-amz-date": self._date,
+            **({"x-amz-security-token": self.keys.token} if self.keys.token else {}),
+            "x-amz-target": f"{TARGET}.{operation}",
+        }
+        signed = ";".join(headers)
+        lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
+        canonical = sha256(f"POST\n/\n\n{lines}\n{signed}\n".encode())
+        text = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        head = (
+            f"POST / HTTP/1.1\r\n{text}Accept-Encoding: identity\r\n"
+            f"User-Agent: {self._place.agent}\r\n"
+            f"Authorization: AWS4-HMAC-SHA256 Credential={self.keys.access}/{self._scope}, "
+            f"SignedHeaders={signed}, Signature="
+        )
+        prepared = canonical.copy, head.encode()
+        self.prepared[operation] = prepared
+        return prepared
+
+
+def _derive(secret: str, day: str, region: str) -> bytes:
+    key = f"AWS4{secret}".encode()
+    for part in (day, region, SERVICE, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key

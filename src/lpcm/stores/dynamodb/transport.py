@@ -1,0 +1,234 @@
+"""The blocking transport: a pool of signed, kept-alive HTTP/1.1 connections.
+
+Knows how a request travels, not what it means: nothing here looks into one, and nothing
+is sent twice. Any number of threads may use one transport; each call has a connection to
+itself. Nothing is opened, looked up or imported from botocore before the first call.
+
+Invariants:
+
+1. A connection goes back into the pool only after a whole reply, of one request, that
+   the server did not announce to be its last. Whatever else happens, it is closed.
+2. A failure is ``NotSent`` only where no byte of the request was handed to the kernel;
+   so an idle connection is looked at before it is used: the server may have closed it.
+3. A child of a fork starts with an empty pool; the parent's connections stay the parent's.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import WeakSet
+
+from lpcm.errors import StoreError
+from lpcm.stores.dynamodb.exchange import Incoming, Malformed, encode
+from lpcm.stores.dynamodb.links import Limits, Link, Unsent, dial, trust
+from lpcm.stores.dynamodb.port import NotSent, ReplyLost
+from lpcm.stores.dynamodb.signing import Signer
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+    from lpcm.stores.dynamodb.identity import Identity, Place
+    from lpcm.stores.dynamodb.port import Reply
+    from lpcm.stores.dynamodb.signing import Keys
+
+__all__ = ["SocketTransport", "agent"]
+
+POOL = 64
+
+
+def agent() -> str:
+    """Return the name lpcm goes by."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"lpcm/{version('lpcm')}"
+    except PackageNotFoundError:  # run from a bare source tree
+        return "lpcm"
+
+
+class SocketTransport:
+    """DynamoDB over sockets of our own.
+
+    ``pool`` is how many requests may be under way at once; more wait, within their budget.
+    ``bundle`` is a file of trusted certificates, in place of what AWS_CA_BUNDLE or the
+    system names.
+    """
+
+    blocking = True
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        pool: int = POOL,
+        limits: Limits | None = None,
+        bundle: str | None = None,
+    ) -> None:
+        self._identity = identity
+        self._limits = limits or Limits()
+        self._bundle = bundle
+        self._pool = pool
+        self._signer: Signer | None = None
+        self._context: ssl.SSLContext | None = None
+        self.closed = False
+        self._start()
+        _transports.add(self)
+
+    @property
+    def endpoint(self) -> str:
+        """Where it leads."""
+        return self._identity.endpoint
+
+    async def call(self, operation: str, request: Mapping[str, Any], within: float) -> Reply:
+        """Send one request and return its reply; see ``port.Transport``."""
+        deadline = time.monotonic() + within
+        body = encode(request)
+        slot = self._take(deadline)
+        try:
+            link = slot.link
+            if link is None or not link.quiet():
+                slot.drop()
+                link = slot.link = self._dial(deadline)
+            keys = self._identity.current(time.time()) or self._keys(deadline)
+            signer = self._signer or self._make_signer()
+            data = signer.head(operation, body, keys, time.time()) + body
+            incoming = slot.incoming
+            incoming.expect()
+            clean = False
+            try:
+                link.send(data, deadline)
+                receive = link.receive
+                while not incoming.feed(received := receive(deadline)):
+                    if not received:
+                        raise ReplyLost(self._story(operation, "the connection was closed"))
+                clean = incoming.reusable and not self.closed
+                return incoming.reply(len(data))
+            except Unsent as error:
+                raise NotSent(self._story(operation, error)) from error
+            except (OSError, Malformed) as error:
+                clean = False
+                raise ReplyLost(self._story(operation, error)) from error
+            finally:
+                if not clean:
+                    slot.drop()
+        finally:
+            self._slots.append(slot)
+            if self._waiting:
+                with self._freed:
+                    self._freed.notify()
+
+    async def sleep(self, seconds: float) -> None:
+        """Block this thread."""
+        time.sleep(seconds)  # noqa: ASYNC251  # a blocking transport never runs on an event loop
+
+    def close(self) -> None:
+        """Close every connection; those in use when their request is done."""
+        self.closed = True
+        for _ in range(len(self._slots)):
+            try:
+                slot = self._slots.popleft()
+            except IndexError:
+                return
+            slot.drop()
+            self._slots.append(slot)
+
+    def _start(self) -> None:
+        self._all = [_Slot() for _ in range(self._pool)]
+        self._slots = deque(self._all)
+        self._freed = threading.Condition()
+        self._waiting = 0
+
+    def _take(self, deadline: float) -> _Slot:
+        """Return the slot that was used last, or wait for one."""
+        if self.closed:
+            raise StoreError(f"{self.endpoint}: closed")
+        try:
+            return self._slots.pop()
+        except IndexError:
+            pass
+        with self._freed:
+            # Counted before looking again: who gives a slot back after that look notifies.
+            self._waiting += 1
+            try:
+                while True:
+                    try:
+                        return self._slots.pop()
+                    except IndexError:
+                        left = deadline - time.monotonic()
+                        if left <= 0:
+                            self._give_up()
+                        self._freed.wait(left)
+            finally:
+                self._waiting -= 1
+
+    def _give_up(self) -> NoReturn:
+        raise NotSent(
+            f"{self.endpoint}: {self._pool} requests were under way all the time: raise `pool`"
+        )
+
+    def _keys(self, deadline: float) -> Keys:
+        return self._identity.keys(max(0.0, deadline - time.monotonic()))
+
+    def _place(self, deadline: float) -> Place:
+        if self._identity.place is None:
+            self._keys(deadline)
+        assert self._identity.place is not None
+        return self._identity.place
+
+    def _make_signer(self) -> Signer:
+        place = self._identity.place
+        assert place is not None
+        signer = self._signer = Signer(place.authority, place.region, agent())
+        return signer
+
+    def _dial(self, deadline: float) -> Link:
+        place = self._place(deadline)
+        if place.secure and self._context is None:
+            self._keys(deadline)  # for they bring the configured bundle
+            self._context = trust(self._bundle or self._identity.bundle)
+        return dial(place, self._limits, deadline, self._context)
+
+    def _story(self, operation: str, what: object) -> str:
+        return f"{self.endpoint}: {operation}: {what}"
+
+    def after_fork(self) -> None:
+        """Leave the parent's connections to the parent, in its child."""
+        left = self._all
+        self._start()
+        self._identity.forget()
+        for slot in left:
+            slot.drop()  # closes this process's descriptor only: the parent notices nothing
+
+
+class _Slot:
+    """A place for one connection."""
+
+    __slots__ = ("incoming", "link")
+
+    def __init__(self) -> None:
+        self.link: Link | None = None
+        self.incoming = Incoming()
+
+    def drop(self) -> None:
+        """Close the connection, if there is one."""
+        link, self.link = self.link, None
+        if link is not None:
+            self.incoming = Incoming()
+            link.close()
+
+
+_transports: WeakSet[SocketTransport] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for transport in list(_transports):
+        transport.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,90 @@
+"""The transports against real engines: dynoxide, and ExtendDB, which checks signatures."""
+
+import time
+
+import pytest
+
+from lpcm._run import run
+from lpcm.stores.dynamodb.identity import Identity
+from lpcm.stores.dynamodb.transport import SocketTransport
+
+TABLE = "transports"
+KEYS = [("pk", "HASH"), ("sk", "RANGE")]
+CREATE = {
+    "TableName": TABLE,
+    "KeySchema": [{"AttributeName": name, "KeyType": kind} for name, kind in KEYS],
+    "AttributeDefinitions": [{"AttributeName": name, "AttributeType": "S"} for name, _ in KEYS],
+    "BillingMode": "PAY_PER_REQUEST",
+}
+DIGITS = "12345678901234567890123456789012345678"
+
+
+def key(name):
+    return {"pk": {"S": "transport"}, "sk": {"S": name}}
+
+
+def until_active(call):
+    """Create the table if need be and wait until it is there."""
+    call("CreateTable", CREATE)
+    for _ in range(200):
+        reply = call("DescribeTable", {"TableName": TABLE})
+        if reply.body.get("Table", {}).get("TableStatus") == "ACTIVE":
+            return
+        time.sleep(0.05)
+    raise AssertionError(reply)
+
+
+@pytest.fixture(params=["dynoxide", "extenddb"])
+def endpoint(request):
+    return request.getfixturevalue(request.param).endpoint
+
+
+@pytest.fixture
+def call(endpoint):
+    transport = SocketTransport(Identity("eu-west-1", endpoint))
+    function = lambda operation, body, within=20.0: run(transport.call(operation, body, within))
+    until_active(function)
+    yield function
+    transport.close()
+
+
+def test_what_is_put_is_got(call):
+    """Numbers are text, binary is base64 text, and a reply tells its size."""
+    item = {**key("a"), "n": {"N": DIGITS}, "b": {"B": "AP8="}, "t": {"S": "ä\x00 \U0001f600"}}
+    put = call("PutItem", {"TableName": TABLE, "Item": item})
+    assert (put.status, put.error, dict(put.body)) == (200, "", {})
+    got = call("GetItem", {"TableName": TABLE, "Key": key("a"), "ConsistentRead": True})
+    assert got.body["Item"] == item
+    assert got.sent > 300
+    assert got.received > len(DIGITS)
+
+
+def test_an_error_has_its_code(call):
+    """A refusal comes back as a reply with DynamoDB's short code and what came with it."""
+    call("PutItem", {"TableName": TABLE, "Item": key("b")})
+    condition = {
+        "ConditionExpression": "attribute_not_exists(pk)",
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+    refused = call("PutItem", {"TableName": TABLE, "Item": key("b"), **condition})
+    assert (refused.status, refused.error) == (400, "ConditionalCheckFailedException")
+    assert refused.body["Item"] == key("b")
+    missing = call("GetItem", {"TableName": "no-such-table", "Key": key("b")})
+    assert (missing.status, missing.error) == (400, "ResourceNotFoundException")
+
+
+def test_large_requests_and_replies(call):
+    """A request of megabytes and a reply of a megabyte get through whole."""
+    names = [f"large/{number:02}" for number in range(25)]
+    text = "x" * 100_000
+    for at in range(0, 25, 5):
+        puts = [
+            {"PutRequest": {"Item": {**key(name), "v": {"S": text}}}} for name in names[at : at + 5]
+        ]
+        assert call("BatchWriteItem", {"RequestItems": {TABLE: puts}}).status == 200
+    keys = {"Keys": [key(name) for name in names]}
+    reply = call("BatchGetItem", {"RequestItems": {TABLE: keys}})
+    found = reply.body["Responses"][TABLE]
+    assert sorted(item["sk"]["S"] for item in found) == names
+    assert {item["v"]["S"] for item in found} == {text}
+    assert reply.received > 2_500_000
