@@ -1,6 +1,7 @@
 """The contract of ``ports.Store``, as tests that every adapter's test class inherits.
 
 Knows no adapter: a test class overrides ``open``. Each test is a sentence of ``ports.py``.
+Values take the form the store holds (``codec.Form``): ints of a TREE have the kind ``int``.
 
     class TestMine(StoreContract):
         def open(self) -> Store:
@@ -16,9 +17,11 @@ import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from lpcm._run import run
+from lpcm.codec import Codec, Form
 from lpcm.keys import partition
 from lpcm.ports import (
     Add,
@@ -55,13 +58,20 @@ STATES: dict[str, Stored | None] = {
     "expired": EXPIRED,
 }
 
+INT = {Form.TEXT: None, Form.TREE: "int"}
+"""The kind of an int that a store can add to, in each form."""
+
 ODD: Sequence[object] = (
     *("", "text", "\0", "a\0b", "é\U0001f600\uffff", "1", "1.0", "x" * 100_000),
     *(b"", b"1", b"\0\xff", b"y" * 100_000),
     *(0, 1, -1, LEAST, MOST),
     *(0.0, -0.0, 1.0, 0.1, math.inf, -math.inf, 5e-324, 1.7976931348623157e308, 2.0**63),
+    *(True, False, None, 10**38 - 1, -(10**38)),
+    *(Decimal("1.50"), Decimal("-1E+125"), Decimal("0.1")),
+    *([], {}, set(), (), {"": 1}, {"a": [1, None, b"", {"!b": -0.0, "c": ""}], "é": True}),
+    *({"a", ""}, {b"\0"}, {1, -(10**37)}, {1, "1"}, frozenset({1}), [[[]], 10**40, 0.5]),
 )
-KEYS = sorted(["", " ", "/", "0", "a", "a\0", "a\0b", "aa", "é", "\ud7ff", "\ue000", "\U0001f600"])
+KEYS = sorted([" ", "/", "0", "a", "a\0", "a\0b", "aa", "é", "\ud7ff", "\ue000", "\U0001f600"])
 
 
 class StoreContract:
@@ -88,26 +98,28 @@ class StoreContract:
     def test_put_and_read(self) -> None:
         """What is put is read back whole: data, kind, etag and expiry."""
         with self.opened() as store:
-            for entry in (LIVE, LASTING, Stored(1, None, LEAST, None), Stored(1, "i", MOST, 2e9)):
+            for entry in (LIVE, LASTING, Stored("1", None, LEAST, None), Stored(1, "i", MOST, 2e9)):
                 outcome = apply(store, "k", put(entry))
                 assert outcome == Applied(entry)
                 assert read(store, "k") == entry
 
     def test_odd_data(self) -> None:
-        """Data come back equal and of the same type, down to the sign of zero."""
+        """Values come back equal and of the same type, down to the sign of zero."""
         with self.opened() as store:
-            for data in ODD:
-                apply(store, "000", Put(Cell(data, None), 1))
-                same(read(store, "000"), data)
+            codec = Codec(store.form)
+            cells = [codec.encode(value) for value in ODD]
+            for value, cell in zip(ODD, cells, strict=True):
+                apply(store, "000", Put(cell, 1))
+                same(store, read(store, "000"), value)
             writes: list[tuple[str, Op]] = [
-                (f"{number:03}", Put(Cell(data, None), 1)) for number, data in enumerate(ODD)
+                (f"{number:03}", Put(cell, 1)) for number, cell in enumerate(cells)
             ]
             run(store.apply_many(MAP, writes, NOW))
             found = run(store.read_many(MAP, [sk for sk, _ in writes], NOW))
             scanned = scan_all(store)
-            for data, entry, (_, other) in zip(ODD, found, scanned, strict=True):
-                same(entry, data)
-                same(other, data)
+            for value, entry, (_, other) in zip(ODD, found, scanned, strict=True):
+                same(store, entry, value)
+                same(store, other, value)
 
     def test_odd_keys(self) -> None:
         """Every key is an entry of its own."""
@@ -183,25 +195,27 @@ class StoreContract:
     def test_add(self) -> None:
         """Add is Python's sum on an int, keeps the expiry, and starts from the initial."""
         with self.opened() as store:
-            assert apply(store, "k", Add(2, 40, 1)) == Applied(Stored(42, None, 1, None))
-            assert apply(store, "k", Add(-50, 0, 2)) == Applied(Stored(-8, None, 2, None))
+            kind = INT[store.form]
+            assert apply(store, "k", Add(2, 40, 1)) == Applied(Stored(42, kind, 1, None))
+            assert apply(store, "k", Add(-50, 0, 2)) == Applied(Stored(-8, kind, 2, None))
             apply(store, "k", Touch(NOW + 5, 3))
-            assert apply(store, "k", Add(1, 0, 4)) == Applied(Stored(-7, None, 4, NOW + 5))
-            assert read(store, "k") == Stored(-7, None, 4, NOW + 5)
-            same(read(store, "k"), -7)
+            assert apply(store, "k", Add(1, 0, 4)) == Applied(Stored(-7, kind, 4, NOW + 5))
+            assert read(store, "k") == Stored(-7, kind, 4, NOW + 5)
+            same(store, read(store, "k"), -7)
 
     def test_add_from_expired(self) -> None:
         """Add never revives an expired number: it starts anew, with the expiry it brings."""
         with self.opened() as store:
-            apply(store, "k", Put(Cell(100, None), 1, NOW))
-            assert apply(store, "k", Add(1, 0, 2)) == Applied(Stored(1, None, 2, None))
+            kind = INT[store.form]
+            apply(store, "k", Put(Cell(100, kind), 1, NOW))
+            assert apply(store, "k", Add(1, 0, 2)) == Applied(Stored(1, kind, 2, None))
             apply(store, "k", Put(Cell("text", "j"), 3, NOW))
-            assert apply(store, "k", Add(1, 5, 4)) == Applied(Stored(6, None, 4, None))
-            apply(store, "k", Put(Cell(100, None), 5, NOW))
-            assert apply(store, "k", Add(1, 0, 6, NOW + 9)) == Applied(Stored(1, None, 6, NOW + 9))
-            assert apply(store, "k", Add(1, 0, 7, NOW + 99)) == Applied(Stored(2, None, 7, NOW + 9))
+            assert apply(store, "k", Add(1, 5, 4)) == Applied(Stored(6, kind, 4, None))
+            apply(store, "k", Put(Cell(100, kind), 5, NOW))
+            assert apply(store, "k", Add(1, 0, 6, NOW + 9)) == Applied(Stored(1, kind, 6, NOW + 9))
+            assert apply(store, "k", Add(1, 0, 7, NOW + 99)) == Applied(Stored(2, kind, 7, NOW + 9))
             assert apply(store, "new", Add(1, 0, 8, NOW + 5)) == Applied(
-                Stored(1, None, 8, NOW + 5)
+                Stored(1, kind, 8, NOW + 5)
             )
 
     def test_add_refused(self) -> None:
@@ -210,7 +224,7 @@ class StoreContract:
             assert apply(store, "k", Add(1, None, 1)) == Refused(None)
             assert read(store, "k") is None
             for entry in (
-                Stored(1.0, None, 1, None),
+                Stored(*Codec(store.form).encode(1.0), 1, None),
                 Stored("1", None, 1, None),
                 Stored(b"1", None, 1, None),
                 Stored(1, "b", 1, None),
@@ -220,18 +234,17 @@ class StoreContract:
                 for initial in (None, 0):
                     outcome = apply(store, "k", Add(1, initial, 2))
                     assert outcome == Refused(entry)
-                    assert isinstance(outcome, Refused)
-                    same(outcome.entry, entry.data)
-                    same(read(store, "k"), entry.data)
+                    assert read(store, "k") == entry
 
     def test_add_is_exact_or_refused(self) -> None:
         """A sum is exact, or refused for the caller to compute; never rounded or wrapped."""
         edges = (LEAST, LEAST + 1, -1, 0, 1, MOST - 1, MOST)
-        deltas = (*edges, LEAST - 1, MOST + 1, 10**40)
+        deltas = (*edges, LEAST - 1, MOST + 1, 10**38 - 1, 10**38, 10**40)
         with self.opened() as store:
+            kind = INT[store.form]
             for start in edges:
                 for delta in deltas:
-                    entry = Stored(start, None, 1, None)
+                    entry = Stored(start, kind, 1, None)
                     apply(store, "k", put(entry))
                     exact_or_refused(store, Add(delta, 0, 2), entry, start + delta)
                     apply(store, "k", Delete())
@@ -335,24 +348,25 @@ class StoreContract:
 
     def test_apply_many(self) -> None:
         """Writes are done in order, repeated keys included, with one outcome for each."""
-        writes: list[tuple[str, Op]] = [
-            ("a", Put(Cell(1, None), 1)),
-            ("a", Put(Cell(2, None), 2, None, When.ABSENT)),
-            ("a", Add(5, 0, 3)),
-            ("b", Add(5, None, 4)),
-            ("a", Delete(3, returning=True)),
-            ("a", Touch(None, 5)),
-            ("a", Put(Cell("x", "j"), 6, NOW + 1)),
-            ("a", Put(Cell("y", "j"), 7, NOW + 2)),
-        ]
         with self.opened() as store:
+            kind = INT[store.form]
+            writes: list[tuple[str, Op]] = [
+                ("a", Put(Cell(1, kind), 1)),
+                ("a", Put(Cell(2, kind), 2, None, When.ABSENT)),
+                ("a", Add(5, 0, 3)),
+                ("b", Add(5, None, 4)),
+                ("a", Delete(3, returning=True)),
+                ("a", Touch(None, 5)),
+                ("a", Put(Cell("x", "j"), 6, NOW + 1)),
+                ("a", Put(Cell("y", "j"), 7, NOW + 2)),
+            ]
             assert run(store.apply_many(MAP, [], NOW)) == []
             assert run(store.apply_many(MAP, writes, NOW)) == [
-                Applied(Stored(1, None, 1, None)),
-                Refused(Stored(1, None, 1, None)),
-                Applied(Stored(6, None, 3, None)),
+                Applied(Stored(1, kind, 1, None)),
+                Refused(Stored(1, kind, 1, None)),
+                Applied(Stored(6, kind, 3, None)),
                 Refused(None),
-                Applied(None, Stored(6, None, 3, None)),
+                Applied(None, Stored(6, kind, 3, None)),
                 Refused(None),
                 Applied(Stored("x", "j", 6, NOW + 1)),
                 Applied(Stored("y", "j", 7, NOW + 2)),
@@ -484,8 +498,9 @@ class StoreContract:
         places = [(n, m) for n in ("a", "ab", "a/b", "b") for m in ("a", "ab", "b", "a/b", "b/c")]
         maps = [partition(*place) for place in places]
         with self.opened() as store:
-            for number, map in enumerate(maps):  # noqa: A001  # the field's word
-                run(store.apply(map, "k", Put(Cell(number, None), 1), NOW))
+            for number, place in enumerate(places):
+                run(store.register(place[0], MapInfo(place[1])))
+                run(store.apply(partition(*place), "k", Put(Cell(number, None), 1), NOW))
             for number, map in enumerate(maps):  # noqa: A001  # the field's word
                 page = run(store.scan(map, KeyRange(), NOW))
                 assert page.entries == [("k", Stored(number, None, 1, None))]
@@ -587,19 +602,21 @@ def result(op: Op, before: Stored | None) -> Stored | None:
             return None
 
 
-def same(entry: Stored | None, data: object) -> None:
-    """Assert that the entry's data are these: value, type and sign."""
+def same(store: Store, entry: Stored | None, value: object) -> None:
+    """Assert that the entry holds this very value: its type, its sign, how it is written."""
     assert entry is not None
-    assert (type(entry.data), entry.data) == (type(data), data)
-    assert repr(entry.data) == repr(data)
+    held = Codec(store.form).decode(entry.data, entry.kind)
+    assert (type(held), held) == (type(value), value)
+    if not isinstance(value, (set, frozenset)):  # in an order of their own
+        assert repr(held) == repr(value)
 
 
 def exact_or_refused(store: Store, op: Add, before: Stored | None, total: int) -> None:
     """Assert that the add left the exact total, or nothing but a refusal."""
     outcome = apply(store, "k", op)
     if isinstance(outcome, Applied):
-        assert outcome.entry == Stored(total, None, op.etag, None)
-        same(read(store, "k"), total)
+        assert outcome.entry == Stored(total, INT[store.form], op.etag, None)
+        same(store, read(store, "k"), total)
     else:
         assert outcome == Refused(before)
         assert not LEAST <= op.delta <= MOST or not LEAST <= total <= MOST
