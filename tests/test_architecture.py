@@ -173,6 +173,7 @@ def violations(imports: Mapping[str, set[str]]) -> Iterator[str]:
             if rank is None:
                 siblings = name.rpartition(".")[0] + "."
                 near = target.startswith(siblings) and siblings[:-1] not in TABLES
+                near = near or target.startswith(name + ".")  # inside a package
                 private = target.startswith(siblings + "_")
                 if target not in ADAPTER_IMPORTS and not near and not private:
                     yield f"{name}, an adapter, imports {target}"
@@ -226,6 +227,7 @@ def test_a_breach_is_found(module: str, target: str, breach: str):
         ("lpcm.testing.pytest_plugin", "pytest"),
         ("lpcm.stores.x", "lpcm.stores._sql"),
         ("lpcm.stores.d.x", "lpcm.stores.d.y"),
+        ("lpcm.stores.d", "lpcm.stores.d.y"),
         ("lpcm.stores.x", "sqlite3"),
     ],
 )
