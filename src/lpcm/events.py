@@ -1,8 +1,9 @@
 """Events: what lpcm asks of stores and caches, for meters, logs and telemetry.
 
 Every request to a remote store is one ``Request`` event; an invalidation that has to wait
-for an unreachable cache is an ``Invalidation``. Who listens is called in the
-thread or task that made the request, after its reply, and must be quick and never raise.
+for an unreachable cache is an ``Invalidation``, and a cache server that goes or comes back a
+``CacheServer``. Who listens is called in the thread or task that made the request, after its
+reply, and must be quick and never raise.
 
 Without a listener an event costs one look (0.1 µs) and nothing is measured: adapters ask
 ``heard()`` first, and have DynamoDB count the consumed units only where someone listens.
@@ -18,7 +19,17 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-__all__ = ["Event", "Invalidation", "Meter", "Request", "emit", "heard", "meter", "subscribe"]
+__all__ = [
+    "CacheServer",
+    "Event",
+    "Invalidation",
+    "Meter",
+    "Request",
+    "emit",
+    "heard",
+    "meter",
+    "subscribe",
+]
 
 
 class Request(NamedTuple):
@@ -56,7 +67,18 @@ class Invalidation(NamedTuple):
     the old value until its cache TTL ends."""
 
 
-Event: TypeAlias = Request | Invalidation
+class CacheServer(NamedTuple):
+    """A cache server that is no longer asked, or is again."""
+
+    server: str
+    """Its address."""
+    state: str
+    """``down``: it does not answer; ``refused``: it must not be used; ``up``: it is back."""
+    reason: str
+    """What happened; empty for ``up``."""
+
+
+Event: TypeAlias = Request | Invalidation | CacheServer
 
 _listeners: tuple[Callable[[Event], object], ...] = ()
 _meters: ContextVar[tuple[Meter, ...]] = ContextVar("lpcm_meters", default=())

@@ -1,0 +1,81 @@
+"""memcached as the cache: its protocol (``meta``), and a client over it.
+
+``servers`` says which server a key belongs to and when one counts as down; ``cache`` is the
+blocking client, over a ``pool`` of ``sockets``. What the URLs and options mean stands in
+docs/reference/memcached.md.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from lpcm.caches.memcached.servers import Address, Settings, parse
+from lpcm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from ssl import SSLContext
+
+    from lpcm.caches.memcached.cache import Memcached
+
+__all__ = ["OPTIONS", "open_cache"]
+
+
+def _seconds(text: str) -> float:
+    amount = float(text)
+    if not 0 < amount < math.inf:
+        raise ValueError("use a positive number of seconds")
+    return amount
+
+
+OPTIONS: Mapping[str, Callable[[str], object]] = {
+    "ca": str,
+    "cert": str,
+    "connect_timeout": _seconds,
+    "key": str,
+    "timeout": _seconds,
+}
+_TLS_ONLY = ("ca", "cert", "key")
+
+
+def open_cache(path: str, *, scheme: str = "memcached", **options: Any) -> Memcached:
+    """Return the blocking client of the servers in ``path``; connects when used."""
+    from lpcm.caches.memcached.cache import Memcached  # socket costs 3 ms to import
+
+    return Memcached(*_settings(path, scheme, options))
+
+
+def _settings(path: str, scheme: str, options: Mapping[str, Any]) -> tuple[list[Address], Settings]:
+    unknown = sorted(options.keys() - OPTIONS.keys())
+    if unknown:
+        raise ConfigError(f"unknown option {unknown[0]!r} for {scheme}")
+    tls = {name: options[name] for name in _TLS_ONLY if name in options}
+    if tls and scheme != "memcached+tls":
+        raise ConfigError(f"option {min(tls)!r} is for memcached+tls, not for {scheme}")
+    login = None
+    if scheme == "memcached+unix":
+        servers = [Address(_socket(each), 0) for each in path.split(",")]
+    else:
+        servers, login = parse(path)
+    times = {name: options[name] for name in ("timeout", "connect_timeout") if name in options}
+    context = _context(**tls) if scheme == "memcached+tls" else None
+    return servers, Settings(**times, login=login, tls=context)
+
+
+def _socket(path: str) -> str:
+    if not path.startswith("/") or path == "/":
+        raise ConfigError(f"no unix socket: {path!r}: write memcached+unix:///absolute/path")
+    return path
+
+
+def _context(ca: str | None = None, cert: str | None = None, key: str | None = None) -> SSLContext:
+    import ssl  # 6 ms to import, for TLS alone
+
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if cert is not None:
+            context.load_cert_chain(cert, key)
+    except OSError as error:
+        raise ConfigError(f"no TLS with {ca or 'the system CAs'}, {cert}: {error}") from error
+    return context

@@ -1,0 +1,281 @@
+"""The blocking client: a ``ports.Cache`` on pools of connections, for any thread.
+
+Knows commands as bytes and connections as something that sends and receives; which
+connection, and what its failure means, is ``pool``'s. Invariant: whoever leaves an operation
+with an exception leaves its connections closed, so that no later reader meets its replies.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
+
+from lpcm.caches.memcached.meta import encode, lookup
+from lpcm.caches.memcached.pool import Pool
+from lpcm.caches.memcached.servers import chooser, identity
+from lpcm.caches.memcached.sockets import PIECE
+from lpcm.ports import CacheLost, Get, Replies
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lpcm.caches.memcached.pool import Connection
+    from lpcm.caches.memcached.servers import Address, Settings
+    from lpcm.ports import Packet, Result
+
+__all__ = ["Memcached"]
+
+_PIPELINE_BYTES: Final = 32_768
+_PIPELINE_COMMANDS: Final = 2_000
+
+
+class _Pipeline:
+    """Packets for one connection, sent in pieces that cannot fill both directions at once.
+
+    A server that cannot get rid of its replies stops reading; so what is sent before they
+    are read must fit into the kernel's buffers, or have short replies only.
+    """
+
+    def __init__(self, server: Pool, packets: Sequence[Packet], numbers: list[int]) -> None:
+        self.server = server
+        self.packets = packets
+        self.numbers = numbers
+        self.token = packets[numbers[0]].connection
+        self.connection: Connection | None = None
+        self.results: list[Result] = []
+        self.wanted = 0
+        self.error: CacheLost | None = None
+        self._next = 0
+        self._piece = b""
+        self._repeatable = self.token is None
+
+    @property
+    def unsent(self) -> bool:
+        """True while there is more to send."""
+        return self.error is None and self._next < len(self.numbers)
+
+    def order(self) -> tuple[bool, int]:
+        """Return its place among those who look for a connection."""
+        return self.token is None, self.token or 0
+
+    def take(self) -> None:
+        """Find the connection."""
+        try:
+            if self.token is None:
+                self.connection = self.server.take()
+            else:
+                self.connection = self.server.exactly(self.token)
+        except CacheLost as lost:
+            self.error = lost
+
+    def send(self) -> None:
+        """Send the next piece."""
+        self._piece = self._next_piece()
+        assert self.connection is not None
+        try:
+            self.connection.send(self._piece)
+        except BaseException as error:  # noqa: BLE001  # _recover() raises it again
+            self._recover(error)
+
+    def receive(self) -> None:
+        """Read the replies to what has been sent."""
+        if self.connection is None:
+            return
+        try:
+            self.connection.receive(self.wanted, self.results)
+        except BaseException as error:  # noqa: BLE001  # as above
+            if self._recover(error):
+                self.receive()
+
+    def _recover(self, error: BaseException) -> bool:
+        """Give up; or send the first piece once more, where it met a closed connection."""
+        assert self.connection is not None
+        connection, self.connection = self.connection, None
+        again = self._repeatable and not self.results and connection.parser.empty
+        self._repeatable = False
+        try:
+            self.server.lost(connection, error, again=again)
+            self.connection = self.server.connect()
+            try:
+                self.connection.send(self._piece)
+            except BaseException as second:  # noqa: BLE001  # as above
+                return self._recover(second)
+        except CacheLost as lost:
+            self.error = lost
+            return False
+        return True
+
+    def _next_piece(self) -> bytes:
+        parts: list[bytes] = []
+        size = count = 0
+        values = False
+        while self._next < len(self.numbers):
+            packet = self.packets[self.numbers[self._next]]
+            part = encode(packet.key, packet.commands)
+            values = values or any(type(each) is Get and each.value for each in packet.commands)
+            if parts and values and size + len(part) > _PIPELINE_BYTES:
+                break
+            parts.append(part)
+            size += len(part)
+            count += len(packet.commands)
+            self._next += 1
+            if count >= _PIPELINE_COMMANDS or (values and size > _PIPELINE_BYTES):
+                break
+        self.wanted += count
+        self._repeatable = self._repeatable and self.wanted == count
+        return b"".join(parts)
+
+    def abandon(self) -> None:
+        """Close the connection, wherever it is in its replies."""
+        if self.connection is not None:
+            self.server.discard(self.connection)
+
+    def finish(self, answers: list[Replies | CacheLost]) -> None:
+        """Give the connection back, and every packet its answer."""
+        came_over = 0
+        if self.connection is not None:
+            came_over = self.connection.id
+            self.server.give(self.connection)
+        at = 0
+        for number in self.numbers:
+            stop = at + len(self.packets[number].commands)
+            if stop <= len(self.results):
+                answers[number] = Replies(self.results[at:stop], came_over)
+            else:
+                answers[number] = self.error or CacheLost("not sent")
+            at = stop
+
+
+class Memcached:
+    """A ``ports.Cache`` on memcached servers, for blocking callers; for any thread."""
+
+    blocking = True
+
+    def __init__(self, addresses: Sequence[Address], settings: Settings) -> None:
+        self.identity = identity(addresses)
+        self._servers = [Pool(address, settings) for address in addresses]
+        self._only = self._servers[0] if len(self._servers) == 1 else None
+        self._choose = chooser(len(self._servers))
+        _all.add(self)
+
+    def __repr__(self) -> str:
+        return f"<Memcached {', '.join(str(server.address) for server in self._servers)}>"
+
+    async def look(self, key: str, lease: int) -> bytes | Replies:
+        """Look an item up. Cost: one round trip, at little more than the bare socket's."""
+        server = self._only or self._servers[self._choose(key)]
+        request = lookup(key, lease)
+        try:
+            connection = server.idle.pop()
+        except IndexError:
+            connection = server.connect()
+        data = b""
+        try:
+            connection.send(request)
+            data = connection.recv(PIECE)
+            end = data.find(b"\r\n")
+            if end > 0 and data.startswith(b"VA "):
+                size, flags, _ = data[3:end].split(b" ", 2)
+                base = int(flags[1:])
+                if base and len(data) == end + 4 + int(size) and data.endswith(b"\r\n"):
+                    server.idle.append(connection)
+                    if connection.waiting:
+                        server.hand_over(connection)
+                    return data[end + 2 : end + 2 + base]
+            results = self._rest(connection, data)
+        except BaseException as error:  # noqa: BLE001  # lost() raises it again
+            server.lost(connection, error, again=not data)
+            connection, results = self._once_more(server, request, 1)
+        server.give(connection)
+        return Replies(results, connection.id)
+
+    @staticmethod
+    def _rest(connection: Connection, data: bytes) -> list[Result]:
+        if not data:
+            raise ConnectionResetError("it closed the connection")
+        results = connection.parser.feed(data)
+        connection.receive(1, results)
+        return results
+
+    @staticmethod
+    def _once_more(server: Pool, request: bytes, count: int) -> tuple[Connection, list[Result]]:
+        connection = server.connect()
+        results: list[Result] = []
+        try:
+            connection.send(request)
+            connection.receive(count, results)
+        except BaseException as error:
+            server.lost(connection, error, again=False)
+            raise
+        return connection, results
+
+    async def send(self, packet: Packet, *, fresh: bool = False) -> Replies:
+        """Do one packet. Cost: one round trip; ``fresh`` and a first use connect as well."""
+        server = self._only or self._servers[self._choose(packet.key)]
+        request = encode(packet.key, packet.commands)
+        count = len(packet.commands)
+        if fresh:
+            connection, results = self._once_more(server, request, count)
+        else:
+            token = packet.connection
+            connection = server.take() if token is None else server.exactly(token)
+            results = []
+            try:
+                connection.send(request)
+                connection.receive(count, results)
+            except BaseException as error:  # noqa: BLE001  # lost() raises it again
+                again = token is None and not results and connection.parser.empty
+                server.lost(connection, error, again=again)
+                connection, results = self._once_more(server, request, count)
+        server.give(connection)
+        return Replies(results, connection.id)
+
+    async def send_many(self, packets: Sequence[Packet]) -> list[Replies | CacheLost]:
+        """Do many packets. Cost: the servers' round trips at once; one for each 32 KB of gets."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        for number, packet in enumerate(packets):
+            where = 0 if self._only else self._choose(packet.key)
+            groups.setdefault((where, packet.connection or 0), []).append(number)
+        pipelines = [
+            _Pipeline(self._servers[where], packets, numbers)
+            for (where, _), numbers in groups.items()
+        ]
+        answers: list[Replies | CacheLost] = [CacheLost("not sent")] * len(packets)
+        try:
+            # Those of tokens first, by id: see the first invariant.
+            for pipeline in sorted(pipelines, key=_Pipeline.order):
+                pipeline.take()
+            while busy := [pipeline for pipeline in pipelines if pipeline.unsent]:
+                for pipeline in busy:
+                    pipeline.send()
+                for pipeline in busy:
+                    pipeline.receive()
+        except BaseException:
+            for pipeline in pipelines:
+                pipeline.abandon()
+            raise
+        for pipeline in pipelines:
+            pipeline.finish(answers)
+        return answers
+
+    def close(self) -> None:
+        """Close every connection; those in use, when their operation ends."""
+        for server in self._servers:
+            server.close()
+
+    def _orphan(self) -> None:
+        for server in self._servers:
+            server.orphan()
+
+
+_all: WeakSet[Memcached] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for cache in list(_all):
+        cache._orphan()  # noqa: SLF001  # same module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,296 @@
+"""memcached's meta protocol: commands to bytes, and bytes, in whatever pieces, to results.
+
+Knows no socket. Invariant: what is encoded cannot throw the server out of step (it answers
+a refused ``ms`` header with an error and then takes the value for commands), so keys,
+times and lengths are checked here; and whatever was not asked for in a reply is
+``OutOfStep``, after which the connection can only be closed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from lpcm.ports import CacheLost, Get, Invalidate, Result, Set
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lpcm.ports import Command
+
+__all__ = [
+    "GREETING",
+    "LONGEST",
+    "OutOfStep",
+    "Parser",
+    "encode",
+    "greeted",
+    "login",
+    "lookup",
+    "refusal",
+]
+
+LONGEST: Final = 30 * 24 * 3600
+"""Seconds: what is more, memcached takes for a date."""
+_MAX_KEY: Final = 250
+_MAX_DATA: Final = 1 << 30
+_MAX_LINE: Final = 2048
+_OLDEST: Final = (1, 6, 13)
+
+
+class OutOfStep(CacheLost):
+    """The server answered what it was not asked; close the connection."""
+
+
+# To the server
+
+
+def _key(key: str) -> str:
+    if not (0 < len(key) <= _MAX_KEY and key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError(f"no key for memcached: {key!r}")
+    return key
+
+
+def _seconds(amount: int) -> int:
+    if not 1 <= amount <= LONGEST:
+        raise ValueError(f"seconds must be 1 to {LONGEST} (30 days), not {amount}")
+    return amount
+
+
+def lookup(key: str, lease: int) -> bytes:
+    r"""Return ``Get(lease)`` as bytes: the hot path's one command.
+
+    >>> lookup("k", 5)
+    b'mg k N5 v f c t\r\n'
+    >>> lookup("a key", 5)
+    Traceback (most recent call last):
+        ...
+    ValueError: no key for memcached: 'a key'
+    """
+    # _key, without the call.
+    if not (0 < len(key) <= _MAX_KEY and key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError(f"no key for memcached: {key!r}")
+    return f"mg {key} N{lease} v f c t\r\n".encode()
+
+
+def encode(key: str, commands: Iterable[Command]) -> bytes:
+    r"""Return the commands on one key as bytes to send.
+
+    >>> encode("k", [Set(b"ab+", 2, 60, cas=7), Invalidate()])
+    b'ms k 3 C7 F2 T60 c\r\nab+\r\nmd k I\r\n'
+    >>> encode("k", [Get(lease=0)])
+    Traceback (most recent call last):
+        ...
+    ValueError: seconds must be 1 to 2592000 (30 days), not 0
+    """
+    _key(key)
+    parts: list[bytes] = []
+    for command in commands:
+        match command:
+            case Get(lease, touch, value):
+                line = f"mg {key}"  # flags are obeyed in their order: t must tell the new time
+                if touch is not None:
+                    line += f" T{_seconds(touch)}"
+                if lease is not None:
+                    line += f" N{_seconds(lease)}"
+                parts.append(f"{line} {'v' if value else 's'} f c t\r\n".encode())
+            case Set():
+                parts += (_header(key, command), command.data, b"\r\n")
+            case Invalidate(ttl, cas):
+                line = f"md {key} I"
+                if ttl is not None:
+                    line += f" T{_seconds(ttl)}"
+                if cas is not None:
+                    line += f" C{cas:d}"
+                parts.append(f"{line}\r\n".encode())
+    return b"".join(parts)
+
+
+def _header(key: str, command: Set) -> bytes:
+    data, base, ttl, mode, cas = command
+    if len(data) > _MAX_DATA:
+        raise ValueError(f"{len(data):,} bytes are more than memcached ever takes")
+    if mode == "A":
+        return f"ms {key} {len(data)} MA c\r\n".encode()
+    if not 0 <= base <= len(data):
+        raise ValueError(f"a base of {base} bytes in {len(data)}")
+    line = f"ms {key} {len(data)}"
+    if mode == "E":
+        line += " ME"
+    elif mode != "S":
+        raise ValueError(f"no mode of a Set: {mode!r}")
+    if cas is not None:
+        line += f" C{cas:d}"
+    return f"{line} F{base} T{_seconds(ttl)} c\r\n".encode()
+
+
+# From the server
+
+_C, _F, _S, _T, _W, _X, _Z = b"cfstWXZ"
+_PLAIN = {
+    b"HD": Result("HD"),
+    b"EN": Result("EN"),
+    b"NS": Result("NS"),
+    b"EX": Result("EX"),
+    b"NF": Result("NF"),
+}
+_FAILED: Final = Result("TL")
+
+
+class Parser:
+    r"""The replies of one connection, out of the pieces they arrive in.
+
+    >>> parser = Parser()
+    >>> parser.feed(b"HD c5\r\nVA 3 f2 c7 t-1 W\r\nab")
+    [Result(status='HD', data=b'', cas=5, ...)]
+    >>> parser.feed(b"+\r\n")
+    [Result(status='VA', data=b'ab+', cas=7, size=3, base=2, ttl=-1, won=True, ...)]
+    >>> parser.feed(b"CLIENT_ERROR bad data chunk\r\n")
+    Traceback (most recent call last):
+        ...
+    lpcm.caches.memcached.meta.OutOfStep: ...
+    """
+
+    __slots__ = ("_have", "_need", "_parts")
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._have = 0
+        self._need = 0
+
+    @property
+    def empty(self) -> bool:
+        """True between replies."""
+        return not self._parts
+
+    def feed(self, data: bytes) -> list[Result]:
+        """Return the results that are now complete.
+
+        **Raises** OutOfStep on anything that is no reply to a command of ``encode``.
+        """
+        if self._parts:
+            self._parts.append(data)
+            self._have += len(data)
+            if self._have < self._need:  # a long value: not searched again for each piece
+                return []
+            data = b"".join(self._parts)
+            self._parts.clear()
+        results: list[Result] = []
+        at, length = 0, len(data)
+        try:
+            while at < length:
+                end = data.find(b"\r\n", at)
+                if end < 0:
+                    if length - at > _MAX_LINE:
+                        raise OutOfStep("a reply without an end")
+                    self._keep(data, at, length - at + 1)
+                    break
+                if data.startswith(b"VA ", at):
+                    words = data[at + 3 : end].split()
+                    size = int(words[0])
+                    start = end + 2
+                    stop = start + size
+                    if size < 0 or size > _MAX_DATA:
+                        raise OutOfStep(f"a value of {size} bytes")
+                    if stop + 2 > length:
+                        self._keep(data, at, stop + 2 - at)
+                        break
+                    if data[stop : stop + 2] != b"\r\n":
+                        raise OutOfStep("a value longer than it says")
+                    results.append(_result("VA", words, data[start:stop], size))
+                    at = stop + 2
+                else:
+                    results.append(_line(data[at:end]))
+                    at = end + 2
+        except (ValueError, IndexError) as error:
+            raise OutOfStep(f"not a reply: {data[at : at + 80]!r}") from error
+        return results
+
+    def _keep(self, data: bytes, at: int, need: int) -> None:
+        self._parts.append(data[at:])
+        self._have = len(data) - at
+        self._need = need
+
+
+def _result(status: str, words: list[bytes], data: bytes, size: int) -> Result:
+    cas = base = 0
+    ttl = -1
+    won = stale = taken = False
+    for word in words[1:]:
+        flag = word[0]
+        if flag == _F:
+            base = int(word[1:])
+        elif flag == _C:
+            cas = int(word[1:])
+        elif flag == _T:
+            ttl = int(word[1:])
+        elif flag == _S:
+            size = int(word[1:])
+        elif flag == _W:
+            won = True
+        elif flag == _X:
+            stale = True
+        elif flag == _Z:
+            taken = True
+        else:
+            raise OutOfStep(f"a flag nobody asked for: {word!r}")
+    if base > size:  # somebody else's item, with client flags of another meaning
+        base = 0
+    return Result(status, data, cas, size, base, ttl, won, stale, taken)
+
+
+def _line(line: bytes) -> Result:
+    words = line.split()  # up to 1.6.17 a space may trail
+    status = words[0]
+    if status in _PLAIN:
+        plain = _PLAIN[status]
+        return plain if len(words) == 1 else _result(plain.status, words, b"", 0)
+    if status == b"SERVER_ERROR":
+        return _FAILED
+    raise OutOfStep(f"not a reply: {line[:80]!r}")
+
+
+# Getting acquainted
+
+GREETING: Final = b"version\r\nstats settings\r\n"
+
+
+def login(user: str, password: str) -> bytes:
+    """Return the first command to a server that asks for a user and password."""
+    words = f"{user} {password}".encode()
+    return b"set lpcm 0 0 %d\r\n%b\r\n" % (len(words), words)
+
+
+def greeted(reply: bytes) -> bool:
+    """Tell whether that is all of the answer to ``GREETING``."""
+    return reply.endswith((b"END\r\n", b"ERROR\r\n")) or b"ERROR " in reply
+
+
+def refusal(reply: bytes) -> str | None:
+    r"""Say why this server cannot be used, by its answer to ``GREETING``; None: it can.
+
+    >>> refusal(b"VERSION 1.6.18\r\nSTAT cas_enabled yes\r\nEND\r\n")
+    >>> refusal(b"VERSION 1.5.22\r\nSTAT cas_enabled yes\r\nEND\r\n")
+    'memcached 1.5.22 is too old: lpcm needs 1.6.13 or newer'
+    >>> refusal(b"VERSION 1.6.18\r\nSTAT cas_enabled no\r\nEND\r\n")
+    'CAS is off, without which no cache is coherent: start memcached without -C'
+    """
+    lines = reply.split(b"\r\n")
+    if not lines[0].startswith(b"VERSION "):
+        return f"no memcached, or one that refuses us: it says {lines[0][:80]!r}"
+    version = lines[0][8:].decode("ascii", "replace").strip()
+    if _release(version) < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        return f"memcached {version} is too old: lpcm needs {oldest} or newer"
+    if b"STAT cas_enabled no" in lines:
+        return "CAS is off, without which no cache is coherent: start memcached without -C"
+    if b"STAT cas_enabled yes" not in lines:
+        return "it does not say whether CAS is on (`stats settings`): is a proxy in between?"
+    return None
+
+
+def _release(version: str) -> tuple[int, ...]:
+    numbers: list[int] = []
+    for part in version.split("."):
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        numbers.append(int(digits) if digits else 0)
+    return tuple(numbers)

@@ -1,0 +1,238 @@
+"""The connections to one server, and who may use which.
+
+An operation takes a connection that nobody is using, or opens one, and gives it back when
+its replies are read to the last byte; a connection on which anything else happened is
+closed. So no reply can ever be taken for another's. Knows nothing of commands.
+
+Invariants:
+
+1. A token (a CAS id) goes back over the very connection it came from, for memcached counts
+   from 1 again when it restarts. Where another thread is using that connection, the token's
+   owner waits for it; where it is gone, so is the token (``CacheLost``). Ids are never
+   used again.
+2. Waiting cannot deadlock: who needs several connections takes those of tokens first, by
+   rising id, and never waits for any other.
+3. After a fork the child has no connections: it would share them with its parent.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from lpcm.caches.memcached.meta import OutOfStep, Parser
+from lpcm.caches.memcached.servers import Breaker
+from lpcm.caches.memcached.sockets import PIECE, connect
+from lpcm.ports import CacheLost
+
+if TYPE_CHECKING:
+    from socket import socket
+
+    from lpcm.caches.memcached.servers import Address, Settings
+    from lpcm.ports import Result
+
+__all__ = ["Connection", "Pool"]
+
+_ids = itertools.count(1)
+
+
+class Connection:
+    """A connection, used by one operation at a time."""
+
+    __slots__ = ("id", "parser", "recv", "send", "socket", "waiting")
+
+    def __init__(self, raw: socket) -> None:
+        self.id = next(_ids)
+        self.socket = raw
+        self.send = raw.sendall
+        self.recv = raw.recv
+        self.parser = Parser()
+        self.waiting: deque[_Waiter] = deque()
+        """Who holds a token of it and finds it in use."""
+
+    def receive(self, wanted: int, results: list[Result]) -> None:
+        """Add the next replies to ``results`` until there are ``wanted``."""
+        while len(results) < wanted:
+            data = self.recv(PIECE)
+            if not data:
+                raise ConnectionResetError("it closed the connection")
+            results += self.parser.feed(data)
+        if len(results) > wanted or not self.parser.empty:
+            raise OutOfStep("more replies than commands")
+
+
+class _Waiter:
+    """One who waits for a connection to be handed over."""
+
+    __slots__ = ("closed", "lock")
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.lock = threading.Lock()
+        self.lock.acquire()
+
+
+class _Closed:
+    """Stands for the idle connections of a closed client."""
+
+    def pop(self) -> Connection:
+        raise CacheLost("this client of memcached is closed")
+
+    def append(self, connection: Connection) -> None:
+        connection.socket.close()
+
+    def remove(self, connection: Connection) -> None:
+        raise ValueError(connection)
+
+
+class Pool:
+    """The connections to one server, and whether it is up."""
+
+    def __init__(self, address: Address, settings: Settings) -> None:
+        self.address = address
+        self.settings = settings
+        self.breaker = Breaker(str(address))
+        self.idle: deque[Connection] | _Closed = deque()
+        self.open: dict[int, Connection] = {}
+        self.lock = threading.Lock()
+
+    def take(self) -> Connection:
+        """Return a connection nobody is using."""
+        try:
+            return self.idle.pop()
+        except IndexError:
+            return self.connect()
+
+    def exactly(self, id: int) -> Connection:
+        """Return the connection of that id, waiting for it where it is in use."""
+        connection = self.open.get(id)
+        if connection is None:
+            raise CacheLost(f"memcached {self.address}: the token's connection is gone")
+        if self._remove(connection):
+            return connection
+        waiter = _Waiter()
+        connection.waiting.append(waiter)
+        if self._remove(connection):  # given back in between, by one who saw nobody wait
+            connection.waiting.remove(waiter)
+            return connection
+        if id not in self.open or not waiter.lock.acquire(timeout=self.settings.timeout):
+            try:
+                connection.waiting.remove(waiter)
+            except ValueError:  # handed over in the last moment
+                waiter.lock.acquire()
+            else:
+                raise CacheLost(f"memcached {self.address}: the token's connection is in use")
+        if waiter.closed:
+            raise CacheLost(f"memcached {self.address}: the token's connection is gone")
+        return connection
+
+    def _remove(self, connection: Connection) -> bool:
+        try:
+            self.idle.remove(connection)
+        except ValueError:
+            return False
+        return True
+
+    def give(self, connection: Connection) -> None:
+        """Give back a connection whose replies are all read."""
+        self.idle.append(connection)
+        if connection.waiting:
+            self.hand_over(connection)
+
+    def hand_over(self, connection: Connection) -> None:
+        """Give an idle connection to one who waits for it, unless someone has taken it."""
+        while connection.waiting and self._remove(connection):
+            try:
+                connection.waiting.popleft().lock.release()
+            except IndexError:  # gave up waiting
+                self.idle.append(connection)
+            else:
+                return
+
+    def lost(self, connection: Connection, error: BaseException, *, again: bool) -> None:
+        """Close a connection that failed, and raise; only return if it is worth ``again``.
+
+        It is where the server had closed the connection while it lay idle.
+        """
+        self.discard(connection)
+        match error:
+            case BlockingIOError() | TimeoutError():
+                self._failed(f"no answer for {self.settings.timeout} s")
+            case CacheLost() | ValueError():  # out of step
+                raise CacheLost(f"memcached {self.address}: {error}") from error
+            case OSError():
+                self.forget()  # the others go back to the same process, probably
+                if again and isinstance(error, ConnectionError):
+                    return
+                raise CacheLost(f"memcached {self.address}: {error}") from error
+            case _:
+                raise error
+        raise CacheLost(f"memcached {self.address}: no answer in time") from error
+
+    def discard(self, connection: Connection) -> None:
+        """Close a connection that is in use."""
+        self.open.pop(connection.id, None)
+        connection.socket.close()
+        while connection.waiting:
+            try:
+                waiter = connection.waiting.popleft()
+            except IndexError:
+                return
+            waiter.closed = True
+            waiter.lock.release()
+
+    def forget(self) -> None:
+        """Close the idle connections."""
+        while True:
+            try:
+                connection = self.idle.pop()
+            except (IndexError, CacheLost):
+                return
+            self.discard(connection)
+
+    def _failed(self, reason: str, *, trial: bool = False) -> None:
+        with self.lock:
+            self.breaker.failed(time.monotonic(), reason, trial=trial)
+        self.forget()
+
+    # Connecting
+
+    def connect(self) -> Connection:
+        """Open a connection, make sure of the server, and return it."""
+        patience = self.settings.connect_timeout
+        with self.lock:
+            trial = self.breaker.admit(time.monotonic(), 2 * patience)
+        try:
+            raw = connect(self.address, self.settings)
+        except (OSError, OutOfStep) as error:
+            text = f"no connection in {patience} s" if isinstance(error, TimeoutError) else error
+            self._failed(str(text), trial=trial)
+            raise CacheLost(f"memcached {self.address}: {text}") from error
+        if isinstance(raw, str):
+            with self.lock:
+                self.breaker.refused(time.monotonic(), raw)
+            raise CacheLost(f"memcached {self.address}: {raw}")
+        with self.lock:
+            self.breaker.worked()
+        connection = Connection(raw)
+        self.open[connection.id] = connection
+        return connection
+
+    def close(self) -> None:
+        """Close what is idle now, and what is in use when it is given back."""
+        idle, self.idle = self.idle, _Closed()
+        while isinstance(idle, deque) and idle:
+            self.discard(idle.pop())
+
+    def orphan(self) -> None:
+        """In a forked child: leave the parent's connections alone."""
+        self.lock = threading.Lock()
+        for connection in list(self.open.values()):
+            # An operation the fork interrupted must not read what the parent waits for.
+            connection.socket.close()
+        self.open.clear()
+        if isinstance(self.idle, deque):
+            self.idle.clear()

@@ -1,0 +1,151 @@
+"""Which server a key belongs to, and whether to ask it at all: what both clients share.
+
+Knows no socket and no clock: times are given. Invariant: the key→server map depends on
+the list as it was written and on nothing else. It never changes because a server is
+down: one that comes back would serve what it missed meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+from zlib import crc32
+
+from lpcm import events
+from lpcm.errors import ConfigError
+from lpcm.ports import CacheLost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from ssl import SSLContext
+
+__all__ = ["Address", "Breaker", "Settings", "chooser", "identity", "parse"]
+
+PORT: Final = 11211
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 5.0
+_REFUSED_PAUSE: Final = 60.0
+
+
+class Address(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    """A name or number; a unix socket's path where ``port`` is 0."""
+    port: int
+
+    def __str__(self) -> str:
+        if not self.port:
+            return self.host
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Settings(NamedTuple):
+    """How to talk to servers."""
+
+    timeout: float = 1.0
+    """Seconds until a reply, or a piece of one, counts as lost."""
+    connect_timeout: float = 1.0
+    """Seconds to connect and to be answered for the first time."""
+    login: tuple[str, str] | None = None
+    """User and password for memcached's ASCII authentication."""
+    tls: SSLContext | None = None
+    """None: no TLS."""
+
+
+def parse(path: str) -> tuple[list[Address], tuple[str, str] | None]:
+    """Return the servers in ``[user:password@]host[:port],...``, and the login.
+
+    >>> parse("me:secret@a,b:11212,[::1]:11213")
+    ([Address(host='a', port=11211), ...(host='b', port=11212), ...(host='::1', port=11213)], ...)
+    >>> parse("a:port")
+    Traceback (most recent call last):
+        ...
+    lpcm.errors.ConfigError: no memcached server: 'a:port': write host:port,host:port
+    """
+    login, at, hosts = path.rpartition("@")
+    user, _, password = login.partition(":")
+    servers = [_address(each) for each in hosts.rstrip("/").split(",")]
+    if len(set(servers)) != len(servers):
+        raise ConfigError(f"a memcached server stands twice in {hosts!r}")
+    return servers, (user, password) if at else None
+
+
+def _address(text: str) -> Address:
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        colon, port = rest[:1], rest[1:]
+        good = bracket and (not rest or colon == ":")
+    else:
+        host, colon, port = text.partition(":")
+        good = bool(host)
+    if not good or (colon and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)):
+        raise ConfigError(f"no memcached server: {text!r}: write host:port,host:port")
+    return Address(host, int(port) if colon else PORT)
+
+
+def identity(servers: Sequence[Address]) -> str:
+    """Return what tells this key→server map from others.
+
+    One server has no name here, since clients reach it by several (a name, a number, a
+    unix socket) and must find the same items. Of several the list counts, as it is written:
+    a server that stays while others come and go would otherwise serve, for keys that were
+    elsewhere in between, what it knew of them before.
+    """
+    return "memcached" if len(servers) == 1 else f"memcached:{','.join(map(str, servers))}"
+
+
+def chooser(count: int) -> Callable[[str], int]:
+    """Return the map from a key to the number of its server."""
+    return lambda key: crc32(key.encode()) % count
+
+
+class Breaker:
+    """Whether a server is worth asking: not for a while after it failed, then by one caller.
+
+    A pause lasts 0.1 s and doubles up to 5 s while the server keeps failing; a server that
+    must not be used (``refused``) is asked again after a minute. Who finds it mended ends it.
+    """
+
+    __slots__ = ("_failures", "_reason", "_state", "_until", "server")
+
+    def __init__(self, server: str) -> None:
+        self.server = server
+        self._failures = 0
+        self._until = 0.0
+        self._state = "up"
+        self._reason = ""
+
+    def admit(self, now: float, trial: float) -> bool:
+        """Let the caller try to connect, or raise CacheLost at once.
+
+        While down, only one may try at a time, and has ``trial`` seconds; True tells it so.
+        """
+        if self._state == "up":
+            return False
+        if now < self._until:
+            raise CacheLost(f"memcached {self.server} is {self._state}: {self._reason}")
+        self._until = now + trial
+        return True
+
+    def failed(self, now: float, reason: str, *, trial: bool = False) -> None:
+        """Take note that the server did not answer."""
+        if self._state != "up" and not trial:
+            return  # one more of those that were under way
+        pause = min(_FIRST_PAUSE * 2**self._failures, _LONGEST_PAUSE)
+        self._failures = min(self._failures + 1, 10)
+        self._become("down", now + pause, reason)
+
+    def refused(self, now: float, reason: str) -> None:
+        """Take note that the server must not be used."""
+        self._become("refused", now + _REFUSED_PAUSE, reason)
+
+    def worked(self) -> None:
+        """Take note that the server answers."""
+        if self._state != "up":
+            self._failures = 0
+            self._become("up", 0.0, "")
+
+    def _become(self, state: str, until: float, reason: str) -> None:
+        before, self._state, self._until, self._reason = self._state, state, until, reason
+        if state != before:
+            events.emit(events.CacheServer(self.server, state, reason))

@@ -1,0 +1,99 @@
+"""Opening a blocking socket to a server that may be used: connect, TLS, login, greeting.
+
+Knows no pool and no commands but the first ones. Invariant: a socket that leaves here has
+answered, and every later wait on it is finite. Its limits are the kernel's
+(``SO_RCVTIMEO``, ``SO_SNDTIMEO``), for with ``settimeout`` Python polls before each read.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+from typing import TYPE_CHECKING, Final
+
+from lpcm.caches.memcached.meta import GREETING, greeted, login, refusal
+
+if TYPE_CHECKING:
+    from lpcm.caches.memcached.servers import Address, Settings
+
+__all__ = ["PIECE", "connect"]
+
+PIECE: Final = 65_536
+"""Bytes to read at once; over 128 KiB the C library would map and unmap memory."""
+
+
+def connect(address: Address, settings: Settings) -> socket.socket | str:
+    """Return a socket to use, or the reason why the server must not be used.
+
+    **Raises** OSError where it cannot be reached in time.
+    """
+    raw = _open(address, settings)
+    try:
+        reason = _greet(raw, settings)
+        _limit(raw, settings)
+    except BaseException:
+        raw.close()
+        raise
+    if reason is not None:
+        raw.close()
+        return reason
+    return raw
+
+
+def _open(address: Address, settings: Settings) -> socket.socket:
+    host, port = address
+    patience = settings.connect_timeout
+    if not port:
+        raw = socket.socket(socket.AF_UNIX)
+        try:
+            raw.settimeout(patience)
+            raw.connect(host)
+        except BaseException:
+            raw.close()
+            raise
+        return raw
+    raw = socket.create_connection((host, port), patience)
+    try:
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return settings.tls.wrap_socket(raw, server_hostname=host) if settings.tls else raw
+    except BaseException:
+        raw.close()
+        raise
+
+
+def _greet(raw: socket.socket, settings: Settings) -> str | None:
+    """Log in, and return why the server must not be used; None: it may be."""
+    if settings.login is not None:
+        raw.sendall(login(*settings.login))
+        reply = _answer(raw)
+        if reply != b"STORED\r\n":
+            return f"it does not take the user and password: {reply[:80]!r}"
+    raw.sendall(GREETING)
+    reply = _answer(raw)
+    while not greeted(reply):
+        reply += _answer(raw)
+    return refusal(reply)
+
+
+def _answer(raw: socket.socket) -> bytes:
+    data = raw.recv(PIECE)
+    if not data:
+        raise ConnectionResetError("it closed the connection")
+    return data
+
+
+def _limit(raw: socket.socket, settings: Settings) -> None:
+    """Bound every later wait."""
+    if settings.tls is not None:
+        raw.settimeout(settings.timeout)  # ssl would start its read again, for ever
+        return
+    raw.settimeout(None)
+    if sys.platform == "win32":
+        packed = struct.pack("L", max(1, int(settings.timeout * 1000)))
+    else:
+        seconds, part = divmod(settings.timeout, 1)
+        packed = struct.pack("ll", int(seconds), max(1, int(part * 1_000_000)))
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, packed)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, packed)

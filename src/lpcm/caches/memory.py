@@ -1,0 +1,230 @@
+"""The memory cache: memcached's semantics in one process, for tests and for development.
+
+It has no network to fail and no other process to share it. So it belongs in front of a
+store that only this process uses: another process, a forked child included, has a cache
+of its own, which learns nothing of this one's writes.
+
+Items are kept in order of use, and the least recently used goes when ``max_bytes`` are
+reached. Every CAS id is a token for as long as the process lives.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
+
+from lpcm.ports import CacheLost, Get, Invalidate, Replies, Result, Set
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from lpcm.ports import Command, Packet
+
+__all__ = ["OPTIONS", "MemoryCache", "open_cache"]
+
+_MAX_BYTES: Final = 64 << 20
+_ITEM: Final = 300
+"""Bytes an item costs beside its key and data."""
+
+
+class _Item:
+    __slots__ = ("base", "cas", "data", "leased", "stale", "until")
+
+    def __init__(self, data: bytes, base: int, cas: int, until: float) -> None:
+        self.data = data
+        self.base = base
+        self.cas = cas
+        self.until = until
+        self.stale = False
+        self.leased = False
+
+
+class _Items:
+    """What the caches of one name share."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.items: OrderedDict[str, _Item] = OrderedDict()
+        self.cas = 0
+        self.size = 0
+        _all.add(self)
+
+    def find(self, key: str, now: float) -> _Item | None:
+        """Return the item that is there now."""
+        item = self.items.get(key)
+        if item is None:
+            return None
+        if item.until <= now:
+            self.drop(key)
+            return None
+        self.items.move_to_end(key)
+        return item
+
+    def put(self, key: str, item: _Item) -> None:
+        """Let the item stand there, in place of another."""
+        self.drop(key)
+        self.items[key] = item
+        self.size += _ITEM + len(key) + len(item.data)
+
+    def drop(self, key: str) -> None:
+        """Forget the item, if there is one."""
+        item = self.items.pop(key, None)
+        if item is not None:
+            self.size -= _ITEM + len(key) + len(item.data)
+
+    def shrink(self, most: int) -> None:
+        """Forget what was not used for the longest time."""
+        while self.size > most and self.items:
+            self.drop(next(iter(self.items)))
+
+    def new_cas(self) -> int:
+        """Return an id that no item has had."""
+        self.cas += 1
+        return self.cas
+
+
+class MemoryCache:
+    """A ``ports.Cache`` in this process. See ``open_cache``."""
+
+    blocking = True
+
+    def __init__(self, items: _Items, max_bytes: int) -> None:
+        self.identity = f"memory:{id(items)}"
+        self._shared: _Items | None = items
+        self._max_bytes = max_bytes
+
+    async def look(self, key: str, lease: int) -> bytes | Replies:
+        """Look an item up."""
+        (result,) = self._do(key, (Get(lease),))
+        return result.data[: result.base] if result.base else Replies((result,), 1)
+
+    async def send(self, packet: Packet, *, fresh: bool = False) -> Replies:
+        """Do the commands, all at one instant."""
+        del fresh  # there are no connections
+        return Replies(self._do(packet.key, packet.commands), 1)
+
+    async def send_many(self, packets: Sequence[Packet]) -> list[Replies | CacheLost]:
+        """Do many packets, each at one instant."""
+        return [Replies(self._do(packet.key, packet.commands), 1) for packet in packets]
+
+    def close(self) -> None:
+        """Let go; what others of the same name see stays."""
+        self._shared = None
+
+    def _do(self, key: str, commands: Sequence[Command]) -> list[Result]:
+        shared = self._shared
+        if shared is None:
+            raise CacheLost("this memory cache is closed")
+        now = time.monotonic()
+        with shared.lock:
+            results = [self._one(shared, key, command, now) for command in commands]
+            shared.shrink(self._max_bytes)
+        return results
+
+    def _one(self, shared: _Items, key: str, command: Command, now: float) -> Result:
+        item = shared.find(key, now)
+        match command:
+            case Get():
+                return _get(shared, key, item, command, now)
+            case Set():
+                return self._set(shared, key, item, command, now)
+            case Invalidate(ttl, cas):
+                if item is None:
+                    return Result("NF")
+                if cas not in {None, item.cas}:
+                    return Result("EX")
+                item.cas = shared.new_cas()
+                item.stale, item.leased = True, False
+                if ttl is not None:
+                    item.until = now + ttl
+                return Result("HD")
+
+    def _set(
+        self, shared: _Items, key: str, item: _Item | None, command: Set, now: float
+    ) -> Result:
+        data, base, ttl, mode, cas = command
+        if mode != "S" and (item is None) != (mode == "E"):
+            return Result("NS")
+        if cas is not None and item is None:
+            return Result("NF")
+        if cas is not None and item is not None and cas != item.cas:
+            return Result("EX")
+        until = now + ttl
+        if mode == "A" and item is not None:
+            data, base, until = item.data + data, item.base, item.until
+        if _ITEM + len(key) + len(data) > self._max_bytes:
+            shared.drop(key)
+            return Result("TL")
+        made = _Item(data, base, shared.new_cas(), until)
+        shared.put(key, made)
+        return Result("HD", cas=made.cas)
+
+
+def _get(shared: _Items, key: str, item: _Item | None, command: Get, now: float) -> Result:
+    won = False
+    if item is None:
+        if command.lease is None:
+            return Result("EN")
+        item = _Item(b"", 0, shared.new_cas(), now + command.lease)
+        item.leased = won = True
+        shared.put(key, item)
+    else:
+        if command.touch is not None:
+            item.until = now + command.touch
+        if item.stale and not item.leased:
+            item.leased = won = True
+    return Result(
+        "VA" if command.value else "HD",
+        item.data if command.value else b"",
+        item.cas,
+        len(item.data),
+        item.base,
+        math.ceil(item.until - now),
+        won,
+        item.stale,
+        item.leased and not won,
+    )
+
+
+def _max_bytes(text: str) -> int:
+    size = int(text)
+    if size < 1:
+        raise ValueError("use a number of bytes, 1 or more")
+    return size
+
+
+OPTIONS: Mapping[str, Callable[[str], object]] = {"max_bytes": _max_bytes}
+
+_named: dict[str, _Items] = {}
+
+
+def open_cache(
+    path: str = "", *, scheme: str = "memory", max_bytes: int = _MAX_BYTES
+) -> MemoryCache:
+    """Open a cache of this process: its own if ``path`` is empty, else the one of that name."""
+    del scheme
+    return MemoryCache(_items(path), max_bytes)
+
+
+def _items(path: str) -> _Items:
+    return _named.setdefault(path, _Items()) if path else _Items()
+
+
+_all: WeakSet[_Items] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    # Another thread, gone now, may have held the lock. A cache may forget.
+    for shared in list(_all):
+        shared.lock = threading.Lock()
+        shared.items.clear()
+        shared.size = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
