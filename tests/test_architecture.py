@@ -43,7 +43,16 @@ LAYERS: tuple[frozenset[str], ...] = (
             "lpcm._payload",
         }
     ),
-    frozenset({"lpcm.config", "lpcm._run", "lpcm._arithmetic", "lpcm._entries", "lpcm._engine"}),
+    frozenset(
+        {
+            "lpcm.config",
+            "lpcm._run",
+            "lpcm._arithmetic",
+            "lpcm._entries",
+            "lpcm._engine",
+            "lpcm._observe",
+        }
+    ),
     frozenset({"lpcm._live", "lpcm._views", "lpcm._amap", "lpcm._map"}),
     frozenset({"lpcm"}),
     frozenset({"lpcm.testing", "lpcm.django", "lpcm.cli", "lpcm.telemetry", "lpcm.__main__"}),

@@ -7,21 +7,27 @@ that have an equal one. This module also keeps the process's configuration: the 
 Invariant: a map asks ``epoch()`` before it uses what it resolved earlier; whatever changes
 the meaning of an alias or the namespace calls ``refresh``. So a map made at import time
 follows a later ``configure`` or ``testing.insulate``.
+
+While tests run a *fence* stands around their namespace: each map asks ``check_fence``
+before its first write and before it is cleared, and ``LPCM_SCRATCH``, inherited by
+whatever the tests start, sends everything to throw-away files in that directory.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 from lpcm import caches, config, keys, stores
 from lpcm._run import LoopClock, SystemClock, arun, at_shutdown, run, run_in, running_loop
 from lpcm.codec import Codec
-from lpcm.errors import ConfigError
+from lpcm.errors import ConfigError, Insulated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -34,13 +40,17 @@ __all__ = [
     "Stack",
     "amaps",
     "close",
+    "close_in",
     "configure",
+    "fence",
     "maps",
     "opened",
     "override",
     "refresh",
     "resolve",
     "restore",
+    "source",
+    "used",
 ]
 
 epoch = 0
@@ -49,6 +59,10 @@ epoch = 0
 _lock = threading.RLock()
 _aliases: dict[str, config.Config] = {}
 _override: config.Config | None = None
+_source: Callable[[str], config.Config | None] | None = None
+_fence: str | None = None
+_watching = False
+_used: dict[config.Config, None] = {}
 _shared: dict[config.Config, Engine] = {}
 _opened: WeakSet[Engine] = WeakSet()
 
@@ -155,8 +169,22 @@ class Engine:
 
     @property
     def namespace(self) -> str:
-        """``LPCM_NAMESPACE`` where it is set, else what was configured."""
-        return os.environ.get("LPCM_NAMESPACE") or self._settings.namespace
+        """``LPCM_NAMESPACE`` where it is set, else the tests', else what was configured."""
+        return os.environ.get("LPCM_NAMESPACE") or _fence or self._settings.namespace
+
+    def check_fence(self, namespace: str) -> None:
+        """Raise Insulated where tests run, or ran, that must not write to this namespace."""
+        if _fence is None or namespace == _fence:
+            return
+        if _fence:
+            raise Insulated(
+                f"a test may write to its own namespace {_fence!r}, not to {namespace!r}: is "
+                "LPCM_NAMESPACE changed within it? See lpcm.testing.insulate"
+            )
+        raise Insulated(
+            f"the tests are over, and something they left running writes to {namespace!r}: end it "
+            "before, or call lpcm.configure() where this program goes on after its tests"
+        )
 
     def partition(self, name: str) -> str:
         """Return the encoded partition of the map of that name."""
@@ -238,7 +266,30 @@ def configure(url: str, *, using: str = "default", **options: object) -> None:
     settings = config.parse(url, options)
     with _lock:
         _aliases[using] = settings
+        if not _fence:
+            fence(None)
         refresh()
+
+
+def source(find: Callable[[str], config.Config | None]) -> None:
+    """Ask ``find`` for every alias that ``configure`` has not set: a framework's settings."""
+    global _source  # noqa: PLW0603  # see refresh
+    with _lock:
+        _source = find
+        refresh()
+
+
+def fence(namespace: str | None) -> str | None:
+    """Refuse writes outside this namespace; "": all, None: none. Return what stood before."""
+    global _fence  # see refresh
+    with _lock:
+        before, _fence = _fence, namespace
+        if not namespace:
+            _used.clear()
+        for engine in opened():
+            engine.catalogued.clear()  # so that every map asks once more
+        refresh()
+    return before
 
 
 def refresh() -> None:
@@ -268,17 +319,39 @@ def resolve(using: str | Engine, url: str | None) -> Engine:
     """Return the open engine of an alias or URL, opening it if need be."""
     if isinstance(using, Engine):
         return using
+    if not _watching:
+        _watch()
     with _lock:
-        settings = _override or (config.parse(url) if url is not None else _settings(using))
+        settings = _override or _scratched(
+            config.parse(url) if url is not None else _settings(using)
+        )
+        if _fence:
+            _used[settings] = None
         engine = _shared.get(settings)
         if engine is None:
             engine = _shared[settings] = Engine._of(settings)  # noqa: SLF001  # same module
         return engine
 
 
+def _scratched(settings: config.Config) -> config.Config:
+    directory = os.environ.get("LPCM_SCRATCH")
+    return config.scratch(settings, directory) if directory else settings
+
+
+def _watch() -> None:
+    """Where this process is ``python -m unittest``, insulate it; other runners have plugins."""
+    global _watching  # noqa: PLW0603  # see refresh
+    _watching = True
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is not None and spec.name == "unittest.__main__":
+        import_module("lpcm.testing").insulate_until_exit()  # above this layer, hence by name
+
+
 def _settings(using: str) -> config.Config:
     if using in _aliases:
         return _aliases[using]
+    if _source is not None and (settings := _source(using)) is not None:
+        return settings
     if using != "default":
         known = ", ".join(sorted({"default", *_aliases}))
         raise ConfigError(f"unknown alias {using!r}: lpcm.configure() it, or use one of {known}")
@@ -288,6 +361,27 @@ def _settings(using: str) -> config.Config:
 def opened() -> list[Engine]:
     """Return every engine this process has open."""
     return list(_opened)
+
+
+def used() -> list[Engine]:
+    """Return every shared engine that was used since the fence stands, opening it again."""
+    with _lock:
+        for settings in _used:
+            if settings not in _shared:
+                _shared[settings] = Engine._of(settings)  # noqa: SLF001  # same module
+        return [_shared[settings] for settings in _used]
+
+
+def close_in(directory: str) -> None:
+    """Close every engine whose store is a file in this directory."""
+    with _lock:
+        gone = [settings for settings in _shared if settings.path.startswith(directory)]
+        engines = [_shared.pop(settings) for settings in gone]
+        for settings in gone:
+            _used.pop(settings, None)
+        refresh()
+    for engine in engines:
+        engine.close()
 
 
 def maps(*, using: str | Engine = "default") -> list[str]:

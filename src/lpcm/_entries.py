@@ -324,6 +324,7 @@ class Entries:
 
     async def clear(self) -> None:
         """Delete all entries."""
+        self._engine.check_fence(self._namespace)
         await self._tier.clear(self._map, KeyRange())
 
     # Pieces
@@ -355,6 +356,7 @@ class Entries:
         """See that the map stands in the catalogue, in a format this version can write."""
         if self._map in self._engine.catalogued:
             return
+        self._engine.check_fence(self._namespace)
         info = await self._store.register(self._namespace, MapInfo(self._name))
         if info.format > FORMAT or info.shards != 1:
             raise StoreTooNew(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
-from lpcm import _engine
+from lpcm import _engine, _observe
 from lpcm._amap import AsyncTwins, pairs
 from lpcm._entries import MISSING, Entries, Entry, Missing
 from lpcm._run import run, running_loop
@@ -107,7 +107,8 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
     def _bind(self) -> Entries:
         now = _engine.epoch  # before resolving: a change meanwhile must not go unseen
         engine = _engine.resolve(self._using, self._url)
-        entries = Entries(engine, engine.stack, self._name, self._default, self._ttl)
+        stack = _observe.over(engine.stack, engine, self._name)
+        entries = Entries(engine, stack, self._name, self._default, self._ttl)
         self._entries, self._epoch = entries, now
         return entries
 
@@ -118,7 +119,8 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
             return known[2]
         now = _engine.epoch
         engine = _engine.resolve(self._using, self._url)
-        entries = Entries(engine, engine.awaitable(), self._name, self._default, self._ttl)
+        stack = _observe.over(engine.awaitable(), engine, self._name)
+        entries = Entries(engine, stack, self._name, self._default, self._ttl)
         self._awaited = now, loop, entries
         return entries
 

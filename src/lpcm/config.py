@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import timedelta
 
-__all__ = ["DEFAULT_NAMESPACE", "DEFAULT_URL", "CacheConfig", "Config", "parse", "seconds"]
+__all__ = [
+    "DEFAULT_NAMESPACE",
+    "DEFAULT_URL",
+    "CacheConfig",
+    "Config",
+    "parse",
+    "scratch",
+    "seconds",
+]
 
 DEFAULT_URL = "sqlite:///lpcm.sqlite3"
 DEFAULT_NAMESPACE = "default"
@@ -114,6 +122,27 @@ def parse(url: str, options: Mapping[str, object] | None = None) -> Config:
         _FIELDS.get(name, name): checked.pop(name) for name in _COMMON if name in checked
     }
     return Config(scheme, path, tuple(sorted(checked.items())), **common)
+
+
+def scratch(settings: Config, directory: str) -> Config:
+    """Return the same as a throw-away file in the directory, one for each place; memory stays.
+
+    >>> scratch(parse("sqlite:///shop.sqlite3?ttl=60"), "/tmp/tests").ttl
+    60.0
+    >>> scratch(parse("memory://"), "/tmp/tests").scheme
+    'memory'
+    """
+    from hashlib import sha256  # 3 ms to import, for tests
+
+    if settings.scheme == "memory" or settings.path.startswith(directory):
+        return settings._replace(cache=None)
+    name = sha256(f"{settings.scheme}\0{settings.path}".encode()).hexdigest()[:16]
+    return settings._replace(
+        scheme="sqlite",
+        path=os.path.join(directory, f"{name}.sqlite3"),  # noqa: PTH118  # see _file
+        store_options=(("synchronous", "normal"),),
+        cache=None,
+    )
 
 
 def _cache(url: str) -> CacheConfig | None:

@@ -17,6 +17,7 @@ Each class also derives from the built-in a dict user would catch in its place, 
     ├── BatchError
     ├── OutcomeUnknown
     ├── CacheUnavailable
+    ├── Insulated
     └── StoreError
         ├── StoreUnavailable
         │   ├── StoreBusy
@@ -42,6 +43,7 @@ __all__ = [
     "CacheUnavailable",
     "ConfigError",
     "Conflict",
+    "Insulated",
     "KeyEncodingError",
     "KeyTooLong",
     "LPCMError",
@@ -132,6 +134,10 @@ class OutcomeUnknown(LPCMError, OSError):
 
 class CacheUnavailable(LPCMError, OSError):
     """The cache cannot be reached, and the map is ``strict``. Nothing was written."""
+
+
+class Insulated(LPCMError, RuntimeError):
+    """A test, or what it left running, was about to write to real data. Nothing was written."""
 
 
 class StoreError(LPCMError):
