@@ -4,10 +4,6 @@ import time
 
 import pytest
 
-from lpcm._run import run
-from lpcm.stores.dynamodb.identity import Identity
-from lpcm.stores.dynamodb.transport import SocketTransport
-
 TABLE = "transports"
 KEYS = [("pk", "HASH"), ("sk", "RANGE")]
 CREATE = {
@@ -40,12 +36,10 @@ def endpoint(request):
 
 
 @pytest.fixture
-def call(endpoint):
-    transport = SocketTransport(Identity("eu-west-1", endpoint))
-    function = lambda operation, body, within=20.0: run(transport.call(operation, body, within))
-    until_active(function)
-    yield function
-    transport.close()
+def call(endpoint, caller):
+    made = caller(endpoint)
+    until_active(made)
+    return made
 
 
 def test_what_is_put_is_got(call):
@@ -88,3 +82,28 @@ def test_large_requests_and_replies(call):
     assert sorted(item["sk"]["S"] for item in found) == names
     assert {item["v"]["S"] for item in found} == {text}
     assert reply.received > 2_500_000
+
+
+def test_wrong_keys_are_refused(extenddb, caller, monkeypatch):
+    """A signature with another secret, or of an unknown key, is refused by a code that says so."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    assert caller(extenddb.endpoint)("ListTables").error == "InvalidSignatureException"
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAUNKNOWN")
+    assert caller(extenddb.endpoint)("ListTables").error == "UnrecognizedClientException"
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_wrong_clock_is_refused(extenddb, caller, monkeypatch, hours):
+    """A signature of another hour is refused with a code that says so."""
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3600 * hours)
+    refused = caller(extenddb.endpoint)("ListTables")
+    assert refused.status == 400
+    # AWS's is the first of the two.
+    assert refused.error in {"InvalidSignatureException", "UnrecognizedClientException"}
+
+
+def test_the_signature_of_a_session(extenddb, caller, monkeypatch):
+    """A session token travels with the request and is signed."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "a+token/==")
+    assert caller(extenddb.endpoint)("ListTables").status == 200

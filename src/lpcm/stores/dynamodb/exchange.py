@@ -47,7 +47,8 @@ class Incoming:
     """The replies that come over one connection, one after another."""
 
     __slots__ = (
-        "_body", "_checksum", "_encoding", "_parser", "_type", "begun", "complete", "received",
+        "_body", "_checksum", "_encoding", "_parser", "_status", "_type", "complete", "received",
+        "reusable",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -60,8 +61,10 @@ class Incoming:
         self._checksum: bytes | None = None
         self._encoding = b""
         self._type = b""
-        self.begun = 0
+        self._status = 0
         self.complete = False
+        self.reusable = False
+        """Whether the connection can carry another exchange, the reply being complete."""
         self.received = 0
 
     def feed(self, data: bytes | memoryview) -> bool:
@@ -70,13 +73,10 @@ class Incoming:
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            raise Malformed(f"not HTTP: {error}") from error
+            self.reusable = False
+            if not self.complete:
+                raise Malformed(f"not HTTP: {error}") from error
         return self.complete
-
-    @property
-    def reusable(self) -> bool:
-        """Whether the connection can carry another exchange, the reply being complete."""
-        return self.begun == 1 and self._parser.should_keep_alive()
 
     def reply(self, sent: int) -> Reply:
         """Return the complete reply. **Raises** Malformed."""
@@ -85,7 +85,7 @@ class Incoming:
             raise Malformed("the reply's bytes do not have its checksum")
         if self._encoding:
             body = _decompress(body, self._encoding)
-        status = self._parser.get_status_code()
+        status = self._status
         content = _content(body)
         if status == 200:
             if content is None:
@@ -102,11 +102,14 @@ class Incoming:
     # What follows is called by the parser.
 
     def on_message_begin(self) -> None:
-        """Count the replies: there must be one."""
-        self.begun += 1
+        """Take nothing behind the reply for a part of it, and do not go on after that."""
+        if self.complete:
+            self.reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep the headers that matter."""
+        if self.complete:
+            return
         name = name.lower()
         if name == b"x-amz-crc32":
             self._checksum = value if value.isdigit() else b"-1"
@@ -117,14 +120,16 @@ class Incoming:
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body, chunked or not."""
-        self._body.append(body)
+        if not self.complete:
+            self._body.append(body)
 
     def on_message_complete(self) -> None:
         """See the end of the reply, unless it only announced the real one (1xx)."""
-        if self._parser.get_status_code() < 200:
-            self.begun -= 1
-        else:
+        status = self._parser.get_status_code()
+        if status >= 200 and not self.complete:
+            self._status = status
             self.complete = True
+            self.reusable = self._parser.should_keep_alive()
 
 
 def _decompress(body: bytes, encoding: bytes) -> bytes:

@@ -12,14 +12,18 @@ the child to begin anew and never waits for a lock that nobody will release.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from lpcm.errors import ConfigError, LPCMError, StoreDenied
 from lpcm.stores.dynamodb.port import NotSent
-from lpcm.stores.dynamodb.signing import Keys
+from lpcm.stores.dynamodb.signing import Keys, Signer
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["Identity", "Place", "place"]
 
@@ -70,18 +74,27 @@ def place(endpoint: str, region: str) -> Place:
 
 
 class Identity:
-    """The keys of one profile and the place they are for."""
+    """The keys of one profile, the place they are for, and how that is known to be the one.
+
+    ``bundle`` is a file of trusted certificates, in place of what AWS_CA_BUNDLE or botocore's
+    configuration names, or else the system's.
+    """
 
     def __init__(
-        self, region: str | None = None, endpoint: str | None = None, profile: str | None = None
+        self,
+        region: str | None = None,
+        endpoint: str | None = None,
+        profile: str | None = None,
+        bundle: str | None = None,
     ) -> None:
         self._region = region
         self._endpoint = endpoint
         self._profile = profile
         self.place = place(endpoint, region) if endpoint and region else None
         """None until ``keys`` has returned, unless it was given whole."""
-        self.bundle: str | None = None
-        """The file of trusted certificates, where one is configured."""
+        self._bundle = bundle
+        self._signer: Signer | None = None
+        self._context: ssl.SSLContext | None = None
         if endpoint:
             place(endpoint, region or "")
         self.endpoint = endpoint or f"DynamoDB in {region or 'the default region'}"
@@ -126,6 +139,25 @@ class Identity:
         assert work.keys is not None
         return work.keys
 
+    def head(self, operation: str, body: bytes, keys: Keys) -> bytes:
+        """Return the signed head of a request, the place being known."""
+        signer = self._signer
+        if signer is None:
+            assert self.place is not None
+            signer = self._signer = Signer(self.place.authority, self.place.region, _agent())
+        return signer.head(operation, body, keys, time.time())
+
+    def reach(self, within: float) -> tuple[Place, ssl.SSLContext | None]:
+        """Return where to connect to, and for TLS what to trust. **Raises** as ``keys`` does."""
+        at = self.place
+        if at is None or (at.secure and self._context is None):
+            self.keys(within)
+            at = self.place
+            assert at is not None
+            if at.secure:
+                self._context = _trust(self._bundle)
+        return at, self._context
+
     def _look_up(self, work: _Work) -> None:
         try:
             keys = self._ask()
@@ -160,7 +192,7 @@ class Identity:
 
         session = botocore.session.Session(profile=self._profile)
         try:
-            self.bundle = session.get_config_variable("ca_bundle")
+            self._bundle = self._bundle or session.get_config_variable("ca_bundle")
             source = session.get_credentials()
             if self.place is None:
                 self._find(session)
@@ -199,3 +231,28 @@ class _Work:
 
 def _expired(source: Any) -> bool:
     return hasattr(source, "refresh_needed") and source.refresh_needed(0)
+
+
+def _trust(bundle: str | None) -> ssl.SSLContext:
+    """Return a context that verifies servers: by ``bundle``, else by the system's list.
+
+    Where the system has none, by the one that botocore comes with.
+    """
+    import ssl
+
+    if bundle is None:
+        paths = ssl.get_default_verify_paths()
+        if not (paths.cafile or paths.capath) and sys.platform != "win32":
+            from botocore.httpsession import get_cert_path
+
+            bundle = get_cert_path(True)
+    return ssl.create_default_context(cafile=bundle)
+
+
+def _agent() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"lpcm/{version('lpcm')}"
+    except PackageNotFoundError:  # run from a bare source tree
+        return "lpcm"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from lpcm.stores.dynamodb.identity import Place
 
-__all__ = ["Limits", "Link", "Unsent", "addresses", "dial", "trust"]
+__all__ = ["Limits", "Link", "Unsent", "addresses", "dial"]
 
 
 class Limits(NamedTuple):
@@ -88,9 +88,8 @@ class _Plain:
         return not self._poll(0)
 
     def send(self, data: bytes, deadline: float) -> None:
-        left = deadline - monotonic()
-        if left < self._patience or self._patience < self._read:
-            self._wait_at_most(min(left, self._read))
+        if self._patience < self._read:  # an earlier request had less time
+            self._wait_at_most(min(deadline - monotonic(), self._read))
         try:
             sent = self._sock.send(data)
         except OSError as error:
@@ -106,14 +105,16 @@ class _Plain:
     def receive(self, deadline: float) -> bytes:
         waited = 0.0
         while True:
+            left = _left(deadline)  # each time: what comes in drops must end too
+            if left < self._patience:
+                self._wait_at_most(left)
             try:
                 return self._sock.recv(CHUNK)
             except BlockingIOError:
                 waited += self._patience
-            left = _left(deadline)
             if waited >= self._read:
                 raise TimeoutError(f"no byte came for {waited:.1f} s")
-            self._wait_at_most(min(left, self._read - waited))
+            self._wait_at_most(self._read - waited)
 
     def close(self) -> None:
         self._sock.close()
@@ -238,19 +239,3 @@ def _connect(targets: list[Address], deadline: float) -> socket.socket:
         else:
             return sock
     raise error
-
-
-def trust(bundle: str | None) -> ssl.SSLContext:
-    """Return a context that verifies servers: by ``bundle``, else by the system's list.
-
-    Where the system has none, by the one that botocore comes with.
-    """
-    import ssl
-
-    if bundle is None:
-        paths = ssl.get_default_verify_paths()
-        if not (paths.cafile or paths.capath) and sys.platform != "win32":
-            from botocore.httpsession import get_cert_path
-
-            bundle = get_cert_path(True)
-    return ssl.create_default_context(cafile=bundle)

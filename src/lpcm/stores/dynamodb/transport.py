@@ -24,39 +24,25 @@ from weakref import WeakSet
 
 from lpcm.errors import StoreError
 from lpcm.stores.dynamodb.exchange import Incoming, Malformed, encode
-from lpcm.stores.dynamodb.links import Limits, Link, Unsent, dial, trust
+from lpcm.stores.dynamodb.links import Limits, Unsent, dial
 from lpcm.stores.dynamodb.port import NotSent, ReplyLost
-from lpcm.stores.dynamodb.signing import Signer
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Mapping
 
-    from lpcm.stores.dynamodb.identity import Identity, Place
+    from lpcm.stores.dynamodb.identity import Identity
+    from lpcm.stores.dynamodb.links import Link
     from lpcm.stores.dynamodb.port import Reply
-    from lpcm.stores.dynamodb.signing import Keys
 
-__all__ = ["SocketTransport", "agent"]
+__all__ = ["POOL", "SocketTransport"]
 
 POOL = 64
-
-
-def agent() -> str:
-    """Return the name lpcm goes by."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return f"lpcm/{version('lpcm')}"
-    except PackageNotFoundError:  # run from a bare source tree
-        return "lpcm"
 
 
 class SocketTransport:
     """DynamoDB over sockets of our own.
 
     ``pool`` is how many requests may be under way at once; more wait, within their budget.
-    ``bundle`` is a file of trusted certificates, in place of what AWS_CA_BUNDLE or the
-    system names.
     """
 
     blocking = True
@@ -67,14 +53,10 @@ class SocketTransport:
         *,
         pool: int = POOL,
         limits: Limits | None = None,
-        bundle: str | None = None,
     ) -> None:
         self._identity = identity
         self._limits = limits or Limits()
-        self._bundle = bundle
         self._pool = pool
-        self._signer: Signer | None = None
-        self._context: ssl.SSLContext | None = None
         self.closed = False
         self._start()
         _transports.add(self)
@@ -88,15 +70,16 @@ class SocketTransport:
         """Send one request and return its reply; see ``port.Transport``."""
         deadline = time.monotonic() + within
         body = encode(request)
+        identity = self._identity
         slot = self._take(deadline)
         try:
             link = slot.link
             if link is None or not link.quiet():
                 slot.drop()
-                link = slot.link = self._dial(deadline)
-            keys = self._identity.current(time.time()) or self._keys(deadline)
-            signer = self._signer or self._make_signer()
-            data = signer.head(operation, body, keys, time.time()) + body
+                place, context = identity.reach(_left(deadline))
+                link = slot.link = dial(place, self._limits, deadline, context)
+            keys = identity.current(time.time()) or identity.keys(_left(deadline))
+            data = identity.head(operation, body, keys) + body
             incoming = slot.incoming
             incoming.expect()
             clean = False
@@ -171,28 +154,6 @@ class SocketTransport:
             f"{self.endpoint}: {self._pool} requests were under way all the time: raise `pool`"
         )
 
-    def _keys(self, deadline: float) -> Keys:
-        return self._identity.keys(max(0.0, deadline - time.monotonic()))
-
-    def _place(self, deadline: float) -> Place:
-        if self._identity.place is None:
-            self._keys(deadline)
-        assert self._identity.place is not None
-        return self._identity.place
-
-    def _make_signer(self) -> Signer:
-        place = self._identity.place
-        assert place is not None
-        signer = self._signer = Signer(place.authority, place.region, agent())
-        return signer
-
-    def _dial(self, deadline: float) -> Link:
-        place = self._place(deadline)
-        if place.secure and self._context is None:
-            self._keys(deadline)  # for they bring the configured bundle
-            self._context = trust(self._bundle or self._identity.bundle)
-        return dial(place, self._limits, deadline, self._context)
-
     def _story(self, operation: str, what: object) -> str:
         return f"{self.endpoint}: {operation}: {what}"
 
@@ -203,6 +164,10 @@ class SocketTransport:
         self._identity.forget()
         for slot in left:
             slot.drop()  # closes this process's descriptor only: the parent notices nothing
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
 
 
 class _Slot:

@@ -1,0 +1,282 @@
+"""The asyncio transport: the same wire text over connections of one event loop.
+
+Knows what ``transport`` knows, and keeps its invariants. A transport belongs to the event
+loop it was first used on; nothing in it is meant for threads. Time limits cost one timer a
+connection, not one a request: it rings where an earlier request would have run out, looks,
+and is set anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from lpcm.errors import StoreError
+from lpcm.stores.dynamodb.exchange import CHUNK, Incoming, Malformed, encode
+from lpcm.stores.dynamodb.links import Limits
+from lpcm.stores.dynamodb.port import NotSent, ReplyLost
+from lpcm.stores.dynamodb.transport import POOL
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+    from lpcm.stores.dynamodb.identity import Identity, Place
+    from lpcm.stores.dynamodb.port import Reply
+
+__all__ = ["AsyncTransport"]
+
+
+class AsyncTransport:
+    """DynamoDB over connections of one event loop.
+
+    ``pool`` is how many requests may be under way at once; more wait, within their budget.
+    """
+
+    blocking = False
+
+    def __init__(
+        self, identity: Identity, *, pool: int = POOL, limits: Limits | None = None
+    ) -> None:
+        self._identity = identity
+        self._limits = limits or Limits()
+        self._pool = pool
+        self._busy = 0
+        self._idle: list[_Connection] = []
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.closed = False
+
+    @property
+    def endpoint(self) -> str:
+        """Where it leads."""
+        return self._identity.endpoint
+
+    async def call(self, operation: str, request: Mapping[str, Any], within: float) -> Reply:
+        """Send one request and return its reply; see ``port.Transport``."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._bind(loop)
+        deadline = loop.time() + within
+        body = encode(request)
+        if self._busy >= self._pool:
+            await self._turn(deadline)
+        self._busy += 1
+        connection: _Connection | None = None
+        clean = False
+        try:
+            connection = await self._connection(deadline)
+            keys = self._identity.current(time.time())
+            if keys is None:
+                keys = await asyncio.to_thread(self._identity.keys, _left(loop, deadline))
+            if connection.lost is not None:  # while the keys were looked up
+                raise NotSent(self._story(operation, connection.lost))
+            data = self._identity.head(operation, body, keys) + body
+            try:
+                await connection.exchange(data, deadline)
+                reply = connection.incoming.reply(len(data))
+            except (OSError, Malformed) as error:
+                raise ReplyLost(self._story(operation, error)) from error
+            clean = connection.incoming.reusable and not self.closed
+            return reply
+        finally:
+            self._busy -= 1
+            if connection is not None:
+                if clean:
+                    self._idle.append(connection)
+                else:
+                    connection.close()
+            self._wake()
+
+    async def sleep(self, seconds: float) -> None:
+        """Let other tasks run."""
+        await asyncio.sleep(seconds)
+
+    def close(self) -> None:
+        """Close every connection; those in use when their request is done."""
+        self.closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is not None:
+            raise RuntimeError("an asyncio transport was used on another event loop than before")
+        self._loop = loop
+
+    async def _turn(self, deadline: float) -> None:
+        """Wait until fewer requests are under way than may be."""
+        assert self._loop is not None
+        while self._busy >= self._pool:
+            turn: asyncio.Future[None] = self._loop.create_future()
+            self._waiting.append(turn)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await turn
+            except BaseException as error:
+                if turn.done() and not turn.cancelled():
+                    self._wake()  # it was this one's turn, and is the next one's
+                if not isinstance(error, TimeoutError):
+                    raise
+                raise NotSent(
+                    f"{self.endpoint}: {self._pool} requests were under way all the time: "
+                    "raise `pool`"
+                ) from None
+
+    def _wake(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    async def _connection(self, deadline: float) -> _Connection:
+        """Return an idle connection that is alive, or a new one."""
+        if self.closed:
+            raise StoreError(f"{self.endpoint}: closed")
+        while self._idle:
+            connection = self._idle.pop()
+            if await connection.quiet():
+                return connection
+            connection.close()
+        loop = asyncio.get_running_loop()
+        until = min(deadline, loop.time() + self._limits.connect)
+        place, context = await self._reach(_left(loop, deadline))
+        try:
+            async with asyncio.timeout_at(until):
+                _, connection = await loop.create_connection(
+                    lambda: _Connection(loop, self._limits.read),
+                    place.host,
+                    place.port,
+                    ssl=context,
+                    happy_eyeballs_delay=0.25,
+                )
+        except OSError as error:
+            why = str(error) or "the time is up"
+            raise NotSent(f"{place.url}: no connection: {why}") from error
+        return connection
+
+    async def _reach(self, within: float) -> tuple[Place, ssl.SSLContext | None]:
+        place = self._identity.place
+        if place is None or place.secure:
+            return await asyncio.to_thread(self._identity.reach, within)
+        return place, None
+
+    def _story(self, operation: str, what: object) -> str:
+        return f"{self.endpoint}: {operation}: {what}"
+
+
+def _left(loop: asyncio.AbstractEventLoop, deadline: float) -> float:
+    return max(0.0, deadline - loop.time())
+
+
+class _Connection(asyncio.BufferedProtocol):
+    """One connection; one exchange at a time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, read: float) -> None:
+        self._loop = loop
+        self._read = read
+        self._buffer = memoryview(bytearray(CHUNK))
+        self._transport: Any = None
+        self._poll: Any = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = self._heard = 0.0
+        self.incoming = Incoming()
+        self.lost: Exception | None = None
+        """Why it is of no use any more."""
+
+    async def exchange(self, data: bytes, deadline: float) -> None:
+        """Send a request and wait for the reply. **Raises** OSError, Malformed."""
+        self.incoming.expect()
+        self._heard = self._loop.time()
+        self._deadline = deadline
+        limit = self._limit()
+        if self._timer is None or self._timer.when() > limit:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(limit, self._ring)
+        waiter = self._waiter = self._loop.create_future()
+        try:
+            self._transport.write(data)
+            await waiter
+        finally:
+            self._waiter = None
+
+    async def quiet(self) -> bool:
+        """Tell whether the peer has neither closed nor said anything since the last reply."""
+        for _ in range(3):
+            if self.lost is not None or self._transport.is_closing():
+                return False
+            if self._poll is None or not self._poll.poll(0):
+                return True
+            # Something came that the loop has not read yet: an end, or TLS's own business.
+            await asyncio.sleep(0)
+        return False
+
+    def close(self) -> None:
+        """Close; never fails."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._transport.abort()
+
+    def _limit(self) -> float:
+        return min(self._deadline, self._heard + self._read)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return
+        limit = self._limit()
+        if self._loop.time() < limit:
+            self._timer = self._loop.call_at(limit, self._ring)
+        elif limit < self._deadline:
+            self._fail(TimeoutError(f"no byte came for {self._read:.1f} s"))
+        else:
+            self._fail(TimeoutError("the time is up"))
+
+    def _fail(self, error: Exception) -> None:
+        self.lost = self.lost or error
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+
+    # What follows is called by the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport; look at its socket later, where it has one to look at."""
+        self._transport = transport
+        sock = transport.get_extra_info("socket")
+        if sock is not None and hasattr(select, "poll"):
+            self._poll = select.poll()
+            self._poll.register(sock.fileno(), select.POLLIN)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # asyncio's signature
+        """Offer the buffer: the parser copies what it keeps."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Parse what came."""
+        if self._waiter is None:
+            self.lost = Malformed("bytes that nobody asked for")
+            self.close()
+            return
+        self._heard = self._loop.time()
+        try:
+            complete = self.incoming.feed(self._buffer[:nbytes])
+        except Malformed as error:
+            self._fail(error)
+            return
+        if complete and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def eof_received(self) -> bool:
+        """Note the end; close."""
+        self._fail(ConnectionResetError("the connection was closed"))
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note the end."""
+        self._fail(exc or ConnectionResetError("the connection was closed"))

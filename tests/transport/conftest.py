@@ -1,0 +1,52 @@
+"""The transports under test, all driven alike: ``caller(endpoint)(operation, body, within)``."""
+
+import asyncio
+from contextlib import ExitStack, closing
+
+import pytest
+
+from lpcm._run import run
+from lpcm.stores.dynamodb.aio import AsyncTransport
+from lpcm.stores.dynamodb.identity import Identity
+from lpcm.stores.dynamodb.transport import SocketTransport
+
+
+class Blocking:
+    """Calls through the blocking transport."""
+
+    def __init__(self, endpoint, bundle=None, **options):
+        identity = Identity("eu-west-1", endpoint, bundle=bundle)
+        self.transport = SocketTransport(identity, **options)
+
+    def __call__(self, operation="GetItem", request=None, within=20.0):
+        return run(self.transport.call(operation, request or {}, within))
+
+    def close(self):
+        self.transport.close()
+
+
+class Looping:
+    """Calls through the asyncio transport, each while its loop runs for just that call."""
+
+    def __init__(self, endpoint, bundle=None, **options):
+        identity = Identity("eu-west-1", endpoint, bundle=bundle)
+        self.transport = AsyncTransport(identity, **options)
+        self._runner = asyncio.Runner()
+
+    def __call__(self, operation="GetItem", request=None, within=20.0):
+        return self._runner.run(self.transport.call(operation, request or {}, within))
+
+    def close(self):
+        async def end():
+            self.transport.close()
+            await asyncio.sleep(0)
+
+        self._runner.run(end())
+        self._runner.close()
+
+
+@pytest.fixture(params=[Blocking, Looping], ids=["blocking", "asyncio"])
+def caller(request, aws):
+    """Give what makes callers of one transport; they are closed afterwards."""
+    with ExitStack() as stack:
+        yield lambda *args, **options: stack.enter_context(closing(request.param(*args, **options)))

@@ -1,0 +1,327 @@
+"""Threads, tasks, forks, TLS and pools: what happens between the transport and its sockets."""
+
+import asyncio
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import trustme
+
+from lpcm._run import run
+from lpcm.stores.dynamodb.aio import AsyncTransport
+from lpcm.stores.dynamodb.identity import Identity
+from lpcm.stores.dynamodb.port import NotSent, ReplyLost
+from lpcm.stores.dynamodb.transport import SocketTransport
+from tests.transport.canned import answer, canned
+
+
+def echo(peer):
+    """Answer each request with its own body, after a moment if it asks for one."""
+    while (got := peer.request()) is not None:
+        time.sleep(json.loads(got[1]).get("moment", 0))
+        peer.say(answer(got[1]))
+
+
+def transport(server, kind=SocketTransport, **options):
+    return kind(Identity("eu-west-1", server.endpoint), **options)
+
+
+def test_sixteen_threads(aws):
+    """Each thread gets its own replies, over at most as many connections as there are threads."""
+    with canned(echo) as server, closing(transport(server)) as shared:
+
+        def work(me):
+            for number in range(100):
+                request = {"me": me, "number": number}
+                assert run(shared.call("GetItem", request, 20.0)).body == request
+            return True
+
+        with ThreadPoolExecutor(16) as threads:
+            assert all(threads.map(work, range(16)))
+        assert len(server.requests) == 1600
+        assert server.accepted <= 16
+
+
+def test_many_tasks(aws):
+    """Each task gets its own reply, over at most as many connections as the pool has."""
+    with canned(echo) as server:
+
+        async def work():
+            shared = transport(server, AsyncTransport, pool=8)
+            calls = [shared.call("GetItem", {"number": number}, 20.0) for number in range(400)]
+            replies = await asyncio.gather(*calls)
+            assert [reply.body["number"] for reply in replies] == list(range(400))
+            shared.close()
+
+        asyncio.run(work())
+        assert server.accepted <= 8
+
+
+def test_the_pool_is_a_limit_for_threads(aws):
+    """More requests than the pool has places wait, and are not sent where that takes too long."""
+    with canned(echo) as server, closing(transport(server, pool=2)) as shared:
+
+        def call(within, moment=0.0):
+            try:
+                return run(shared.call("GetItem", {"moment": moment}, within)).status
+            except NotSent:
+                return "not sent"
+
+        with ThreadPoolExecutor(4) as threads:
+            slow = [threads.submit(call, 20.0, 0.6) for _ in range(2)]
+            while len(server.requests) < 2:
+                time.sleep(0.01)
+            hasty, patient = threads.submit(call, 0.1), threads.submit(call, 20.0)
+            assert hasty.result(10) == "not sent"
+            assert [one.result(10) for one in (*slow, patient)] == [200, 200, 200]
+        assert (len(server.requests), server.accepted) == (3, 2)
+
+
+def test_the_pool_is_a_limit_for_tasks(aws):
+    """The same, where a task that was given its turn may be cancelled: the next gets it."""
+    with canned(echo) as server:
+
+        async def work():
+            shared = transport(server, AsyncTransport, pool=1)
+            call = lambda within, moment=0.0: asyncio.ensure_future(
+                shared.call("GetItem", {"moment": moment}, within)
+            )
+            slow = call(20.0, 0.4)
+            await asyncio.sleep(0.05)
+            hasty, cancelled, patient = call(0.1), call(20.0), call(20.0)
+            with pytest.raises(NotSent):
+                await hasty
+            slow.add_done_callback(lambda _: cancelled.cancel())
+            assert (await slow).status == 200
+            with pytest.raises(asyncio.CancelledError):
+                await cancelled
+            assert (await asyncio.wait_for(patient, 10)).status == 200
+            shared.close()
+
+        asyncio.run(work())
+
+
+def test_a_cancelled_call_leaves_no_reply_to_others(aws):
+    """A task that is cancelled in the middle takes its connection with it."""
+    with canned(echo) as server:
+
+        async def work():
+            shared = transport(server, AsyncTransport)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(shared.call("GetItem", {"moment": 0.3}, 20.0), 0.1)
+            await asyncio.sleep(0.4)
+            reply = await shared.call("GetItem", {"number": 1}, 20.0)
+            assert reply.body == {"number": 1}
+            shared.close()
+
+        asyncio.run(work())
+        assert server.accepted == 2
+
+
+def test_an_interrupted_call_leaves_no_reply_to_others(aws):
+    """A thread that is interrupted in the middle takes its connection with it."""
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    with canned(echo) as server, closing(transport(server)) as shared:
+        assert run(shared.call("GetItem", {}, 20.0)).status == 200
+        before = signal.signal(signal.SIGUSR1, interrupt)
+        timer = threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGUSR1])
+        timer.start()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                run(shared.call("GetItem", {"moment": 0.3}, 20.0))
+        finally:
+            timer.join()
+            signal.signal(signal.SIGUSR1, before)
+        time.sleep(0.3)
+        assert run(shared.call("GetItem", {"number": 1}, 20.0)).body == {"number": 1}
+        assert server.accepted == 2
+
+
+def test_one_loop(aws):
+    """A transport of one event loop is refused on another, before anything is sent."""
+    with canned(echo) as server:
+        shared = transport(server, AsyncTransport)
+
+        async def call():
+            return await shared.call("GetItem", {}, 20.0)
+
+        async def last():
+            shared.close()
+
+        with asyncio.Runner() as first:
+            assert first.run(call()).status == 200
+            with pytest.raises(RuntimeError, match="another event loop"):
+                asyncio.run(call())
+            first.run(last())
+        assert len(server.requests) == 1
+
+
+FORK = """
+import os, sys, threading, time
+from lpcm._run import run
+from lpcm.stores.dynamodb.identity import Identity
+from lpcm.stores.dynamodb.transport import SocketTransport
+
+shared = SocketTransport(Identity("eu-west-1", sys.argv[1]))
+call = lambda **request: run(shared.call("GetItem", request, 20.0)).body
+assert call(who="first") == {"who": "first"}
+slow = []
+thread = threading.Thread(target=lambda: slow.append(call(who="thread", moment=0.5)))
+thread.start()
+time.sleep(0.2)
+child = os.fork()
+if child == 0:
+    for number in range(20):
+        assert call(who="child", number=number) == {"who": "child", "number": number}
+    os._exit(7)
+for number in range(20):
+    assert call(who="parent", number=number) == {"who": "parent", "number": number}
+_, status = os.waitpid(child, 0)
+thread.join()
+assert slow == [{"who": "thread", "moment": 0.5}], slow
+assert os.waitstatus_to_exitcode(status) == 7, status
+print("well")
+"""
+
+
+def test_a_fork_in_the_middle(aws):
+    """Parent, its busy thread and child go on after a fork; none reads another's reply."""
+    with canned(echo) as server:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", FORK, server.endpoint],
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=60,
+        )
+        assert done.stdout == "well\n", done.stderr
+        # Two of the parent's, one of the child's; no request shares one with another process.
+        by_connection = {}
+        for number, _, body in server.requests:
+            by_connection.setdefault(number, set()).add(json.loads(body)["who"] == "child")
+        assert [len(kinds) for kinds in by_connection.values()] == [1, 1, 1]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    made = trustme.CA()
+    path = tmp_path_factory.mktemp("tls") / "ca.pem"
+    made.cert_pem.write_to_path(path)
+    made.path = str(path)
+    return made
+
+
+def context(authority, name):
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(made)
+    return made
+
+
+def test_tls(caller, authority):
+    """Over TLS requests follow each other on one connection, large ones too."""
+    with canned(echo, context(authority, "127.0.0.1")) as server:
+        call = caller(server.endpoint, bundle=authority.path)
+        for size in (10, 1_000_000, 10):
+            assert call(request={"x": "y" * size}).body == {"x": "y" * size}
+        time.sleep(0.1)
+        assert call().status == 200
+        assert server.accepted == 1
+
+
+def test_tls_is_verified(caller, authority):
+    """A server of an unknown authority, or of another name, gets no request."""
+    with canned(echo, context(authority, "127.0.0.1")) as server:
+        with pytest.raises(NotSent, match=r"(?i)certificate"):
+            caller(server.endpoint)()
+        assert server.requests == []
+    with canned(echo, context(authority, "elsewhere.test")) as server:
+        with pytest.raises(NotSent, match=r"(?i)certificate"):
+            caller(server.endpoint, bundle=authority.path)()
+        assert server.requests == []
+
+
+def test_the_bundle_of_the_environment(caller, authority, monkeypatch):
+    """AWS_CA_BUNDLE names whom to trust, as it does for every AWS tool."""
+    monkeypatch.setenv("AWS_CA_BUNDLE", authority.path)
+    with canned(echo, context(authority, "127.0.0.1")) as server:
+        assert caller(server.endpoint)().status == 200
+
+
+@pytest.mark.parametrize("after", [0, 20, 10_000])
+def test_tls_cut(caller, authority, after):
+    """A TLS connection that ends within a reply leaves the outcome unknown; idle ones are seen."""
+
+    def script(peer):
+        if peer.number == 2:
+            echo(peer)
+            return
+        _, body = peer.request()
+        peer.say(answer(body)[:after] if peer.number == 0 else answer(body))
+
+    with canned(script, context(authority, "127.0.0.1")) as server:
+        call = caller(server.endpoint, bundle=authority.path)
+        with pytest.raises(ReplyLost):
+            call(request={"x": "y" * 100_000})
+        assert call().status == 200
+        time.sleep(0.2)
+        assert call().status == 200
+        assert [number for number, _, _ in server.requests] == [0, 1, 2]
+
+
+def test_tls_budget(caller, authority):
+    """Over TLS silence ends with the budget; a peer that never shakes hands gets no request."""
+    with canned(echo, context(authority, "127.0.0.1")) as server:
+        call = caller(server.endpoint, bundle=authority.path)
+        assert call().status == 200
+        start = time.monotonic()
+        with pytest.raises(ReplyLost):
+            call(request={"moment": 1.0}, within=0.3)
+        assert 0.25 <= time.monotonic() - start < 0.95
+    with canned(lambda peer: peer.sock.recv(1) and time.sleep(1.0)) as mute:
+        call = caller(mute.endpoint.replace("http:", "https:"), bundle=authority.path)
+        start = time.monotonic()
+        with pytest.raises(NotSent):
+            call(within=0.3)
+        assert 0.25 <= time.monotonic() - start < 0.95
+
+
+def descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_nothing_is_left_open(aws):
+    """A closed transport has closed its sockets, those of failed requests included."""
+
+    def script(peer):
+        if peer.number % 2:
+            echo(peer)
+        else:
+            peer.request()
+
+    with canned(script) as server:
+        before = descriptors()
+        with closing(transport(server)) as shared:
+            for _ in range(10):
+                with pytest.raises(ReplyLost):
+                    run(shared.call("GetItem", {}, 20.0))
+                assert run(shared.call("GetItem", {}, 20.0)).status == 200
+                shared.close()
+                shared.closed = False
+        deadline = time.monotonic() + 10
+        # The canned server's own ends are in this process too, and close a moment later.
+        while descriptors() > before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert descriptors() <= before
+        assert threading.active_count() < 50
