@@ -47,20 +47,22 @@ class Incoming:
     """The replies that come over one connection, one after another."""
 
     __slots__ = (
-        "_body", "_checksum", "_encoding", "_parser", "_status", "_type", "complete", "received",
+        "_body", "_headers", "_parser", "_seen", "_status", "complete", "on_header", "received",
         "reusable",
     )  # fmt: skip
 
     def __init__(self) -> None:
+        self._headers: dict[bytes, bytes] = {}
+        self._seen = self._headers
+        # A method of C's, for it is called for each header; a dict's keeps the last of a name.
+        self.on_header = self._headers.__setitem__
         self._parser = httptools.HttpResponseParser(self)
         self.expect()
 
     def expect(self) -> None:
         """Forget the last reply and wait for one more."""
         self._body: list[bytes] = []
-        self._checksum: bytes | None = None
-        self._encoding = b""
-        self._type = b""
+        self._headers.clear()
         self._status = 0
         self.complete = False
         self.reusable = False
@@ -81,23 +83,26 @@ class Incoming:
     def reply(self, sent: int) -> Reply:
         """Return the complete reply. **Raises** Malformed."""
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        if self._checksum is not None and zlib.crc32(body) != int(self._checksum):
+        if self._status == 200 and self._seen.get(b"x-amz-crc32") == b"%d" % zlib.crc32(body):
+            content = _content(body)  # as DynamoDB always does it; None where it is compressed
+            if content is not None:
+                return Reply(200, content, "", sent, self.received)
+        return self._any_reply(body, sent)
+
+    def _any_reply(self, body: bytes, sent: int) -> Reply:
+        headers = {name.lower(): value for name, value in self._seen.items()}
+        checksum = headers.get(b"x-amz-crc32")
+        if checksum is not None and b"%d" % zlib.crc32(body) != checksum:
             raise Malformed("the reply's bytes do not have its checksum")
-        if self._encoding:
-            body = _decompress(body, self._encoding)
-        status = self._status
-        content = _content(body)
+        if b"content-encoding" in headers:
+            body = _decompress(body, headers[b"content-encoding"].lower())
+        status, content = self._status, _content(body)
         if status == 200:
             if content is None:
                 raise Malformed("a reply that is not JSON")
             return Reply(200, content, "", sent, self.received)
-        return Reply(status, content or {}, self._error(status, content), sent, self.received)
-
-    def _error(self, status: int, content: Mapping[str, Any] | None) -> str:
-        # com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException, or in the header
-        # as ConditionalCheckFailedException:http://internal.amazon.com/...
-        kind = str((content or {}).get("__type") or self._type.decode("latin-1"))
-        return kind.partition(":")[0].rpartition("#")[2] or f"HTTP{status}"
+        error = _code(content, headers) or f"HTTP{status}"
+        return Reply(status, content or {}, error, sent, self.received)
 
     # What follows is called by the parser.
 
@@ -105,18 +110,6 @@ class Incoming:
         """Take nothing behind the reply for a part of it, and do not go on after that."""
         if self.complete:
             self.reusable = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep the headers that matter."""
-        if self.complete:
-            return
-        name = name.lower()
-        if name == b"x-amz-crc32":
-            self._checksum = value if value.isdigit() else b"-1"
-        elif name == b"content-encoding":
-            self._encoding = b"" if value == b"identity" else value.lower()
-        elif name == b"x-amzn-errortype":
-            self._type = value
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body, chunked or not."""
@@ -128,11 +121,14 @@ class Incoming:
         status = self._parser.get_status_code()
         if status >= 200 and not self.complete:
             self._status = status
+            self._seen = self._headers.copy()
             self.complete = True
             self.reusable = self._parser.should_keep_alive()
 
 
 def _decompress(body: bytes, encoding: bytes) -> bytes:
+    if encoding == b"identity":
+        return body
     if encoding not in {b"gzip", b"x-gzip"}:
         raise Malformed(f"an unknown content encoding: {encoding!r}")
     try:
@@ -147,3 +143,10 @@ def _content(body: bytes) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return content if isinstance(content, dict) else None
+
+
+def _code(content: Mapping[str, Any] | None, headers: Mapping[bytes, bytes]) -> str:
+    # com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException in the body, or in the
+    # header ConditionalCheckFailedException:http://internal.amazon.com/...
+    told = (content or {}).get("__type") or headers.get(b"x-amzn-errortype", b"").decode("latin-1")
+    return str(told).partition(":")[0].rpartition("#")[2]

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
     from lpcm.stores.dynamodb.identity import Place
 
+TICK = 0.25
+"""Seconds a blocking socket waits before it is asked what its limits are: as long as a
+caller has more, they need not be told to the kernel."""
+
 __all__ = ["Limits", "Link", "Unsent", "addresses", "dial"]
 
 
@@ -75,12 +79,11 @@ class _Plain:
         self._poll = _poller(sock)
         sock.setblocking(True)
         self._patience = 0.0
-        self._wait_at_most(read)
+        self._wait_at_most(TICK)
 
     def _wait_at_most(self, seconds: float) -> None:
-        self._patience = seconds = max(seconds, 0.001)  # 0 means for ever
-        whole = int(seconds)
-        timeval = struct.pack("@ll", whole, int((seconds - whole) * 1e6))
+        self._patience = seconds = min(max(seconds, 0.001), TICK)  # 0 would mean for ever
+        timeval = struct.pack("@ll", 0, int(seconds * 1e6))
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
 
@@ -88,8 +91,8 @@ class _Plain:
         return not self._poll(0)
 
     def send(self, data: bytes, deadline: float) -> None:
-        if self._patience < self._read:  # an earlier request had less time
-            self._wait_at_most(min(deadline - monotonic(), self._read))
+        if self._patience < TICK:  # an earlier request had less time
+            self._wait_at_most(TICK)
         try:
             sent = self._sock.send(data)
         except OSError as error:
@@ -98,23 +101,24 @@ class _Plain:
             return
         rest = memoryview(data)[sent:]
         while rest:
-            self._wait_at_most(min(_left(deadline), self._read))
+            self._wait_at_most(_left(deadline))
             with suppress(BlockingIOError):  # the time is looked at above
                 rest = rest[self._sock.send(rest) :]
 
     def receive(self, deadline: float) -> bytes:
         waited = 0.0
         while True:
-            left = _left(deadline)  # each time: what comes in drops must end too
+            left = deadline - monotonic()  # each time: what comes in drops must end too
             if left < self._patience:
-                self._wait_at_most(left)
+                self._wait_at_most(_left(deadline))
             try:
                 return self._sock.recv(CHUNK)
             except BlockingIOError:
                 waited += self._patience
             if waited >= self._read:
                 raise TimeoutError(f"no byte came for {waited:.1f} s")
-            self._wait_at_most(self._read - waited)
+            if self._read - waited < self._patience:
+                self._wait_at_most(self._read - waited)
 
     def close(self) -> None:
         self._sock.close()

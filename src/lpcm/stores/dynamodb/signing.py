@@ -55,13 +55,12 @@ class Signer:
         second = int(now)
         moment = self._moment
         if moment is None or moment.second != second or moment.keys is not keys:
-            key = moment.key if moment is not None and moment.serves(keys, second) else None
-            moment = self._moment = _Moment(self._place, keys, second, key)
+            derived = moment.derived if moment and moment.serves(keys, second) else None
+            moment = self._moment = _Moment(self._place, keys, second, derived)
         canonical, text = moment.prepared.get(operation) or moment.prepare(operation)
         digest = canonical()
         digest.update(sha256(body).hexdigest().encode())
-        to_sign = moment.to_sign + digest.hexdigest().encode()
-        signature = hmac.digest(moment.key, to_sign, "sha256").hex()
+        signature = moment.hmac(moment.to_sign + digest.hexdigest().encode())
         return b"%b%b\r\nContent-Length: %d\r\n\r\n" % (text, signature.encode(), len(body))
 
 
@@ -69,10 +68,10 @@ class _Moment:
     """What the signatures of one second have in common. Never changes but for its memory."""
 
     __slots__ = (
-        "_date", "_place", "_scope", "key", "keys", "prepared", "second", "to_sign",
+        "_date", "_place", "_scope", "derived", "keys", "prepared", "second", "to_sign",
     )  # fmt: skip
 
-    def __init__(self, place: _Place, keys: Keys, second: int, key: bytes | None) -> None:
+    def __init__(self, place: _Place, keys: Keys, second: int, derived: _Derived | None) -> None:
         self.keys = keys
         self.second = second
         self._place = place
@@ -80,12 +79,19 @@ class _Moment:
         day = self._date[:8]
         self._scope = f"{day}/{place.region}/{SERVICE}/aws4_request"
         self.to_sign = f"AWS4-HMAC-SHA256\n{self._date}\n{self._scope}\n".encode()
-        self.key = key or _derive(keys.secret, day, place.region)
+        self.derived = derived or _derive(keys.secret, day, place.region)
         self.prepared: dict[str, tuple[Callable[[], Digest], bytes]] = {}
 
     def serves(self, keys: Keys, second: int) -> bool:
         """Tell whether the derived key is that of these keys at that second."""
         return keys.secret == self.keys.secret and second // 86400 == self.second // 86400
+
+    def hmac(self, message: bytes) -> str:
+        """Return the HMAC of a message, in a third of what ``hmac.digest`` takes."""
+        inner, outer = self.derived.inner.copy(), self.derived.outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.hexdigest()
 
     def prepare(self, operation: str) -> tuple[Callable[[], Digest], bytes]:
         """Return a copier of the canonical request's digest, fed up to the body's, and the head."""
@@ -111,8 +117,18 @@ class _Moment:
         return prepared
 
 
-def _derive(secret: str, day: str, region: str) -> bytes:
+class _Derived(NamedTuple):
+    """A day's key, as the digests an HMAC with it begins with (RFC 2104)."""
+
+    inner: Digest
+    outer: Digest
+
+
+def _derive(secret: str, day: str, region: str) -> _Derived:
     key = f"AWS4{secret}".encode()
     for part in (day, region, SERVICE, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
-    return key
+    padded = key.ljust(64, b"\0")
+    return _Derived(
+        sha256(bytes(byte ^ 0x36 for byte in padded)), sha256(bytes(byte ^ 0x5C for byte in padded))
+    )
