@@ -261,10 +261,8 @@ def with_sqlite3(scale: Scale):
 
 def open_cache(scale: Scale, name: str, synchronous: int) -> Any:
     folder = scale.folder / f"{name}-{synchronous}"
-    # What diskcache.Index has by itself: nothing is thrown away.
-    return diskcache.Cache(
-        str(folder), eviction_policy="none", cull_limit=0, sqlite_synchronous=synchronous
-    )
+    # As diskcache.Index makes its own: nothing is thrown away.
+    return diskcache.Cache(str(folder), eviction_policy="none", sqlite_synchronous=synchronous)
 
 
 def transacted(mapping: Any) -> Callable[[Any], None]:

@@ -55,6 +55,8 @@ __all__ = ["APPLICATION_ID", "FORMAT", "Connection", "Execute", "File"]
 APPLICATION_ID = 0x4C50434D  # "LPCM"
 FORMAT = 1
 OLDEST_SQLITE = (3, 35)  # RETURNING
+CHECKPOINT_PAGES = 4000  # 16 MB of log, so that what is written often is copied once
+CACHE_KIB = 8000  # for each connection, so for each thread
 
 # A rowid table, `v` last: see docs/explanation/sqlite-layout.md for the figures.
 SCHEMA = f"""
@@ -140,17 +142,18 @@ class Connection:
         if error is not None:
             self.failed(error)
         else:
-            self._give_back()
+            self.give_back()
 
     def failed(self, error: BaseException) -> None:
         """Take back a connection whose operation raised, and raise lpcm's error for it."""
         with self.lock:
             self._recover()
-        self._give_back()
+        self.give_back()
         if isinstance(error, sqlite3.Error):
             raise self.file.translated(error) from error
 
-    def _give_back(self) -> None:
+    def give_back(self) -> None:
+        """Let the thread's next operation use it."""
         self.file.idle.connections.append(self)
         if self.file.closed:
             self.file.close()
@@ -183,7 +186,12 @@ class File:
         self.busy_timeout = busy_timeout
         self.closed = False
         self.idle = _Idle()
-        self.pragmas = [f"PRAGMA synchronous = {synchronous}"]
+        self.pragmas = [
+            f"PRAGMA synchronous = {synchronous}",
+            # Figures in docs/explanation/performance.md.
+            f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}",
+            f"PRAGMA cache_size = -{CACHE_KIB}",
+        ]
         if synchronous == "full":
             # Only macOS knows the difference: its plain fsync leaves data in the drive.
             self.pragmas.append("PRAGMA fullfsync = 1")

@@ -127,6 +127,8 @@ class SQLiteStore:
             connection.failed(error)
             raise
         idle.append(connection)
+        if self._file.closed:  # by another thread meanwhile
+            self._file.close()
         if row is None:
             return None
         expires = row[3]
@@ -136,12 +138,34 @@ class SQLiteStore:
 
     async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
         """Do one write. Cost: one statement, and one SELECT where it may be refused."""
+        if type(op) is Put and op.when is When.ALWAYS and op.expires is None:
+            return self._put(map, sk, op)
         self._check_size(op)
         with self._file.connection() as connection:
             outcome = write(connection.execute, map, sk, op, now)
         if getattr(op, "expires", None) is not None:
             self._expiring(1, now)
         return outcome
+
+    def _put(self, map: str, sk: str, op: Put) -> Applied:
+        """Do what ``m[k] = v`` is, the most frequent write, by the shortest way: see read."""
+        self._check_size(op)
+        (data, kind), etag, _, _ = op
+        idle = self._idle.connections
+        try:
+            connection = idle.pop()
+        except IndexError:
+            connection = self._file.connection()
+        try:
+            with connection.lock:
+                connection.execute(PUT, (map, sk, kind, etag, None, data))
+        except BaseException as error:
+            connection.failed(error)
+            raise
+        idle.append(connection)
+        if self._file.closed:
+            self._file.close()
+        return new(Applied, (new(Stored, (data, kind, etag, None)), None))
 
     async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
         """Return the entries. Cost: one SELECT for each hundred keys."""
@@ -201,7 +225,7 @@ class SQLiteStore:
                 return None
             (data, kind), etag, expires, _ = op
             rows.append((map, sk, kind, etag, expires, data))
-            outcomes.append(Applied(Stored(data, kind, etag, expires)))
+            outcomes.append(new(Applied, (new(Stored, (data, kind, etag, expires)), None)))
         with self._file.connection() as connection:
             cursor = connection.execute("BEGIN IMMEDIATE")
             try:
@@ -310,7 +334,9 @@ class SQLiteStore:
 
     def _excess(self, op: Op) -> int:
         """Return the size of a value that is too large; 0 if it is not."""
-        data = op.cell.data if isinstance(op, Put) else None
+        if type(op) is not Put:
+            return 0
+        data = op.cell.data
         if not isinstance(data, (str, bytes)) or len(data) <= self._max_value // 4:
             return 0
         size = len(data.encode(errors="replace")) if isinstance(data, str) else len(data)
