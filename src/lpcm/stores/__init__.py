@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMES", "Adapter", "adapter"]
 
 SCHEMES: Mapping[str, str] = {
+    "dynamodb": "lpcm.stores.dynamodb.opening",
     "memory": "lpcm.stores.memory",
     "sqlite": "lpcm.stores.sqlite",
 }

@@ -52,8 +52,11 @@ class Transport(Protocol):
 
     blocking: bool
     """True: ``call`` and ``sleep`` never suspend but may block the thread."""
-    endpoint: str
-    """Where it leads, for messages; no secrets."""
+
+    @property
+    def endpoint(self) -> str:
+        """Where it leads, for messages; no secrets."""
+        ...
 
     async def call(self, operation: str, request: Mapping[str, Any], within: float) -> Reply:
         """Send one request (``GetItem``) and return its reply in ``within`` seconds.

@@ -1,0 +1,93 @@
+"""Batches: many keys in few requests, until nothing is left unprocessed.
+
+DynamoDB may leave any part of a batch undone and say so; that part is sent again, after a
+pause, within the caller's budget. Knows items and keys, and no entry.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from lpcm.errors import LPCMError, StoreThrottled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from lpcm.stores.dynamodb.calls import Caller, Pauses
+
+__all__ = ["READ_MOST", "WRITE_MOST", "chunks", "read", "write"]
+
+READ_MOST: Final = 100
+WRITE_MOST: Final = 25
+
+T = TypeVar("T")
+
+
+def chunks(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+    """Yield pieces of at most that length."""
+    for start in range(0, len(items), most):
+        yield items[start : start + most]
+
+
+async def read(caller: Caller, keys: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the items there are, in any order; the keys are at most 100, all different.
+
+    Cost: one BatchGetItem, one read unit for each 4 KB of each item.
+    """
+    found: list[Mapping[str, Any]] = []
+    pauses = caller.pauses()
+    left = {"Keys": list(keys), "ConsistentRead": True}
+    while True:
+        request = {"RequestItems": {caller.table: left}}
+        body = (await caller.call("BatchGetItem", request, pauses)).body
+        items = body.get("Responses", {}).get(caller.table, [])
+        found += items
+        rest = body.get("UnprocessedKeys", {}).get(caller.table)
+        if not rest:
+            return found
+        # A reply is full at 16 MB: then there is nothing to wait for.
+        if not items and not await pauses.pause():
+            raise _throttled(caller, len(rest["Keys"]), "read")
+        left = rest
+
+
+async def write(caller: Caller, requests: Mapping[str, dict[str, Any]]) -> dict[str, Exception]:
+    """Do at most 25 puts and deletes, by sort key; return the errors of those not done.
+
+    Those whose outcome nobody knows stand there with ``Unsure``. Cost: one BatchWriteItem,
+    one write unit for each KB of each item.
+    """
+    pauses = caller.pauses()
+    left = dict(requests)
+    while True:
+        try:
+            rest = await _write_once(caller, left, pauses)
+        except Exception as error:  # noqa: BLE001  # each key is told what happened to it
+            return dict.fromkeys(left, error)
+        left = {sk: left[sk] for sk in rest}
+        if not left:
+            return {}
+        if not await pauses.pause():
+            return dict.fromkeys(left, _throttled(caller, len(left), "written"))
+
+
+async def _write_once(
+    caller: Caller, requests: Mapping[str, dict[str, Any]], pauses: Pauses
+) -> list[str]:
+    """Send the requests once; return the sort keys of what was left undone."""
+    sent = {"RequestItems": {caller.table: list(requests.values())}}
+    body = (await caller.call("BatchWriteItem", sent, pauses)).body
+    return [_sk(request) for request in body.get("UnprocessedItems", {}).get(caller.table, ())]
+
+
+def _sk(request: Mapping[str, Any]) -> str:
+    (what,) = request.values()
+    sk: str = what.get("Item", what.get("Key"))["sk"]["S"]
+    return sk
+
+
+def _throttled(caller: Caller, count: int, what: str) -> LPCMError:
+    return StoreThrottled(
+        f"{caller.place}: {count} entries of a batch could not be {what} within "
+        f"{caller.budget:g} s: raise the table's capacity, or ask less often"
+    )

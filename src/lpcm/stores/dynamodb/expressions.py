@@ -1,0 +1,109 @@
+"""Expressions: conditions and updates as DynamoDB's text, values and names as placeholders.
+
+Knows the columns and no request. Invariant: whatever a user chose (a value, a name in a
+path) goes through a placeholder; only this package's own text stands in an expression.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lpcm.keys import LIMIT
+from lpcm.ports import MAX_KEY, When
+from lpcm.stores.dynamodb.wire import number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lpcm.ports import Condition, KeyRange
+
+__all__ = ["Expressions", "last"]
+
+
+class Expressions:
+    """The expressions of one request, and what their placeholders stand for."""
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+        self._values: dict[str, Any] = {}
+        self._names: dict[str, str] = {}
+
+    def value(self, attribute: Mapping[str, Any]) -> str:
+        """Return a placeholder for an attribute value."""
+        placeholder = f":{len(self._values)}"
+        self._values[placeholder] = attribute
+        return placeholder
+
+    def number(self, value: float) -> str:
+        """Return a placeholder for a number."""
+        return self.value({"N": number(value)})
+
+    def path(self, steps: Sequence[str | int]) -> str:
+        """Return the document path of a part of the value."""
+        text = "v"
+        for step in steps:
+            if isinstance(step, int):
+                text += f"[{step}]"
+                continue
+            placeholder = self._names.setdefault(step, f"#{len(self._names)}")
+            text += f".{placeholder}"
+        return text
+
+    def live(self) -> str:
+        """Say that an entry that is there has not expired."""
+        return f"(attribute_not_exists(x) OR x > {self.number(self._now)})"
+
+    def holds(self, when: Condition) -> str | None:
+        """Say what a write wants of the entry; None: nothing."""
+        match when:
+            case When.ALWAYS:
+                return None
+            case When.ABSENT:
+                return f"attribute_not_exists(pk) OR x <= {self.number(self._now)}"
+            case When.PRESENT:
+                return f"attribute_exists(pk) AND {self.live()}"
+            case 0:  # an item somebody else wrote may have none
+                same = f"(etag = {self.number(0)} OR attribute_not_exists(etag))"
+                return f"attribute_exists(pk) AND {same} AND {self.live()}"
+            case etag:
+                return f"etag = {self.number(etag)} AND {self.live()}"
+
+    def keys(self, map: str, range_: KeyRange) -> str | None:
+        """Say which keys a query returns; None: there can be none in the range."""
+        low, high = range_
+        whole = f"pk = {self.value({'S': map})}"
+        if high >= MAX_KEY:
+            return f"{whole} AND sk >= {self.value({'S': low})}" if low else whole
+        end = last(high)
+        if low > end or not end:
+            return None
+        if not low:
+            return f"{whole} AND sk <= {self.value({'S': end})}"
+        return f"{whole} AND sk BETWEEN {self.value({'S': low})} AND {self.value({'S': end})}"
+
+    def request(self, **texts: str | None) -> dict[str, Any]:
+        """Return the request's members: these expressions and their placeholders."""
+        made: dict[str, Any] = {name: text for name, text in texts.items() if text is not None}
+        if self._values:
+            made["ExpressionAttributeValues"] = self._values
+        if self._names:
+            made["ExpressionAttributeNames"] = self._names
+        return made
+
+
+def last(high: str) -> str:
+    r"""Return the last of all possible keys, of at most 1,024 bytes, before ``high``.
+
+    DynamoDB's BETWEEN includes its upper bound, and takes none that no key could be.
+
+    >>> last("b")[:3], len(last("b").encode()), last("a\0")
+    ('a\U0010ffff\U0010ffff', 1024, 'a')
+    """
+    if not high:
+        return ""
+    body, code = high[:-1], ord(high[-1])
+    if not code:
+        return body
+    body += chr(0xD7FF if code == 0xE000 else code - 1)  # no key has a surrogate
+    fours, rest = divmod(LIMIT - len(body.encode()), 4)
+    return body + "\U0010ffff" * fours + ("", "\x7f", "\u07ff", "\uffff")[rest]

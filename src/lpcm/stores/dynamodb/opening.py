@@ -1,0 +1,103 @@
+"""Opening: from ``dynamodb://table?...`` to a store; the adapter of the scheme.
+
+Opens no connection and asks botocore nothing: that waits for the first request.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+from lpcm.errors import ConfigError
+from lpcm.stores.dynamodb.identity import Identity, place
+from lpcm.stores.dynamodb.store import BUDGET, PATIENCE, DynamoDBStore
+from lpcm.stores.dynamodb.transport import POOL, SocketTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["OPTIONS", "open_store"]
+
+_TABLE = re.compile(r"[a-zA-Z0-9_.-]{3,255}|arn:[a-zA-Z0-9:/_.-]{1,1000}")
+
+_AWS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
+
+
+def _seconds(text: str) -> float:
+    duration = float(text)
+    if not 0 < duration < math.inf:
+        raise ValueError("use a positive, finite number of seconds")
+    return duration
+
+
+def _endpoint(text: str) -> str:
+    place(text, "")
+    return text
+
+
+def _pool(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError("use a number of connections, 1 or more")
+    return number
+
+
+OPTIONS: Mapping[str, Callable[[str], object]] = {
+    "budget": _seconds,
+    "endpoint": _endpoint,
+    "patience": _seconds,
+    "pool": _pool,
+    "profile": str,
+    "region": str,
+}
+
+
+def open_store(path: str, **options: Any) -> DynamoDBStore:
+    """Open a table, which must be there.
+
+    ``region``, ``endpoint``, ``profile``: as botocore finds them where they are not given;
+    so are the credentials, which no URL may hold. ``budget``: seconds an operation may take,
+    repeats included. ``patience``: seconds one request may take. ``pool``: requests under
+    way at once.
+
+    **Raises** ``ConfigError`` for what is no table's name.
+
+    >>> open_store("users", endpoint="http://localhost:8000", region="eu-west-1")
+    <DynamoDBStore users at http://localhost:8000>
+    >>> open_store("us")
+    Traceback (most recent call last):
+        ...
+    lpcm.errors.ConfigError: not a table's name: 'us': 3 to 255 letters, digits, '_', '-' ...
+    """
+    if not _TABLE.fullmatch(path):
+        raise ConfigError(
+            f"not a table's name: {path!r}: 3 to 255 letters, digits, '_', '-' and '.'"
+        )
+    identity = Identity(options.get("region"), options.get("endpoint"), options.get("profile"))
+    transport = SocketTransport(identity, pool=options.get("pool", POOL))
+    return DynamoDBStore(
+        transport,
+        path,
+        lambda: _location(
+            **{name: options.get(name) for name in ("region", "endpoint", "profile")}
+        ),
+        budget=options.get("budget", BUDGET),
+        patience=options.get("patience", PATIENCE),
+    )
+
+
+def _location(region: str | None, endpoint: str | None, profile: str | None) -> str:
+    """Return what tells a table from those of the same name elsewhere, however it was asked for.
+
+    AWS's own endpoints have many names: the region stands for all of them.
+    """
+    if endpoint is not None:
+        host = place(endpoint, "").host
+        if not host.endswith(_AWS):
+            return place(endpoint, "").authority
+    if region is None:
+        import botocore.session
+
+        region = botocore.session.Session(profile=profile).get_config_variable("region")
+    return str(region)

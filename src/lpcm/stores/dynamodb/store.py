@@ -1,0 +1,345 @@
+"""The DynamoDB store: all maps in one table, shared by any number of machines.
+
+Decides which requests an operation is and what their replies mean; how one is sent until
+it is certain what became of it is ``calls``'s, an entry as an item is ``wire``'s, a write
+as a request ``writes``'s. Every read is strongly consistent.
+
+Invariants: a write is one conditional request, never sent twice once it may have been
+applied; what became of a lost one is told by the nonce in the entry's ``etag``, or it is
+``OutcomeUnknown``. One map is one partition: about 1,000 writes of 1 KB and 3,000 reads of
+4 KB a second.
+
+Costs are in DynamoDB's units: a read unit for each 4 KB, a write unit for each 1 KB, begun.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from lpcm.errors import LPCMError, StoreError, ValueTooLarge
+from lpcm.keys import partition
+from lpcm.ports import Add, Applied, Delete, Form, KeyRange, Page, Put, Refused, Stored, Touch, When
+from lpcm.stores.dynamodb import batches, catalogue, many, wire, writes
+from lpcm.stores.dynamodb.calls import Caller, Unsure
+from lpcm.stores.dynamodb.expressions import Expressions
+from lpcm.stores.dynamodb.together import Together
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from lpcm.ports import MapInfo, Op, Outcome
+    from lpcm.stores.dynamodb.port import Reply, Transport
+
+__all__ = ["BUDGET", "PATIENCE", "DynamoDBStore"]
+
+BUDGET: Final = 8.0
+PATIENCE: Final = 3.0
+_EVER: Final = float("-inf")
+"""A time at which nothing has expired yet."""
+
+
+class DynamoDBStore:
+    """A ``ports.Store`` in one DynamoDB table. See ``open_store``."""
+
+    form = Form.TREE
+
+    def __init__(
+        self,
+        transport: Transport,
+        table: str,
+        identity: Callable[[], str],
+        *,
+        budget: float = BUDGET,
+        patience: float = PATIENCE,
+    ) -> None:
+        self.blocking = transport.blocking
+        self._transport = transport
+        self._table = table
+        self._caller = Caller(transport, table, budget, patience)
+        self._together = Together(blocking=transport.blocking)
+        self._identity = identity
+        self._closed = False
+
+    @property
+    def identity(self) -> str:
+        """The region, or an endpoint that is not AWS's, and the table."""
+        return f"dynamodb:{self._identity()}:{self._table}"
+
+    def __repr__(self) -> str:
+        return f"<DynamoDBStore {self._table} at {self._transport.endpoint}>"
+
+    # One entry
+
+    async def read(self, map: str, sk: str, now: float) -> Stored | None:
+        """Return the entry. Cost: one GetItem, a read unit for each 4 KB."""
+        return wire.entry(await self._item(map, sk), now)
+
+    async def _item(self, map: str, sk: str) -> Mapping[str, Any] | None:
+        reply = await self._call("GetItem", {"Key": wire.key(map, sk), "ConsistentRead": True})
+        return reply.body.get("Item")
+
+    async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
+        """Do one write.
+
+        Cost: one request; a write unit for each KB of the larger of the entry before and
+        after, or of the one that refused it. Twice that to delete and hand over, and for
+        the first increment of a number that is to expire.
+        """
+        match op:
+            case Add():
+                return await self._add(map, sk, op, now)
+            case Delete(when, returning=True) if when is not When.ABSENT:
+                return await self._take(map, sk, op, now)
+            case Put(cell, etag, expires, when):
+                item = wire.item(map, sk, cell, etag, expires)
+                wire.check_size(item, self._caller.place)
+                write = writes.put(item, when, etag, now)
+            case Delete(when):
+                write = writes.delete(map, sk, when, now)
+            case Touch():
+                write = writes.touch(map, sk, op, now)
+        body, refused = await self._send(map, sk, write)
+        if refused:
+            return Refused(wire.entry(body.get("Item"), now))
+        return writes.applied(op, body.get("Attributes"))
+
+    async def _add(self, map: str, sk: str, op: Add, now: float) -> Outcome:
+        """Add to the number that is there, or else start one, until either can be done."""
+        while True:
+            write = writes.add(map, sk, op, now)
+            if write is None:  # no sum with this delta is one that can be held
+                return Refused(await self.read(map, sk, now))
+            body, refused = await self._send(map, sk, write)
+            if not refused:
+                return writes.applied(op, body["Attributes"])
+            current = wire.entry(body.get("Item"), now)
+            write = writes.start(map, sk, op, now)
+            if current is not None or write is None:
+                return Refused(current)
+            body, refused = await self._send(map, sk, write)
+            if not refused:
+                return Applied(wire.entry(write.request["Item"], _EVER))
+
+    async def _take(self, map: str, sk: str, op: Delete, now: float) -> Outcome:
+        """Remove an entry and hand it over, whatever reply is lost: claim it, then delete it."""
+        mine = writes.nonce()
+        write = writes.claim(map, sk, op.when, mine, now)
+        try:
+            body, refused = await self._send(map, sk, write)
+            previous = None if refused else wire.entry(body["Attributes"], _EVER)
+        except ValueTooLarge:  # an item of 400 KB has no room for an expiry
+            write = writes.delete(map, sk, op.when, now)
+            write.request["ReturnValues"] = "ALL_OLD"
+            body, refused = await self._send(map, sk, write)
+            previous = wire.entry(body.get("Attributes"), now)
+        else:
+            if not refused:
+                await self._sweep(map, sk, mine)
+        if not refused:
+            if previous is not None and previous.etag == mine:  # read after a lost reply
+                previous = previous._replace(expires=None)
+            return Applied(None, previous)
+        current = wire.entry(body.get("Item"), now)
+        return Applied(None) if op.when is When.ALWAYS and current is None else Refused(current)
+
+    async def _sweep(self, map: str, sk: str, etag: int) -> None:
+        try:
+            await self._send(map, sk, writes.sweep(map, sk, etag))
+        except LPCMError:
+            pass  # the entry is absent to everyone by now, and the table's TTL takes it away
+
+    async def _send(self, map: str, sk: str, write: writes.Write) -> tuple[Mapping[str, Any], bool]:
+        """Return the body of the reply to a write, and whether it was refused.
+
+        Where the reply is lost, what it would have said is read from the entry.
+        """
+        try:
+            reply = await self._call(write.operation, write.request)
+        except Unsure as error:
+            item = None if write.etag is None else await self._recognised(map, sk, write.etag)
+            if item is None:
+                raise many.unknown(self._caller, sk, error) from error
+            return {"Attributes": item}, False
+        return reply.body, reply.status != 200
+
+    async def _recognised(self, map: str, sk: str, etag: int) -> Mapping[str, Any] | None:
+        """Return the item if it is what the write of that nonce left."""
+        try:
+            item = await self._item(map, sk)
+        except LPCMError:
+            return None
+        return item if item and wire.etag(item) == etag else None
+
+    async def _call(self, operation: str, request: dict[str, Any]) -> Reply:
+        self._check_open()
+        request["TableName"] = self._table
+        return await self._caller.call(operation, request)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError(f"dynamodb table {self._table!r}: closed")
+
+    # Many entries
+
+    async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
+        """Return the entries.
+
+        Cost: a BatchGetItem for each hundred keys, eight at once; a read unit for each 4 KB
+        of each entry.
+        """
+        self._check_open()
+        wanted = [wire.key(map, sk) for sk in dict.fromkeys(sks)]
+        jobs = [
+            batches.read(self._caller, chunk) for chunk in batches.chunks(wanted, batches.READ_MOST)
+        ]
+        found: dict[str, Stored | None] = {}
+        for items in await self._together.run(jobs):
+            found.update((item["sk"]["S"], wire.entry(item, now)) for item in items)
+        return [found.get(sk) for sk in sks]
+
+    async def apply_many(
+        self, map: str, ops: Sequence[tuple[str, Op]], now: float
+    ) -> list[Outcome | Exception]:
+        """Do the writes, those of one key in order, those of different keys at once.
+
+        Cost: a BatchWriteItem for each 25 keys that are put or deleted without a condition,
+        the last write of each alone; one request for each other write; a write unit for
+        each KB of each.
+        """
+        self._check_open()
+        return await many.apply_many(
+            self._caller, self._together, self.apply, ops, map=map, now=now
+        )
+
+    # The whole map
+
+    async def scan(
+        self,
+        map: str,
+        keys: KeyRange,
+        now: float,
+        *,
+        after: str | None = None,
+        reverse: bool = False,
+        limit: int = 1000,
+        values: bool = True,
+    ) -> Page:
+        """Return a page.
+
+        Cost: one Query, and further ones only while all it found had expired; a read unit
+        for each 4 KB of the entries read, together, their values counted even if not wanted.
+        """
+        made = Expressions(now)
+        where = made.keys(map, keys)
+        if where is None or _outside(after, keys, reverse=reverse):
+            return Page([], None)
+        wanted = None if values else "sk, etag, x"
+        request = made.request(
+            KeyConditionExpression=where,
+            FilterExpression=made.live(),
+            ProjectionExpression=wanted,
+        )
+        request["ScanIndexForward"] = not reverse
+        request["Limit"] = limit
+        if after is not None and keys.low <= after < keys.high:
+            request["ExclusiveStartKey"] = wire.key(map, after)
+        async for body in self._pages(request):
+            items = body["Items"][:limit]
+            found = [(item["sk"]["S"], _entry(item, values=values)) for item in items]
+            resume = body.get("LastEvaluatedKey")
+            if len(body["Items"]) > limit:
+                return Page(found, found[-1][0])
+            if found or resume is None:
+                return Page(found, resume and resume["sk"]["S"])
+            # A stretch of expired entries: not one request for each of them.
+            request["Limit"] = min(1000, request["Limit"] * 10)
+        return Page([], None)
+
+    async def count(self, map: str, keys: KeyRange, now: float) -> int:
+        """Count the range. Cost: a Query for each MB of its entries, 128 read units each."""
+        made = Expressions(now)
+        where = made.keys(map, keys)
+        if where is None:
+            return 0
+        request = made.request(KeyConditionExpression=where, FilterExpression=made.live())
+        request["Select"] = "COUNT"
+        return sum([body["Count"] async for body in self._pages(request)])
+
+    async def clear(self, map: str, keys: KeyRange) -> None:
+        """Delete the range.
+
+        Cost: a Query for each MB of its entries, and a BatchWriteItem for each 25 of them,
+        eight at once; 128 read units for each MB, a write unit for each KB of each entry.
+        """
+        made = Expressions(0)
+        where = made.keys(map, keys)
+        if where is None:
+            return
+        request = made.request(KeyConditionExpression=where, ProjectionExpression="pk, sk")
+        async for body in self._pages(request):
+            deletes = {item["sk"]["S"]: {"DeleteRequest": {"Key": item}} for item in body["Items"]}
+            chunks = list(batches.chunks(list(deletes.items()), batches.WRITE_MOST))
+            jobs = [batches.write(self._caller, dict(chunk)) for chunk in chunks]
+            for errors in await self._together.run(jobs):
+                for sk, error in errors.items():
+                    if isinstance(error, Unsure):
+                        raise many.unknown(self._caller, sk, error) from error
+                    raise error
+
+    async def _pages(self, request: dict[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+        """Yield the pages of a query, a MB or ``Limit`` entries each."""
+        request["ConsistentRead"] = True
+        while True:
+            body = (await self._call("Query", request)).body
+            yield body
+            if "LastEvaluatedKey" not in body:
+                return
+            request["ExclusiveStartKey"] = body["LastEvaluatedKey"]
+
+    # The catalogue
+
+    async def register(self, namespace: str, info: MapInfo) -> MapInfo:
+        """Enter a map into the catalogue. Cost: one GetItem; one PutItem the first time."""
+        row = catalogue.row(namespace, info)
+        pk, sk = row["pk"]["S"], row["sk"]["S"]
+        while True:
+            item = await self._item(pk, sk)
+            if item:
+                return catalogue.info(item)
+            try:
+                await self._call("PutItem", catalogue.enter(row))
+            except Unsure:  # done or not, the row says what stands there
+                if not await self._item(pk, sk):
+                    raise
+
+    async def maps(self, namespace: str) -> list[MapInfo]:
+        """Return the namespace's catalogue. Cost: one Query, a read unit for some 40 maps."""
+        made = Expressions(0)
+        whole = made.keys(partition(namespace), KeyRange())
+        pages = self._pages(made.request(KeyConditionExpression=whole))
+        return sorted([catalogue.info(item) async for page in pages for item in page["Items"]])
+
+    async def drop(self, namespace: str) -> None:
+        """Clear every map of the catalogue, then the catalogue. Cost: that of ``clear``."""
+        for info in await self.maps(namespace):
+            await self.clear(partition(namespace, info.name), KeyRange())
+        await self.clear(partition(namespace), KeyRange())
+
+    def close(self) -> None:
+        """Close every connection; using the store again raises ``StoreError``."""
+        self._closed = True
+        self._together.close()
+        self._transport.close()
+
+
+def _outside(after: str | None, keys: KeyRange, *, reverse: bool) -> bool:
+    """Tell whether nothing of the range is left behind ``after``."""
+    if after is None:
+        return False
+    return after <= keys.low if reverse else after >= keys.high
+
+
+def _entry(item: Mapping[str, Any], *, values: bool) -> Stored:
+    entry = wire.entry(item, _EVER)
+    assert entry is not None
+    return entry if values else entry._replace(data=None)

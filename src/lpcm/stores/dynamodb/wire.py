@@ -1,0 +1,270 @@
+"""The wire: trees and entries as DynamoDB's attribute values, and what they weigh.
+
+Knows the layout of an item and nothing of requests. Values take DynamoDB's own types
+wherever those can hold them; what they cannot hold the codec has tagged before it comes
+here (``codec.Form.TREE``).
+
+======= ==== ==========================================================================
+``pk``  S    the map (``keys.partition``)
+``sk``  S    the encoded key (``keys.encode``)
+``v``   any  the value
+``t``   S    how to read a bare number in ``v``: ``int``, ``float`` or ``decimal``
+``etag``  N  the write's 64-bit nonce
+``x``   N    epoch seconds from which the entry is absent; the table's TTL attribute
+======= ==== ==========================================================================
+
+Invariant: ``decode(encode(tree)) == tree`` to the last of 38 digits; a number that
+DynamoDB would round is refused.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from lpcm.errors import ValueDecodingError, ValueEncodingError, ValueTooLarge
+from lpcm.ports import Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from lpcm.ports import Cell
+
+__all__ = [
+    "ITEM_LIMIT",
+    "check_size",
+    "decode",
+    "encode",
+    "entry",
+    "etag",
+    "item",
+    "key",
+    "number",
+    "size",
+]
+
+ITEM_LIMIT: Final = 409_600
+"""Bytes of one item, names included: 400 KB."""
+_DIGITS: Final = 38
+_INT_LIMIT: Final = 10**_DIGITS
+
+
+# Values
+
+
+def encode(part: Any) -> dict[str, Any]:
+    r"""Return the attribute value of a tree.
+
+    **Raises** ValueEncodingError for a number that would not come back as it went in.
+
+    >>> encode({"name": "pi", "digits": [3, 1, 4], "seen": frozenset({"a"}), "raw": b"\0"})
+    {'M': {'name': {'S': 'pi'}, 'digits': {'L': [{'N': '3'}, ...]}, 'seen': {'SS': ['a']}, ...}}
+    >>> encode(10**38)
+    Traceback (most recent call last):
+        ...
+    lpcm.errors.ValueEncodingError: DynamoDB would round 1000...: it keeps 38 digits, ...
+    """
+    encoder = _ENCODERS.get(type(part))
+    if encoder is None:
+        raise ValueEncodingError(f"DynamoDB holds no {type(part).__name__}: {part!r}")
+    return encoder(part)
+
+
+def _encode_number(part: float | Decimal) -> dict[str, Any]:
+    return {"N": number(part)}
+
+
+def _encode_set(part: frozenset[Any]) -> dict[str, Any]:
+    kinds = {type(member) for member in part}
+    if kinds == {str}:
+        return {"SS": sorted(part)}
+    if kinds == {bytes}:
+        return {"BS": [b64encode(member).decode() for member in sorted(part)]}
+    if kinds == {int}:
+        return {"NS": [number(member) for member in sorted(part)]}
+    raise ValueEncodingError(f"DynamoDB holds no such set: {part!r}")
+
+
+_ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {
+    str: lambda part: {"S": part},
+    int: _encode_number,
+    bool: lambda part: {"BOOL": part},
+    type(None): lambda _: {"NULL": True},
+    float: _encode_number,
+    Decimal: _encode_number,
+    bytes: lambda part: {"B": b64encode(part).decode()},
+    list: lambda part: {"L": [encode(member) for member in part]},
+    dict: lambda part: {"M": {name: encode(member) for name, member in part.items()}},
+    frozenset: _encode_set,
+}
+
+
+def number(value: float | Decimal) -> str:
+    """Return a number as DynamoDB's text, exact.
+
+    >>> number(7), number(0.1), number(Decimal("1E+125"))
+    ('7', '0.1', '1E+125')
+    """
+    match value:
+        case int():
+            exact = -_INT_LIMIT < value < _INT_LIMIT
+        case float():
+            exact = not value or 1e-130 <= abs(value) < 1e126
+        case Decimal():
+            exact = value.is_finite() and _holds(value)
+    if not exact:
+        raise ValueEncodingError(
+            f"DynamoDB would round {value!s:.60}: it keeps {_DIGITS} digits, of 1E-130 to 1E+126"
+        )
+    return str(value)
+
+
+def _holds(value: Decimal) -> bool:
+    digits = len(str(value.as_tuple().digits).strip("(,)0").replace(", ", ""))
+    return not value or (digits <= _DIGITS and -130 <= value.adjusted() <= 125)
+
+
+def decode(attribute: Mapping[str, Any]) -> Any:
+    """Return the tree of an attribute value. Whole numbers are ints, others Decimals.
+
+    >>> decode({"L": [{"N": "1"}, {"N": "0.5"}, {"M": {"a": {"NULL": True}}}]})
+    [1, Decimal('0.5'), {'a': None}]
+    >>> decode({"Q": "?"})
+    Traceback (most recent call last):
+        ...
+    lpcm.errors.ValueDecodingError: not an attribute value of DynamoDB: {'Q': '?'}
+    """
+    try:
+        ((tag, payload),) = attribute.items()
+        return payload if tag == "S" else _DECODERS[tag](payload)
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, ValueDecodingError):
+            raise
+        raise ValueDecodingError(f"not an attribute value of DynamoDB: {attribute!r}") from error
+
+
+def _decode_number(text: str) -> int | Decimal:
+    if text.isdecimal():
+        return int(text)
+    exact = Decimal(text)
+    return int(exact) if exact == exact.to_integral_value() else exact
+
+
+_DECODERS: dict[str, Callable[[Any], Any]] = {
+    "N": _decode_number,
+    "S": str,
+    "B": b64decode,
+    "BOOL": bool,
+    "NULL": lambda _: None,
+    "L": lambda members: [decode(member) for member in members],
+    "M": lambda members: {name: decode(member) for name, member in members.items()},
+    "SS": frozenset,
+    "NS": lambda members: frozenset(map(_decode_number, members)),
+    "BS": lambda members: frozenset(map(b64decode, members)),
+}
+
+
+# Entries
+
+
+def key(map: str, sk: str) -> dict[str, Any]:
+    """Return an entry's primary key."""
+    return {"pk": {"S": map}, "sk": {"S": sk}}
+
+
+def item(map: str, sk: str, cell: Cell, nonce: int, expires: float | None) -> dict[str, Any]:
+    """Return an entry as an item."""
+    data, kind = cell
+    made = {"pk": {"S": map}, "sk": {"S": sk}, "v": encode(data), "etag": {"N": str(nonce)}}
+    if kind is not None:
+        made["t"] = {"S": kind}
+    if expires is not None:
+        made["x"] = {"N": number(expires)}
+    return made
+
+
+def entry(item: Mapping[str, Any] | None, now: float) -> Stored | None:
+    """Return the entry of an item; None where there is none, or it has expired.
+
+    An item without ``etag``, which others may have written, has the etag 0. One without
+    ``v`` is the set whose last member was taken away, for DynamoDB holds no empty set.
+    """
+    if not item:
+        return None
+    expires = None
+    if "x" in item:
+        expires = float(item["x"]["N"])
+        if expires <= now:
+            return None
+    kind = item["t"]["S"] if "t" in item else None
+    data = decode(item["v"]) if "v" in item else {"!set": []}
+    return Stored(data, kind, etag(item), expires)
+
+
+def etag(item: Mapping[str, Any]) -> int:
+    """Return an item's etag."""
+    return int(item["etag"]["N"]) if "etag" in item else 0
+
+
+# Sizes
+
+
+def size(item: Mapping[str, Any]) -> int:
+    """Return what an item weighs, in bytes, by DynamoDB's rules.
+
+    >>> size({"pk": {"S": "é"}, "v": {"L": [{"N": "-100"}, {"BOOL": True}]}})
+    14
+    """
+    return sum(_text_size(name) + _size(value) for name, value in item.items())
+
+
+def check_size(item: Mapping[str, Any], where: str) -> None:
+    """Refuse an item that DynamoDB would not take."""
+    value = item["v"]
+    if "S" in value and len(value["S"]) < ITEM_LIMIT // 8:  # the rest is at most 4 KB
+        return
+    weight = size(item)
+    if weight > ITEM_LIMIT:
+        raise ValueTooLarge(
+            f"{where}: the entry {item['sk']['S']!r:.60} takes {weight:,} bytes, over DynamoDB's "
+            f"limit of {ITEM_LIMIT:,}; nothing was sent"
+        )
+
+
+def _size(attribute: Mapping[str, Any]) -> int:
+    ((tag, payload),) = attribute.items()
+    match tag:
+        case "S":
+            return _text_size(payload)
+        case "N":
+            return _number_size(payload)
+        case "B":
+            return _binary_size(payload)
+        case "L":
+            return 3 + sum(1 + _size(member) for member in payload)
+        case "M":
+            return 3 + sum(1 + _text_size(n) + _size(member) for n, member in payload.items())
+        case "SS":
+            return sum(map(_text_size, payload))
+        case "NS":
+            return sum(map(_number_size, payload))
+        case "BS":
+            return sum(map(_binary_size, payload))
+        case _:
+            return 1
+
+
+def _text_size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _binary_size(text: str) -> int:
+    return len(text) // 4 * 3 - text[-2:].count("=")
+
+
+def _number_size(text: str) -> int:
+    """Return a byte for each two digits, one more, and one for a minus."""
+    _, digits, _ = Decimal(text).as_tuple()
+    significant = len("".join(map(str, digits)).strip("0"))
+    return (significant + 1) // 2 + 1 + text.startswith("-")

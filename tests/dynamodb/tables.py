@@ -1,0 +1,53 @@
+"""Tables on the engines: one for each engine and test process, emptied for each test."""
+
+from __future__ import annotations
+
+from lpcm._run import run
+from lpcm.stores.dynamodb.identity import Identity
+from lpcm.stores.dynamodb.opening import open_store
+from lpcm.stores.dynamodb.schema import create_table
+from lpcm.stores.dynamodb.transport import SocketTransport
+
+REGION = "eu-west-1"
+TABLE = "lpcm"
+
+
+class Table:
+    """A table on an engine, and requests to it past the store."""
+
+    def __init__(self, endpoint, name=TABLE):
+        self.endpoint = endpoint
+        self.name = name
+        self.url = f"dynamodb://{name}?region={REGION}&endpoint={endpoint}"
+        self.transport = SocketTransport(Identity(REGION, endpoint))
+        run(create_table(self.transport, name))
+
+    def call(self, operation, **request):
+        """Send a request that must succeed; return its reply's body."""
+        reply = run(self.transport.call(operation, request, 20.0))
+        assert reply.status == 200, reply
+        return reply.body
+
+    def items(self):
+        """Return all there is."""
+        found, start = [], {}
+        while True:
+            body = self.call("Scan", TableName=self.name, ConsistentRead=True, **start)
+            found += body["Items"]
+            if "LastEvaluatedKey" not in body:
+                return found
+            start = {"ExclusiveStartKey": body["LastEvaluatedKey"]}
+
+    def empty(self):
+        """Delete all there is."""
+        keys = [{"pk": item["pk"], "sk": item["sk"]} for item in self.items()]
+        for at in range(0, len(keys), 25):
+            requests = [{"DeleteRequest": {"Key": key}} for key in keys[at : at + 25]]
+            self.call("BatchWriteItem", RequestItems={self.name: requests})
+
+    def open(self, **options):
+        """Open a store on it, as it is."""
+        return open_store(self.name, region=REGION, endpoint=self.endpoint, **options)
+
+    def close(self):
+        self.transport.close()
