@@ -1,0 +1,374 @@
+"""A proxy that hurts: delays, cuts and swallows what passes between a client and a server.
+
+Stands in front of any TCP server (``proxy``: memcached, a database), where a *reply* is what
+comes from the server in one piece, or of one that speaks HTTP (``http_proxy``: the DynamoDB
+engines), where it is a reply, and can then also answer in the server's place. What happens
+is drawn by a generator of its own, seeded; ``counts`` says what truly happened, so that a
+test that hurt nobody can be told from one that hurt and held.
+
+Runs in a thread of its own, with an event loop of its own. It knows no lpcm: it can hurt
+anybody. Invariant: a request is passed on at most once, and a fault is counted after it
+was done, not when it was drawn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Generator, Sequence
+
+__all__ = ["Faults", "Proxy", "http_proxy", "proxy"]
+
+HOST = "127.0.0.1"
+CHUNK = 64 * 1024
+
+
+class Faults(NamedTuple):
+    """How probable each fault is, for each request; at most one of them happens to it.
+
+    Those from ``fail`` on need HTTP. ``delay`` comes on top of any other.
+    """
+
+    refuse: float = 0.0
+    """The request is not passed on, and the connection closed."""
+    lose: float = 0.0
+    """The request is passed on, its reply swallowed, the connection closed."""
+    cut: float = 0.0
+    """As above, but a part of the reply comes through."""
+    hang: float = 0.0
+    """The reply is swallowed and the connection stays open, silent from then on."""
+    fail: float = 0.0
+    """A 500 instead of passing the request on."""
+    fail_after: float = 0.0
+    """A 500 instead of the reply, the request having been passed on."""
+    throttle: float = 0.0
+    """A ProvisionedThroughputExceededException instead of passing the request on."""
+    unprocess: float = 0.0
+    """Of a batch, a part is passed on and the rest called unprocessed."""
+    delay: float = 0.0
+    """The reply is held back."""
+    seconds: tuple[float, float] = (0.001, 0.02)
+    """For how long: from, to."""
+
+
+class Proxy:
+    """A running proxy. ``faults`` may be replaced at any time."""
+
+    host = HOST
+
+    def __init__(self, target: tuple[str, int], faults: Faults, seed: int | None) -> None:
+        self.faults = faults
+        self.counts: Counter[str] = Counter()
+        """By the fault's name; ``requests`` that came, ``passed`` that went on unhurt."""
+        self.port = 0
+        self._target = target
+        self._random = random.Random(seed)  # noqa: S311  # no secret depends on it
+        self._refusing = False
+        self._open: set[asyncio.StreamWriter] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """Its address as an HTTP URL."""
+        return f"http://{self.host}:{self.port}"
+
+    def cut(self) -> None:
+        """Close every connection, now."""
+        self._do(self._cut())
+
+    def down(self) -> None:
+        """Close every connection, and each new one at once, as if nobody was there."""
+        self._refusing = True
+        self.cut()
+
+    def up(self) -> None:
+        """End ``down``."""
+        self._refusing = False
+
+    def start(self) -> None:
+        """Listen."""
+        self._thread.start()
+        self._do(self._listen())
+
+    def close(self) -> None:
+        """End it, with all its connections."""
+        self._do(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def _do(self, what: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._accept, self.host, 0, limit=CHUNK)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _cut(self) -> None:
+        for writer in tuple(self._open):
+            writer.transport.abort()
+
+    async def _end(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        await self._cut()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self._open.add(writer)
+        server: asyncio.StreamWriter | None = None
+        try:
+            if not self._refusing:
+                replies, server = await asyncio.open_connection(*self._target, limit=CHUNK)
+                self._open.add(server)
+                self.counts["connections"] += 1
+                await self._serve(_Ends(reader, writer, replies, server))
+        except (OSError, EOFError, asyncio.CancelledError):
+            pass  # an end of either, or of the proxy
+        finally:
+            for end in (writer, server):
+                if end is not None:
+                    self._open.discard(end)
+                    end.close()
+            self._tasks.discard(task)
+
+    async def _serve(self, ends: _Ends) -> None:
+        """Pass pieces both ways; a fault is drawn for each piece from the client."""
+        up = asyncio.ensure_future(self._pump_up(ends))
+        down = asyncio.ensure_future(self._pump_down(ends))
+        try:
+            await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in (up, down):
+                pump.cancel()
+            await asyncio.gather(up, down, return_exceptions=True)
+
+    async def _pump_up(self, ends: _Ends) -> None:
+        while piece := await ends.requests.read(CHUNK):
+            self.counts["requests"] += 1
+            ends.fault = self._draw(("refuse", "lose", "cut", "hang"))
+            if ends.fault == "refuse":
+                self.counts["refuse"] += 1
+                return
+            ends.server.write(piece)
+            await ends.server.drain()
+
+    async def _pump_down(self, ends: _Ends) -> None:
+        while piece := await ends.replies.read(CHUNK):
+            await self._hold()
+            fault, ends.fault = ends.fault, ""
+            if not await self._hurt(fault, piece, ends):
+                return
+
+    async def _hurt(self, fault: str, reply: bytes, ends: _Ends) -> bool:
+        """Do to a reply what was drawn; return whether the connection goes on."""
+        match fault:
+            case "lose":
+                self.counts["lose"] += 1
+                return False
+            case "cut":
+                ends.client.write(reply[: self._random.randrange(len(reply))])
+                await ends.client.drain()
+                self.counts["cut"] += 1
+                return False
+            case "hang":
+                self.counts["hang"] += 1
+                await ends.requests.read()  # until the client has enough of it
+                return False
+            case _:
+                ends.client.write(reply)
+                await ends.client.drain()
+                self.counts["passed"] += 1
+                return True
+
+    async def _hold(self) -> None:
+        if self._random.random() < self.faults.delay:
+            await asyncio.sleep(self._random.uniform(*self.faults.seconds))
+            self.counts["delay"] += 1
+
+    def _draw(self, names: Sequence[str]) -> str:
+        """Return which of these faults is to happen; empty for none."""
+        drawn = self._random.random()
+        for name in names:
+            drawn -= getattr(self.faults, name)
+            if drawn < 0:
+                return name
+        return ""
+
+
+class _HTTPProxy(Proxy):
+    """Knows where requests and replies end, and what a batch of DynamoDB's is."""
+
+    async def _serve(self, ends: _Ends) -> None:
+        while True:
+            head, body = await _message(ends.requests)
+            self.counts["requests"] += 1
+            fault = self._draw((
+                "refuse", "lose", "cut", "hang", "fail", "fail_after", "throttle", "unprocess",
+            ))  # fmt: skip
+            if not await self._exchange(fault, head, body, ends):
+                return
+
+    async def _exchange(self, fault: str, head: bytes, body: bytes, ends: _Ends) -> bool:
+        rest: dict[str, list[Any]] = {}
+        match fault:
+            case "refuse":
+                self.counts[fault] += 1
+                return False
+            case "fail" | "throttle":
+                await self._answer(ends, *_ANSWERS[fault])
+                self.counts[fault] += 1
+                return True
+            case "unprocess":
+                body, rest = self._divide(body)
+            case _:
+                pass
+        ends.server.write(_framed(head, body))
+        await ends.server.drain()
+        reply_head, reply = await _message(ends.replies)
+        await self._hold()
+        if fault == "fail_after":
+            await self._answer(ends, *_ANSWERS["fail"])
+            self.counts[fault] += 1
+            return True
+        if rest and reply_head.startswith(b"HTTP/1.1 200"):
+            reply = _with_rest(reply, rest)
+            self.counts["unprocess"] += 1
+        return await self._hurt(fault, _framed(reply_head, reply), ends)
+
+    async def _answer(self, ends: _Ends, status: str, body: bytes) -> None:
+        head = f"HTTP/1.1 {status}\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: 0"
+        ends.client.write(_framed(head.encode(), body))
+        await ends.client.drain()
+
+    def _divide(self, body: bytes) -> tuple[bytes, dict[str, Any]]:
+        """Take a random part, but never all, out of a batch; nothing of another request."""
+        request = json.loads(body)
+        items = request.get("RequestItems")
+        if not isinstance(items, dict):
+            return body, {}
+        rest: dict[str, Any] = {}
+        for table, wanted in items.items():
+            keys = wanted["Keys"] if isinstance(wanted, dict) else wanted
+            self._random.shuffle(keys)
+            cut = self._random.randrange(1, len(keys) + 1)
+            kept, left = keys[:cut], keys[cut:]
+            items[table] = {**wanted, "Keys": kept} if isinstance(wanted, dict) else kept
+            if left:
+                rest[table] = {**wanted, "Keys": left} if isinstance(wanted, dict) else left
+        return json.dumps(request).encode(), rest
+
+
+class _Ends:
+    """The two connections of one client."""
+
+    def __init__(
+        self,
+        requests: asyncio.StreamReader,
+        client: asyncio.StreamWriter,
+        replies: asyncio.StreamReader,
+        server: asyncio.StreamWriter,
+    ) -> None:
+        self.requests = requests
+        self.client = client
+        self.replies = replies
+        self.server = server
+        self.fault = ""
+        """What is to happen to the next reply."""
+
+
+_ANSWERS = {
+    "fail": (
+        "500 Internal Server Error",
+        b'{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError","message":"injected"}',
+    ),
+    "throttle": (
+        "400 Bad Request",
+        b'{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"}',
+    ),
+}
+
+
+async def _message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Read one request or reply that says its length."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return head[:-4], await reader.readexactly(int(value))
+    raise OSError("a message that does not say its length")
+
+
+def _framed(head: bytes, body: bytes) -> bytes:
+    """Return them with the right length, and without a checksum that may not be right."""
+    lines = [
+        line
+        for line in head.split(b"\r\n")
+        if not line.lower().startswith((b"content-length:", b"x-amz-crc32:"))
+    ]
+    return b"\r\n".join([*lines, b"Content-Length: %d" % len(body)]) + b"\r\n\r\n" + body
+
+
+def _with_rest(reply: bytes, rest: dict[str, Any]) -> bytes:
+    content = json.loads(reply)
+    name = "UnprocessedKeys" if "UnprocessedKeys" in content else "UnprocessedItems"
+    if "Responses" in content:
+        name = "UnprocessedKeys"
+    content[name] = {**content.get(name, {}), **rest}
+    return json.dumps(content).encode()
+
+
+@contextmanager
+def _running(made: Proxy) -> Generator[Proxy, None, None]:
+    made.start()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextmanager
+def proxy(
+    host: str, port: int, faults: Faults | None = None, *, seed: int | None = None
+) -> Generator[Proxy, None, None]:
+    """Stand in front of any server; what comes from it in one piece counts as a reply.
+
+    >>> import socket
+    >>> with socket.create_server(("127.0.0.1", 0)) as server:
+    ...     with proxy(*server.getsockname(), Faults(refuse=1.0)) as between:
+    ...         with socket.create_connection((between.host, between.port), 10) as client:
+    ...             client.sendall(b"hello")
+    ...             client.recv(10)
+    ...         between.counts["refuse"]
+    b''
+    1
+    """
+    with _running(Proxy((host, port), faults or Faults(), seed)) as made:
+        yield made
+
+
+@contextmanager
+def http_proxy(
+    host: str, port: int, faults: Faults | None = None, *, seed: int | None = None
+) -> Generator[Proxy, None, None]:
+    """Stand in front of a server of HTTP/1.1 whose messages all say their length.
+
+    ``unprocess`` changes requests, so a server that checks signatures refuses those.
+    """
+    with _running(_HTTPProxy((host, port), faults or Faults(), seed)) as made:
+        yield made
