@@ -7,8 +7,8 @@ is drawn by a generator of its own, seeded; ``counts`` says what truly happened,
 test that hurt nobody can be told from one that hurt and held.
 
 Runs in a thread of its own, with an event loop of its own. It knows no lpcm: it can hurt
-anybody. Invariant: a request is passed on at most once, and a fault is counted after it
-was done, not when it was drawn.
+anybody. Invariant: a request is passed on at most once, and a fault is counted when
+it is done, not when it is drawn, and before its victim can know of it.
 """
 
 from __future__ import annotations
@@ -182,18 +182,18 @@ class Proxy:
                 self.counts["lose"] += 1
                 return False
             case "cut":
+                self.counts["cut"] += 1
                 ends.client.write(reply[: self._random.randrange(len(reply))])
                 await ends.client.drain()
-                self.counts["cut"] += 1
                 return False
             case "hang":
                 self.counts["hang"] += 1
                 await ends.requests.read()  # until the client has enough of it
                 return False
             case _:
+                self.counts["passed"] += 1
                 ends.client.write(reply)
                 await ends.client.drain()
-                self.counts["passed"] += 1
                 return True
 
     async def _hold(self) -> None:
@@ -231,8 +231,8 @@ class _HTTPProxy(Proxy):
                 self.counts[fault] += 1
                 return False
             case "fail" | "throttle":
-                await self._answer(ends, *_ANSWERS[fault])
                 self.counts[fault] += 1
+                await self._answer(ends, *_ANSWERS[fault])
                 return True
             case "unprocess":
                 body, rest = self._divide(body)
@@ -243,8 +243,8 @@ class _HTTPProxy(Proxy):
         reply_head, reply = await _message(ends.replies)
         await self._hold()
         if fault == "fail_after":
-            await self._answer(ends, *_ANSWERS["fail"])
             self.counts[fault] += 1
+            await self._answer(ends, *_ANSWERS["fail"])
             return True
         if rest and reply_head.startswith(b"HTTP/1.1 200"):
             reply = _with_rest(reply, rest)
