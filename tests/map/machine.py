@@ -71,6 +71,23 @@ CHANGES: list[Callable[[Any], Any]] = [
     fail,
 ]
 
+AFTER_EXPIRY: list[tuple[Any, ...]] = [
+    ("__getitem__",),
+    ("get",),
+    ("__contains__",),
+    ("ttl",),
+    ("setdefault", 7),
+    ("replace", 7),
+    ("__delitem__",),
+    ("delete",),
+    ("pop",),
+    ("expire", 60),
+    ("increment",),
+    ("increment", 0.5),
+    ("decrement", 2),
+    ("transform", CHANGES[3], 7),
+]
+
 # Keys that are equal to one, and keys that look like it.
 ALIKE: list[Callable[[Any], Any]] = [
     lambda key: float(key) if isinstance(key, int) and abs(key) < 2**53 else key,
@@ -319,6 +336,22 @@ def machine(open_engine: Callable[[FakeClock], Engine]) -> type[RuleBasedStateMa
         @rule(s=sides, f=faces, a=asynchronous, key=keys, ttl=ttls)
         def expire(self, s, f, a, key, ttl):
             self.both(s, f, a, "expire", key, ttl)
+
+        @rule(
+            s=sides,
+            f=faces,
+            a=asynchronous,
+            key=keys,
+            value=st.sampled_from(NUMBERS),
+            waited=st.sampled_from([4.5, 5, 5, 6]),
+            step=st.sampled_from(AFTER_EXPIRY),
+        )
+        def outlive(self, s, f, a, key, value, waited, step):
+            """Let an entry expire, or nearly, and do something to its key."""
+            self.both(s, f, a, "set", key, value, ttl=5)
+            self.clock.advance(waited)
+            name, *args = step
+            self.both(1 - s, f, a, name, key, *args)
 
         @rule(
             s=sides,
