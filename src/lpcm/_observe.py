@@ -16,12 +16,24 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from lpcm import _engine
 from lpcm.events import Meter, meter
 from lpcm.keys import decode
-from lpcm.ports import Applied
+from lpcm.ports import Aborted, Applied
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from lpcm.ports import Form, KeyRange, MapInfo, Op, Outcome, Page, Store, Stored, Tier
+    from lpcm.ports import (
+        Change,
+        Check,
+        Form,
+        KeyRange,
+        MapInfo,
+        Op,
+        Outcome,
+        Page,
+        Store,
+        Stored,
+        Tier,
+    )
 
 __all__ = ["Call", "Observer", "active", "observe", "over", "stop"]
 
@@ -152,7 +164,7 @@ class Watched:
             call.seconds = time.perf_counter() - start
             if call.error:
                 self._told(observers, call)
-        if call.operation == "write":
+        if call.operation == "write" and not isinstance(result, Aborted):
             call.outcomes = result if isinstance(result, list) else (result,)  # type: ignore[assignment]  # what T is then
         self._told(observers, call)
         return result
@@ -180,6 +192,13 @@ class Watched:
         """Do many writes."""
         call = self._call("write", [sk for sk, _ in writes], [op for _, op in writes])
         return await self._tell(call, self._tier.apply_many(map, writes, now))
+
+    async def transact(
+        self, changes: Sequence[Change], checks: Sequence[Check], now: float
+    ) -> list[Applied] | Aborted:
+        """Do all changes, or none."""
+        call = self._call("write", [one.sk for one in changes], [one.op for one in changes])
+        return await self._tell(call, self._store.transact(changes, checks, now))
 
     async def clear(self, map: str, keys: KeyRange) -> None:
         """Delete a range."""

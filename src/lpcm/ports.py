@@ -23,6 +23,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
+from lpcm._actions import Action, Drop, Extend, Join, Leave, Merge, Place, Step, Sum
 from lpcm.codec import Cell, Form
 
 if TYPE_CHECKING:
@@ -30,33 +31,46 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_KEY",
+    "Aborted",
+    "Action",
     "Add",
     "Applied",
     "Cache",
     "CacheLost",
     "Cell",
+    "Change",
+    "Check",
     "Clock",
     "Command",
     "Condition",
     "Delete",
+    "Drop",
+    "Extend",
     "Form",
     "Get",
     "Invalidate",
+    "Join",
     "KeyRange",
+    "Leave",
     "MapInfo",
+    "Merge",
     "Op",
     "Outcome",
     "Packet",
     "Page",
+    "Place",
     "Put",
     "Refused",
     "Replies",
     "Result",
     "Set",
+    "Step",
     "Store",
     "Stored",
+    "Sum",
     "Tier",
     "Touch",
+    "Update",
     "When",
 ]
 
@@ -133,7 +147,23 @@ class Touch(NamedTuple):
     etag: int
 
 
-Op: TypeAlias = Put | Delete | Add | Touch
+class Update(NamedTuple):
+    """Change a part of a stored value, natively: read no further than the store itself.
+
+    Applied only where the result is exactly what Python's containers would make of the
+    stored value, in the form the codec would give it; the expiry is kept. Anything else is
+    ``Refused`` with the current entry, for the caller to compare-and-set: the entry is
+    absent, the path leads nowhere or to another type, the set's members are of another
+    type than those given, none would be left, an int or a value would leave the store's
+    range. A store that can do less, or nothing, refuses more.
+    """
+
+    path: tuple[Step, ...]
+    action: Action
+    etag: int
+
+
+Op: TypeAlias = Put | Delete | Add | Touch | Update
 
 
 class Applied(NamedTuple):
@@ -153,6 +183,29 @@ class Refused(NamedTuple):
 
 
 Outcome: TypeAlias = Applied | Refused
+
+
+class Change(NamedTuple):
+    """A write of a transaction."""
+
+    map: str
+    sk: str
+    op: Put | Delete
+
+
+class Check(NamedTuple):
+    """A condition of a transaction on an entry it does not write."""
+
+    map: str
+    sk: str
+    when: Condition
+
+
+class Aborted(NamedTuple):
+    """The transaction did not happen; nothing was written."""
+
+    reasons: Sequence[tuple[str, str, Refused]]
+    """(map, sk, what refused it) of each condition that failed, at least one."""
 
 
 class KeyRange(NamedTuple):
@@ -248,6 +301,17 @@ class Store(Tier, Protocol):
 
     async def register(self, namespace: str, info: MapInfo) -> MapInfo:
         """Enter a map into the catalogue unless it is there; return what stands there."""
+        ...
+
+    async def transact(
+        self, changes: Sequence[Change], checks: Sequence[Check], now: float
+    ) -> list[Applied] | Aborted:
+        """Do all changes if every condition holds, theirs and the checks', in one instant.
+
+        One ``Applied`` for each change, in order. At most 100 changes and checks together,
+        no two of one entry. Where another transaction is in the way the store waits for
+        it, within its time budget. **Raises** ``StoreError`` where it cannot do transactions.
+        """
         ...
 
     async def maps(self, namespace: str) -> list[MapInfo]:

@@ -9,10 +9,11 @@ from lpcm._run import run
 from lpcm.errors import StoreError, ValueTooLarge
 from lpcm.ports import Applied, Cell, KeyRange, Put, Touch
 from lpcm.stores import memory
+from lpcm.testing.change_contract import TransactionContract, UpdateContract
 from lpcm.testing.store_contract import MAP, NOW, StoreContract, apply, read, read_data
 
 
-class TestMemory(StoreContract):
+class TestMemory(StoreContract, UpdateContract, TransactionContract):
     def open(self):
         return memory.open_store("")
 

@@ -33,6 +33,7 @@ from lpcm.errors import (
 )
 from lpcm.ports import Add, Applied, Cell, Delete, KeyRange, MapInfo, Put, Touch, When
 from lpcm.stores import _sqlite_file, _sqlite_writes, memory, sqlite
+from lpcm.testing.change_contract import TransactionContract, UpdateContract
 from lpcm.testing.store_contract import (
     MAP,
     NOW,
@@ -61,7 +62,7 @@ def value(data, kind=None, etag=1, expires=None, when=When.ALWAYS):
     return Put(Cell(data, kind), etag, expires, when)
 
 
-class TestSQLite(StoreContract):
+class TestSQLite(StoreContract, UpdateContract, TransactionContract):
     def open(self):
         folder = tempfile.mkdtemp(prefix="lpcm-")
         return sqlite.open_store(f"{folder}/l.sqlite3", synchronous="normal")

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lpcm.ports import Add, Applied, Delete, Put, Refused, Stored, Touch, When
+from lpcm.ports import Add, Applied, Cell, Delete, Put, Refused, Stored, Touch, Update, When
+from lpcm.stores._trees import changed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lpcm.ports import Op, Outcome
     from lpcm.stores._sqlite_file import Execute
 
-__all__ = ["ENTRY", "LIVE", "PUT", "READ", "new", "write"]
+__all__ = ["ENTRY", "LIVE", "PUT", "READ", "find", "new", "refuses", "update", "write"]
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
@@ -60,7 +63,8 @@ _ADD = (
 )
 
 
-def _find(execute: Execute, map: str, sk: str, now: float) -> Stored | None:
+def find(execute: Execute, map: str, sk: str, now: float) -> Stored | None:
+    """Return the entry."""
     row = execute(READ, (map, sk)).fetchone()
     return None if row is None or (row[3] is not None and row[3] <= now) else new(Stored, row)
 
@@ -78,11 +82,34 @@ def write(execute: Execute, map: str, sk: str, op: Op, now: float) -> Outcome:
             case Touch():
                 bound = (op.expires, op.etag, map, sk, now)
                 outcome = _applied(execute(_TOUCH, bound).fetchall())
+            case Update():  # more than a statement: see update
+                outcome = None
         if outcome is not None:
             return outcome
-        current = _find(execute, map, sk, now)
-        if _refuses(current, op):
+        current = find(execute, map, sk, now)
+        if refuses(current, op):
             return Refused(current)
+
+
+def update(
+    execute: Execute, map: str, sk: str, op: Update, now: float, *, check: Callable[[Put], None]
+) -> Outcome:
+    """Change a part of a value: read it, and write it if nobody did meanwhile, else again.
+
+    Not by SQLite's own JSON functions: they know no order of names and no tags. Someone
+    has always written when it is tried again, so all writers together get on.
+    """
+    current = find(execute, map, sk, now)
+    while True:
+        text = changed(current, op)
+        if current is None or text is None:
+            return Refused(current)
+        put = Put(Cell(text, current.kind), op.etag, current.expires, current.etag)
+        check(put)
+        outcome = write(execute, map, sk, put, now)
+        if isinstance(outcome, Applied):
+            return outcome
+        current = outcome.entry
 
 
 def _applied(rows: list[tuple[Any, ...]]) -> Applied | None:
@@ -97,7 +124,7 @@ def _put(execute: Execute, map: str, sk: str, op: Put, now: float) -> Outcome | 
         changed = execute(PUT, (map, sk, *new)).rowcount
     elif when is When.ABSENT:
         # Read first: setdefault mostly finds its key, and then takes no lock.
-        current = _find(execute, map, sk, now)
+        current = find(execute, map, sk, now)
         if current is not None:
             return Refused(current)
         changed = execute(_PUT_ABSENT, (map, sk, *new, now)).rowcount
@@ -112,7 +139,7 @@ def _delete(execute: Execute, map: str, sk: str, op: Delete, now: float) -> Outc
     """Try once; None if the condition failed."""
     when, returning = op
     if when is When.ABSENT:
-        current = _find(execute, map, sk, now)
+        current = find(execute, map, sk, now)
         return Applied(None) if current is None else Refused(current)
     bound: tuple[object, ...] = (map, sk)
     if when is When.ALWAYS:
@@ -148,7 +175,7 @@ def _fits(number: int) -> bool:
     return _LEAST <= number <= _MOST
 
 
-def _refuses(current: Stored | None, op: Op) -> bool:
+def refuses(current: Stored | None, op: Op) -> bool:
     """Tell whether the entry is one that the op must not be applied to."""
     match op:
         case Add(delta, initial):
@@ -160,6 +187,8 @@ def _refuses(current: Stored | None, op: Op) -> bool:
             return type(data) is not int or current.kind is not None or not _fits(data + delta)
         case Touch():
             return current is None
+        case Update():
+            return True
         case Put() | Delete():
             if isinstance(op.when, int):
                 return current is None or current.etag != op.when

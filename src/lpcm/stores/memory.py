@@ -19,8 +19,10 @@ from weakref import WeakSet
 from lpcm.errors import StoreError, ValueTooLarge
 from lpcm.keys import partition
 from lpcm.ports import (
+    Aborted,
     Add,
     Applied,
+    Cell,
     Delete,
     Form,
     MapInfo,
@@ -29,13 +31,15 @@ from lpcm.ports import (
     Refused,
     Stored,
     Touch,
+    Update,
     When,
 )
+from lpcm.stores._trees import changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from lpcm.ports import Condition, KeyRange, Op, Outcome
+    from lpcm.ports import Change, Check, Condition, KeyRange, Op, Outcome
 
 __all__ = ["OPTIONS", "MemoryStore", "open_store"]
 
@@ -110,7 +114,10 @@ class MemoryStore:
         self._check_size(op)
         data = self._data()
         with data.lock:
-            return _apply(self._map(data, map), sk, op, now)
+            entries = self._map(data, map)
+            if type(op) is Update:
+                return self._update(entries, sk, op, now)
+            return _apply(entries, sk, op, now)
 
     async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
         """Return the entries."""
@@ -186,6 +193,25 @@ class MemoryStore:
         with data.lock:
             return data.catalogue.setdefault(namespace, {}).setdefault(info.name, info)
 
+    async def transact(
+        self, changes: Sequence[Change], checks: Sequence[Check], now: float
+    ) -> list[Applied] | Aborted:
+        """Do all changes, or none."""
+        for change in changes:
+            self._check_size(change.op)
+        data = self._data()
+        with data.lock:
+            conditions = [(pk, sk, op.when) for pk, sk, op in changes]
+            reasons: list[tuple[str, str, Refused]] = []
+            for pk, sk, when in (*conditions, *checks):
+                current = self._map(data, pk).get(sk, now)
+                if not _holds(when, current):
+                    reasons.append((pk, sk, Refused(current)))
+            if reasons:
+                return Aborted(reasons)
+            outcomes = [_apply(self._map(data, pk), sk, op, now) for pk, sk, op in changes]
+        return [outcome for outcome in outcomes if isinstance(outcome, Applied)]
+
     async def maps(self, namespace: str) -> list[MapInfo]:
         """Return the namespace's catalogue."""
         data = self._data()
@@ -212,6 +238,15 @@ class MemoryStore:
 
     def _map(self, data: _Data, map: str) -> _Map:
         return data.maps.setdefault(map, _Map())
+
+    def _update(self, entries: _Map, sk: str, op: Update, now: float) -> Outcome:
+        current = entries.get(sk, now)
+        text = changed(current, op)
+        if current is None or text is None:
+            return Refused(current)
+        put = Put(Cell(text, current.kind), op.etag, current.expires)
+        self._check_size(put)
+        return _apply(entries, sk, put, now)
 
     def _check_size(self, op: Op) -> None:
         if self._max_value is None or not isinstance(op, Put):
@@ -244,6 +279,8 @@ def _apply(entries: _Map, sk: str, op: Op, now: float) -> Outcome:
             if total is None:
                 return Refused(current)
             new = Stored(total, None, etag, expires if current is None else current.expires)
+        case Update():  # the store's, which knows how large a value may be
+            return Refused(current)
     entries.set(sk, new, now)
     return Applied(new)
 

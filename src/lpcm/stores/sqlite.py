@@ -28,21 +28,25 @@ from typing import TYPE_CHECKING, Any
 from lpcm.errors import ValueTooLarge
 from lpcm.keys import partition
 from lpcm.ports import (
+    Aborted,
     Applied,
+    Delete,
     Form,
     MapInfo,
     Page,
     Put,
+    Refused,
     Stored,
+    Update,
     When,
 )
 from lpcm.stores._sqlite_file import File
-from lpcm.stores._sqlite_writes import ENTRY, LIVE, PUT, READ, new, write
+from lpcm.stores._sqlite_writes import ENTRY, LIVE, PUT, READ, find, new, refuses, update, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from lpcm.ports import KeyRange, Op, Outcome
+    from lpcm.ports import Change, Check, KeyRange, Op, Outcome
     from lpcm.stores._sqlite_file import Execute
 
 __all__ = ["OPTIONS", "SQLiteStore", "open_store"]
@@ -142,7 +146,7 @@ class SQLiteStore:
             return self._put(map, sk, op)
         self._check_size(op)
         with self._file.connection() as connection:
-            outcome = write(connection.execute, map, sk, op, now)
+            outcome = self._write(connection.execute, map, sk, op, now)
         if getattr(op, "expires", None) is not None:
             self._expiring(1, now)
         return outcome
@@ -236,12 +240,17 @@ class SQLiteStore:
             connection.execute("COMMIT")
         return outcomes
 
+    def _write(self, execute: Execute, map: str, sk: str, op: Op, now: float) -> Outcome:
+        if type(op) is Update:
+            return update(execute, map, sk, op, now, check=self._check_size)
+        return write(execute, map, sk, op, now)
+
     def _one_of_many(
         self, execute: Execute, map: str, sk: str, op: Op, now: float
     ) -> Outcome | Exception:
         try:
             self._check_size(op)
-            return write(execute, map, sk, op, now)
+            return self._write(execute, map, sk, op, now)
         except _OF_ONE_WRITE as error:
             return self._file.translated(error) if isinstance(error, sqlite3.Error) else error
 
@@ -299,6 +308,28 @@ class SQLiteStore:
                 row = connection.execute(f"{_MAPS} WHERE pk = ?", (pk,)).fetchone()
         return info if row is None else MapInfo._make(row)
 
+    async def transact(
+        self, changes: Sequence[Change], checks: Sequence[Check], now: float
+    ) -> list[Applied] | Aborted:
+        """Do all changes, or none. Cost: one transaction, its conditions read first in it."""
+        for change in changes:
+            self._check_size(change.op)
+        applied: list[Applied] = []
+        with self._file.connection() as connection:
+            execute = connection.execute
+            execute("BEGIN IMMEDIATE")
+            reasons = _failing(execute, changes, checks, now)
+            if not reasons:
+                for pk, sk, op in changes:
+                    outcome = write(execute, pk, sk, op, now)
+                    assert isinstance(outcome, Applied)
+                    applied.append(outcome)
+            execute("ROLLBACK" if reasons else "COMMIT")
+        expiring = sum(getattr(change.op, "expires", None) is not None for change in changes)
+        if expiring and not reasons:
+            self._expiring(expiring, now)
+        return Aborted(reasons) if reasons else applied
+
     async def maps(self, namespace: str) -> list[MapInfo]:
         """Return the namespace's catalogue. Cost: one SELECT."""
         with self._file.connection() as connection:
@@ -354,6 +385,20 @@ class SQLiteStore:
                 connection.execute(_PURGE, (now,))
         except Exception:  # noqa: BLE001, S110  # the write it follows is done: say nothing else
             pass
+
+
+def _failing(
+    execute: Execute, changes: Sequence[Change], checks: Sequence[Check], now: float
+) -> list[tuple[str, str, Refused]]:
+    """Return each condition of a transaction that does not hold, with what refuses it."""
+    reasons: list[tuple[str, str, Refused]] = []
+    conditions = [*((pk, sk, op.when) for pk, sk, op in changes), *checks]
+    for pk, sk, when in conditions:
+        if when is not When.ALWAYS:
+            current = find(execute, pk, sk, now)
+            if refuses(current, Delete(when)):
+                reasons.append((pk, sk, Refused(current)))
+    return reasons
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
