@@ -2,10 +2,11 @@
 
 import pytest
 
+from lpcm.testing.change_contract import TransactionContract, UpdateContract
 from lpcm.testing.store_contract import StoreContract
 
 
-class OnTable(StoreContract):
+class OnTable(StoreContract, UpdateContract, TransactionContract):
     def open(self):
         self.table.empty()
         return self.table.open()

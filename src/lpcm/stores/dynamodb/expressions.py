@@ -87,7 +87,7 @@ class Expressions:
         if self._values:
             made["ExpressionAttributeValues"] = self._values
         if self._names:
-            made["ExpressionAttributeNames"] = self._names
+            made["ExpressionAttributeNames"] = {key: name for name, key in self._names.items()}
         return made
 
 

@@ -40,6 +40,9 @@ class Verdict(Enum):
 
 
 _BUSY = frozenset({"TransactionConflictException", "TransactionInProgressException"})
+_CONFLICT = "TransactionConflict"
+_PASSING = frozenset({_CONFLICT, "ProvisionedThroughputExceeded", "ThrottlingError"})
+"""Reasons to cancel a transaction that time removes."""
 _THROTTLED = frozenset({
     "ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException",
     "Throttling", "LimitExceededException", "ThrottledException", "TooManyRequestsException",
@@ -59,9 +62,23 @@ def verdict(reply: Reply) -> Verdict:
         return Verdict.DONE
     if reply.error == "ConditionalCheckFailedException":
         return Verdict.REFUSED
+    if reply.error == "TransactionCanceledException":
+        return _cancelled(_codes(reply))
     if reply.error in _THROTTLED or reply.error in _BUSY or reply.status == 429:
         return Verdict.LATER
     return Verdict.UNKNOWN if reply.status >= 500 else Verdict.NEVER
+
+
+def _codes(reply: Reply) -> set[str]:
+    """Return why a transaction was cancelled."""
+    reasons = reply.body.get("CancellationReasons") or ()
+    return {reason.get("Code") or "None" for reason in reasons} - {"None"}
+
+
+def _cancelled(codes: set[str]) -> Verdict:
+    if "ConditionalCheckFailed" in codes:
+        return Verdict.REFUSED
+    return Verdict.LATER if codes and codes <= _PASSING else Verdict.NEVER
 
 
 def failure(reply: Reply, operation: str, table: str, endpoint: str) -> StoreError | ValueTooLarge:
@@ -79,7 +96,7 @@ def failure(reply: Reply, operation: str, table: str, endpoint: str) -> StoreErr
         return StoreDenied(f"{where}: {_denied(code)} ({operation}: {code}: {said})")
     if code in _THROTTLED or reply.status == 429:
         return StoreThrottled(f"{story}: raise the table's capacity, or ask less often")
-    if code in _BUSY:
+    if code in _BUSY or _CONFLICT in _codes(reply):
         return StoreBusy(f"{story}: other transactions held the entry all the time")
     if reply.status >= 500:
         return StoreUnavailable(f"{story}: the service failed, try again later")

@@ -18,8 +18,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import LPCMError, StoreError, ValueTooLarge
 from lpcm.keys import partition
-from lpcm.ports import Add, Applied, Delete, Form, KeyRange, Page, Put, Refused, Stored, Touch, When
-from lpcm.stores.dynamodb import batches, catalogue, many, wire, writes
+from lpcm.ports import (
+    Add,
+    Applied,
+    Delete,
+    Form,
+    KeyRange,
+    Page,
+    Put,
+    Refused,
+    Stored,
+    Touch,
+    Update,
+    When,
+)
+from lpcm.stores.dynamodb import batches, catalogue, many, parts, transactions, wire, writes
 from lpcm.stores.dynamodb.calls import Caller, Unsure
 from lpcm.stores.dynamodb.expressions import Expressions
 from lpcm.stores.dynamodb.together import Together
@@ -27,7 +40,7 @@ from lpcm.stores.dynamodb.together import Together
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from lpcm.ports import MapInfo, Op, Outcome
+    from lpcm.ports import Aborted, Change, Check, MapInfo, Op, Outcome
     from lpcm.stores.dynamodb.port import Reply, Transport
 
 __all__ = ["BUDGET", "PATIENCE", "DynamoDBStore"]
@@ -98,6 +111,11 @@ class DynamoDBStore:
                 write = writes.delete(map, sk, when, now)
             case Touch():
                 write = writes.touch(map, sk, op, now)
+            case Update():
+                update = parts.update(map, sk, op, now)
+                if update is None:
+                    return Refused(await self.read(map, sk, now))
+                write = update
         body, refused = await self._send(map, sk, write)
         if refused:
             return Refused(wire.entry(body.get("Item"), now))
@@ -210,6 +228,16 @@ class DynamoDBStore:
         return await many.apply_many(
             self._caller, self._together, self.apply, ops, map=map, now=now
         )
+
+    async def transact(
+        self, changes: Sequence[Change], checks: Sequence[Check], now: float
+    ) -> list[Applied] | Aborted:
+        """Do all changes, or none.
+
+        Cost: one TransactWriteItems; two write units for each KB of each entry.
+        """
+        self._check_open()
+        return await transactions.transact(self._caller, changes, checks, now)
 
     # The whole map
 

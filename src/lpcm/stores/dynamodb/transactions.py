@@ -1,0 +1,88 @@
+"""Transactions: changes of several entries, all or nothing, as one ``TransactWriteItems``.
+
+Invariant: a transaction happens at most once however often it is sent, because each attempt
+carries the same token, by which DynamoDB knows it for ten minutes. So unlike any other
+write it is sent again after a lost reply, until the budget is over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lpcm.errors import OutcomeUnknown
+from lpcm.ports import Aborted, Applied, Put, Refused, When
+from lpcm.stores.dynamodb import wire, writes
+from lpcm.stores.dynamodb.calls import Unsure
+from lpcm.stores.dynamodb.expressions import Expressions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lpcm.ports import Change, Check
+    from lpcm.stores.dynamodb.calls import Caller
+
+__all__ = ["transact"]
+
+
+async def transact(
+    caller: Caller, changes: Sequence[Change], checks: Sequence[Check], now: float
+) -> list[Applied] | Aborted:
+    """Do all changes, or none.
+
+    Cost: one request; two write units for each KB of each entry changed or checked.
+    """
+    checks = [check for check in checks if check.when is not When.ALWAYS]
+    if not changes and not checks:
+        return []
+    actions = [_change(caller, change, now) for change in changes]
+    actions += [_check(caller, check, now) for check in checks]
+    request: dict[str, Any] = {
+        "TransactItems": actions,
+        "ClientRequestToken": f"{writes.nonce() & (2**64 - 1):016x}",
+    }
+    pauses = caller.pauses()
+    while True:
+        try:
+            reply = await caller.call("TransactWriteItems", request, pauses)
+            break
+        except Unsure as error:
+            if not await pauses.pause():
+                raise OutcomeUnknown(
+                    f"{caller.place}: a transaction was sent and may have happened, as a whole: "
+                    f"{error}"
+                ) from error
+    if reply.status == 200:
+        return [writes.applied(change.op, None) for change in changes]
+    places = [(map, sk) for map, sk, _ in (*changes, *checks)]
+    reasons = zip(places, reply.body.get("CancellationReasons") or (), strict=True)
+    return Aborted(
+        [
+            (*place, Refused(wire.entry(reason.get("Item"), now)))
+            for place, reason in reasons
+            if reason.get("Code") == "ConditionalCheckFailed"
+        ]
+    )
+
+
+def _change(caller: Caller, change: Change, now: float) -> dict[str, Any]:
+    op = change.op
+    if isinstance(op, Put):
+        item = wire.item(change.map, change.sk, op.cell, op.etag, op.expires)
+        wire.check_size(item, caller.place)
+        write = writes.put(item, op.when, op.etag, now)
+    else:
+        write = writes.delete(change.map, change.sk, op.when, now)
+    return {write.operation.removesuffix("Item"): {"TableName": caller.table, **write.request}}
+
+
+def _check(caller: Caller, check: Check, now: float) -> dict[str, Any]:
+    made = Expressions(now)
+    holds = made.holds(check.when)
+    return {
+        "ConditionCheck": {
+            "TableName": caller.table,
+            "Key": wire.key(check.map, check.sk),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            **made.request(ConditionExpression=holds),
+        }
+    }
