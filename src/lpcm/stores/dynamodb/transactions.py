@@ -53,7 +53,7 @@ async def transact(
                 ) from error
     if reply.status == 200:
         return [writes.applied(change.op, None) for change in changes]
-    places = [(map, sk) for map, sk, _ in (*changes, *checks)]
+    places = [(pk, sk) for pk, sk, _ in (*changes, *checks)]
     reasons = zip(places, reply.body.get("CancellationReasons") or (), strict=True)
     return Aborted(
         [
