@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from lpcm.errors import LPCMError, StoreError, ValueTooLarge
+from lpcm.errors import LPCMError, StoreError, StoreUnavailable, ValueTooLarge
 from lpcm.keys import partition
 from lpcm.ports import (
     Add,
@@ -330,15 +330,19 @@ class DynamoDBStore:
         """Enter a map into the catalogue. Cost: one GetItem; one PutItem the first time."""
         row = catalogue.row(namespace, info)
         pk, sk = row["pk"]["S"], row["sk"]["S"]
+        pauses = self._caller.pauses()
         while True:
             item = await self._item(pk, sk)
             if item:
                 return catalogue.info(item)
             try:
                 await self._call("PutItem", catalogue.enter(row))
-            except Unsure:  # done or not, the row says what stands there
-                if not await self._item(pk, sk):
-                    raise
+            except Unsure as error:  # sent again it does no harm: a row never changes
+                if not await pauses.pause():
+                    raise StoreUnavailable(
+                        f"{self._caller.place}: the map {info.name!r} could not be entered into "
+                        f"the catalogue: {error}"
+                    ) from error
 
     async def maps(self, namespace: str) -> list[MapInfo]:
         """Return the namespace's catalogue. Cost: one Query, a read unit for some 40 maps."""
