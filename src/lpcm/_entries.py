@@ -23,6 +23,7 @@ from lpcm.ports import (
     Add,
     Applied,
     Delete,
+    Form,
     KeyRange,
     MapInfo,
     Put,
@@ -102,6 +103,8 @@ class Entries:
         self.drive = stack.drive
         self._encode = engine.codec.encode
         self._decode = engine.codec.decode
+        # Data without a kind are the value itself, but for trees, which hold tags.
+        self._bare = engine.codec.form is Form.TEXT
         self._ttl = ttl if ttl is not None else engine.ttl
         self._factory = default if callable(default) else None
         plain = default is not MISSING and self._factory is None
@@ -116,7 +119,7 @@ class Entries:
         if stored is None:
             return self.default() if fallback is MISSING else fallback
         data, kind, _, _ = stored
-        return data if kind is None else self._decode(data, kind)
+        return data if kind is None and self._bare else self._decode(data, kind)
 
     async def item(self, key: object) -> Any:
         """Return the value or the map's default; else raise KeyError."""
@@ -128,7 +131,7 @@ class Entries:
                 raise KeyError(key)
             return value
         data, kind, _, _ = stored
-        return data if kind is None else self._decode(data, kind)
+        return data if kind is None and self._bare else self._decode(data, kind)
 
     async def contains(self, key: object) -> bool:
         """Tell whether the key has an entry."""
@@ -345,7 +348,7 @@ class Entries:
 
     def _value(self, stored: Stored) -> Any:
         data, kind, _, _ = stored
-        return data if kind is None else self._decode(data, kind)
+        return data if kind is None and self._bare else self._decode(data, kind)
 
     def _put(self, value: object, expires: float | None, when: When | int = When.ALWAYS) -> Put:
         cell: Cell = self._encode(value)

@@ -67,6 +67,11 @@ def mapping(request, tmp_path):
 @pytest.mark.parametrize(("suite", "name"), TESTS, ids=lambda it: getattr(it, "__name__", it))
 def test_cpython(mapping, suite, name):
     """A test of CPython's passes, but for those listed above, which fail."""
+    check(mapping, suite, name)
+
+
+def check(mapping, suite, name):
+    """Run a test of CPython's on a class."""
     case = type(suite.__name__, (suite,), {"type2test": mapping})(name)
     result = unittest.TestResult()
     case.run(result)

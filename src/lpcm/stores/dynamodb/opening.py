@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from lpcm.errors import ConfigError
 from lpcm.stores.dynamodb.identity import Identity, place
-from lpcm.stores.dynamodb.store import BUDGET, PATIENCE, DynamoDBStore
+from lpcm.stores.dynamodb.store import DynamoDBStore
 from lpcm.stores.dynamodb.transport import POOL, SocketTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["OPTIONS", "open_store"]
+    from lpcm.stores.dynamodb.port import Transport
+
+__all__ = ["OPTIONS", "open_async_store", "open_store"]
 
 _TABLE = re.compile(r"[a-zA-Z0-9_.-]{3,255}|arn:[a-zA-Z0-9:/_.-]{1,1000}")
 
@@ -70,21 +72,25 @@ def open_store(path: str, **options: Any) -> DynamoDBStore:
         ...
     lpcm.errors.ConfigError: not a table's name: 'us': 3 to 255 letters, digits, '_', '-' ...
     """
+    return _on(SocketTransport, path, options)
+
+
+def open_async_store(path: str, **options: Any) -> DynamoDBStore:
+    """Open a table for the event loop it is first used on; see ``open_store``."""
+    from lpcm.stores.dynamodb.aio import AsyncTransport  # and asyncio with it
+
+    return _on(AsyncTransport, path, options)
+
+
+def _on(transport: Callable[..., Transport], path: str, options: dict[str, Any]) -> DynamoDBStore:
     if not _TABLE.fullmatch(path):
         raise ConfigError(
             f"not a table's name: {path!r}: 3 to 255 letters, digits, '_', '-' and '.'"
         )
-    identity = Identity(options.get("region"), options.get("endpoint"), options.get("profile"))
-    transport = SocketTransport(identity, pool=options.get("pool", POOL))
-    return DynamoDBStore(
-        transport,
-        path,
-        lambda: _location(
-            **{name: options.get(name) for name in ("region", "endpoint", "profile")}
-        ),
-        budget=options.get("budget", BUDGET),
-        patience=options.get("patience", PATIENCE),
-    )
+    where = {name: options.pop(name, None) for name in ("region", "endpoint", "profile")}
+    identity = Identity(where["region"], where["endpoint"], where["profile"])
+    way = transport(identity, pool=options.pop("pool", POOL))
+    return DynamoDBStore(way, path, lambda: _location(**where), **options)
 
 
 def _location(region: str | None, endpoint: str | None, profile: str | None) -> str:

@@ -1,0 +1,71 @@
+"""Maps in DynamoDB: the mapping contract, CPython's tests and the state machine, on the engines."""
+
+import pytest
+from test import mapping_tests
+
+from lpcm import LPCM, Engine, config
+from lpcm.stores.dynamodb.wire import ITEM_LIMIT
+from lpcm.testing.mapping_contract import MappingContract
+from tests.map.machine import check
+from tests.map.test_cpython import TESTS, adapter
+from tests.map.test_cpython import check as check_cpython
+from tests.map.test_machine import Paging
+
+
+class OnTable(MappingContract):
+    max_value = ITEM_LIMIT
+
+    def make(self, name="m", **options):
+        return LPCM(name, using=self.engine, **options)
+
+    def open(self, table):
+        table.empty()
+        self.engine = Engine.open(table.url, clock=self.clock)
+
+    def teardown_method(self):
+        self.engine.close()
+
+
+class TestDynoxide(OnTable):
+    @pytest.fixture(autouse=True)
+    def _table(self, dynoxide_table):
+        self.open(dynoxide_table)
+
+
+class TestExtendDB(OnTable):
+    @pytest.fixture(autouse=True)
+    def _table(self, extenddb_table):
+        self.open(extenddb_table)
+
+
+@pytest.fixture(scope="module", params=["dynoxide", "extenddb"])
+def table(request):
+    table = request.getfixturevalue(f"{request.param}_table")
+    table.empty()
+    return table
+
+
+@pytest.fixture(scope="module")
+def mapping(table):
+    """Yield a class made as dict is, of maps in a table."""
+    engine = Engine.open(table.url)
+    yield adapter(engine)
+    engine.close()
+
+
+@pytest.mark.parametrize(("suite", "name"), TESTS, ids=lambda it: getattr(it, "__name__", it))
+def test_cpython(mapping, suite, name, monkeypatch):
+    """A test of CPython's passes, but for those no map passes."""
+    if name == "test_popitem":  # from maps of up to 2**11 entries: here of up to 2**5
+        monkeypatch.setattr(mapping_tests, "range", lambda *of: range(*of)[:6], raising=False)
+    check_cpython(mapping, suite, name)
+
+
+def test_a_map_is_a_dict(table, operations):
+    """Random operations leave what dict would: a twentieth of what the embedded stores do."""
+
+    def open_engine(clock):
+        engine = Engine.open(table.url)
+        return Engine(Paging(engine.store), config.parse(table.url), clock=clock)
+
+    check(open_engine, operations // 20)
