@@ -30,7 +30,16 @@ SOURCE = Path(lpcm.__file__).parent
 # also stands for all modules inside it.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"lpcm.errors", "lpcm.events"}),
-    frozenset({"lpcm.keys", "lpcm._actions", "lpcm.codec", "lpcm._moments", "lpcm._registry"}),
+    frozenset(
+        {
+            "lpcm.keys",
+            "lpcm._actions",
+            "lpcm.codec",
+            "lpcm.notation",
+            "lpcm._moments",
+            "lpcm._registry",
+        }
+    ),
     frozenset({"lpcm.ports"}),
     frozenset({"lpcm.stores", "lpcm.caches"}),  # the scheme tables; adapters have rules below
     frozenset(

@@ -324,6 +324,24 @@ class Entries:
             return [(decode(sk), None) for sk, _ in page.entries], page.resume
         return [(decode(sk), self._value(stored)) for sk, stored in page.entries], page.resume
 
+    async def entries(
+        self, keys: KeyRange, after: str | None, *, limit: int
+    ) -> tuple[list[Entry[Any]], str | None]:
+        """Return the next entries, etags and expiries included, and where to go on."""
+        page = await self._store.scan(self._map, keys, self._now(), after=after, limit=limit)
+        found = [
+            Entry(decode(sk), self._value(stored), stored.etag, stored.expires)
+            for sk, stored in page.entries
+        ]
+        return found, page.resume
+
+    async def restore(self, entries: Iterable[Entry[Any]]) -> None:
+        """Store entries as they were elsewhere, each with its own expiry; etags are new."""
+        writes: dict[str, tuple[Any, Put]] = {}
+        for key, value, _, expires in entries:
+            writes[encode(key)] = key, self._put(value, expires)
+        await self._apply_many({sk: put for sk, (_, put) in writes.items()}, writes)
+
     async def any(self, keys: KeyRange) -> bool:
         """Tell whether the range has an entry, reading one key."""
         resume: str | None = None

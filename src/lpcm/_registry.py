@@ -8,15 +8,17 @@ are; nothing is ever imported or run because a stored value names it.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from lpcm.errors import ConfigError, ValueDecodingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
-__all__ = ["Registered", "find", "hint", "register", "revive"]
+__all__ = ["Foreign", "Registered", "find", "foreign", "hint", "register", "revive"]
 
 C = TypeVar("C", bound=type)
 
@@ -207,8 +209,47 @@ def hint(value: object) -> str | None:
     return None
 
 
+class Foreign:
+    """A value of a registered class, as it is stored: see ``foreign``."""
+
+    __slots__ = ("data", "name", "version")
+
+    def __init__(self, name: str, version: int, data: object) -> None:
+        self.name = name
+        self.version = version
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"<{self.name}/{self.version}: {self.data!r}>"
+
+
+_foreign: ContextVar[bool] = ContextVar("lpcm_foreign", default=False)
+
+
+@contextmanager
+def foreign() -> Generator[None, None, None]:
+    """Meanwhile, values of registered classes are read as ``Foreign``, stored again as they were.
+
+    For whoever carries values without having their classes: exports, copies, pages.
+
+    >>> from lpcm.codec import Codec, Form
+    >>> codec = Codec(Form.TEXT)
+    >>> with foreign():
+    ...     value = codec.decode('[{"!@shop.Money/1":{"cents":5}}]', "json")
+    >>> value, codec.encode(value).data
+    ([<shop.Money/1: {'cents': 5}>], '[{"!@shop.Money/1":{"cents":5}}]')
+    """
+    token = _foreign.set(True)
+    try:
+        yield
+    finally:
+        _foreign.reset(token)
+
+
 def revive(name: str, version: int, data: Any) -> Any:
     """Return the object that was stored under that name and version."""
+    if _foreign.get():
+        return Foreign(name, version, data)
     found = _by_name.get(name)
     if found is None:
         raise ValueDecodingError(

@@ -49,7 +49,7 @@ from lpcm.errors import KeyEncodingError, ValueDecodingError, ValueEncodingError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Cell", "Codec", "Form"]
+__all__ = ["Cell", "Codec", "Encoder", "Form", "plain"]
 
 DEPTH_LIMIT: Final = 32
 _NATIVE_INT: Final = 10**38
@@ -123,7 +123,7 @@ class Codec:
         """
         if self.form is Form.TEXT:
             return data if kind is None else _decode_text(data, kind)
-        return _plain(data) if kind is None else _decode_number(data, kind)
+        return plain(data) if kind is None else _decode_number(data, kind)
 
 
 # Encoding
@@ -139,7 +139,7 @@ def _encode_text(value: object) -> Cell:
         return Cell(value, None)
     if kind is bytes or (kind is float and value == value):  # noqa: PLR0124  # not nan
         return Cell(value, None)
-    tree = _Encoder(Form.TEXT).whole(value)
+    tree = Encoder(Form.TEXT).whole(value)
     return Cell(_json().dumps(tree), "json")
 
 
@@ -152,7 +152,7 @@ def _encode_tree(value: object) -> Cell:
         case Decimal() if type(value) is Decimal and _holds(value):
             return Cell(value, "decimal")
         case _:
-            return Cell(_Encoder(Form.TREE).whole(value), None)
+            return Cell(Encoder(Form.TREE).whole(value), None)
 
 
 def _holds(number: Decimal) -> bool:
@@ -176,7 +176,7 @@ def _holds_float(number: float) -> bool:
     return 1e-130 <= abs(number) < 1e126 or (not number and math.copysign(1, number) > 0)
 
 
-class _Encoder:
+class Encoder:
     """One value on its way to a tree; knows the path to where it is."""
 
     def __init__(self, form: Form) -> None:
@@ -193,6 +193,7 @@ class _Encoder:
         return tree
 
     def tree(self, value: object) -> object:
+        """Return the tree of a value at the present path."""
         kind = type(value)
         if kind is str:
             _check_text(value, self._path)  # type: ignore[arg-type]  # a str by its type
@@ -315,33 +316,40 @@ class _Encoder:
         return self._tag("!timedelta", value // timedelta(microseconds=1))
 
     def _registered(self, value: object) -> object:
+        if isinstance(value, _registry.Foreign):
+            name, version, data = value.name, value.version, value.data
+        else:
+            name, version, data = self._described(value)
+        self._deeper("")
+        payload = self.tree(data)
+        self._path.pop()
+        return self._tag(f"!@{name}/{version}", payload)
+
+    def _described(self, value: object) -> tuple[str, int, object]:
+        """Return what a registered class has its objects stored as."""
         found = _registry.find(type(value))
         if found is None:
             hint = _registry.hint(value)
             raise self._refuse(f"is of type {type(value).__qualname__}: {hint or _ALLOWED}")
         try:
-            plain = found.encode(value)
+            return found.name, found.version, found.encode(value)
         except (TypeError, ValueError) as error:
             raise self._refuse(f"cannot be stored as a {found.name}: {error}") from error
-        self._deeper("")
-        payload = self.tree(plain)
-        self._path.pop()
-        return self._tag(f"!@{found.name}/{found.version}", payload)
 
 
-_ENCODERS: dict[type, Callable[[_Encoder, Any], object]] = {
-    float: _Encoder._float,
-    Decimal: _Encoder._decimal,
-    bytes: _Encoder._bytes,
-    list: _Encoder._list,
-    tuple: _Encoder._tuple,
-    set: _Encoder._set,
-    frozenset: _Encoder._frozenset,
-    dict: _Encoder._dict,
-    date: _Encoder._date,
-    time: _Encoder._time,
-    datetime: _Encoder._datetime,
-    timedelta: _Encoder._timedelta,
+_ENCODERS: dict[type, Callable[[Encoder, Any], object]] = {
+    float: Encoder._float,
+    Decimal: Encoder._decimal,
+    bytes: Encoder._bytes,
+    list: Encoder._list,
+    tuple: Encoder._tuple,
+    set: Encoder._set,
+    frozenset: Encoder._frozenset,
+    dict: Encoder._dict,
+    date: Encoder._date,
+    time: Encoder._time,
+    datetime: Encoder._datetime,
+    timedelta: Encoder._timedelta,
 }
 
 
@@ -388,7 +396,7 @@ def _decode_text(text: str, kind: str) -> Any:
         raise _unknown_kind(kind)
     try:
         tree = _json().loads(text)
-        return _plain(tree) if '"!' in text else tree
+        return plain(tree) if '"!' in text else tree
     except ValueDecodingError:
         raise
     except (TypeError, ValueError, RecursionError) as error:
@@ -408,17 +416,17 @@ def _unknown_kind(kind: str) -> ValueDecodingError:
     return ValueDecodingError(f"unknown kind {kind!r} of a stored value: upgrade lpcm")
 
 
-def _plain(part: Any) -> Any:
+def plain(part: Any) -> Any:
     """Return the value of a tree."""
     kind = type(part)
     if kind is list:
-        return [_plain(member) for member in part]
+        return [plain(member) for member in part]
     if kind is dict:
         if len(part) == 1:
             ((tag, payload),) = part.items()
             if tag[:1] == "!" and tag[:2] != "!!":
                 return _untag(tag, payload)
-        return dict(sorted(((_name(key), _plain(part[key])) for key in part), key=_first))
+        return dict(sorted(((_name(key), plain(part[key])) for key in part), key=_first))
     return set(part) if kind is frozenset or kind is set else part
 
 
@@ -442,7 +450,7 @@ def _untag(tag: str, payload: Any) -> Any:
         if decoder is not None:
             return decoder(payload)
         name, _, version = tag[2:].rpartition("/")
-        return _registry.revive(name, int(version), _plain(payload))
+        return _registry.revive(name, int(version), plain(payload))
     except ValueDecodingError:
         raise
     except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
@@ -452,7 +460,7 @@ def _untag(tag: str, payload: Any) -> Any:
 def _listed(payload: Any) -> list[Any]:
     if type(payload) is not list:
         raise TypeError("no list")
-    return [_plain(member) for member in payload]
+    return [plain(member) for member in payload]
 
 
 def _decode_dict(payload: Any) -> dict[Any, Any]:

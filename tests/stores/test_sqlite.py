@@ -63,9 +63,18 @@ def value(data, kind=None, etag=1, expires=None, when=When.ALWAYS):
 
 
 class TestSQLite(StoreContract, UpdateContract, TransactionContract):
+    @classmethod
+    def setup_class(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.number = itertools.count()
+
+    @classmethod
+    def teardown_class(cls):
+        cls.folder.cleanup()
+
     def open(self):
-        folder = tempfile.mkdtemp(prefix="lpcm-")
-        return sqlite.open_store(f"{folder}/l.sqlite3", synchronous="normal")
+        path = f"{self.folder.name}/{next(self.number)}.sqlite3"
+        return sqlite.open_store(path, synchronous="normal")
 
 
 # Against the reference

@@ -1,25 +1,163 @@
-"""The command line: maps from a terminal, for looking, mending, loading and unloading."""
+"""The command line: maps from a terminal, for looking, mending, loading and unloading.
+
+This module is the group: the options all commands share, how errors end, and where each
+command is found. Commands stand in modules of their own, imported when one is asked for.
+
+========= ===========================================================================
+exit code
+========= ===========================================================================
+0         done
+1         the key is not there; or what was checked does not hold (``copy``, ``verify``)
+2         the command line is wrong
+3         a URL, key or value that cannot be used; nothing was written
+4         the store or the cache did not do it
+5         a write of which no one knows whether it was done
+130       interrupted
+========= ===========================================================================
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import sys
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from lpcm import LPCM, __version__
+import lpcm
+from lpcm import LPCM, LPCMError
+from lpcm._registry import foreign
+from lpcm.errors import BatchError, CacheUnavailable, OutcomeUnknown, StoreError
+from lpcm.notation import printable
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
+__all__ = ["Session", "fail", "main"]
+
+COMMANDS: Mapping[str, str] = {
+    "count": "lpcm.cli.entries:count",
+    "del": "lpcm.cli.entries:delete",
+    "export": "lpcm.cli.transfer:export",
+    "get": "lpcm.cli.entries:get",
+    "import": "lpcm.cli.transfer:import_",
+    "incr": "lpcm.cli.entries:increment",
+    "items": "lpcm.cli.entries:items",
+    "keys": "lpcm.cli.entries:keys",
+    "maps": "lpcm.cli.entries:maps",
+    "set": "lpcm.cli.entries:set_",
+}
+"""Where each command is: ``module:name``."""
 
 
-@click.group()
-@click.version_option(__version__, prog_name="lpcm")
-def main() -> None:
-    """Read and write the maps of an lpcm store."""
+class Session:
+    """What the shared options say."""
+
+    def __init__(self, url: str | None, *, json_output: bool) -> None:
+        self.url = url
+        self.json = json_output
+
+    def map(self, name: str) -> LPCM[Any, Any]:
+        """Return the map of that name."""
+        return LPCM(name, url=self.url)
+
+    def maps(self) -> list[str]:
+        """Return the names of all maps."""
+        if self.url is None:
+            return lpcm.maps()
+        lpcm.configure(self.url, using="command line")
+        return lpcm.maps(using="command line")
 
 
-@main.command()
-@click.argument("map")
-@click.argument("key")
-def get(map: str, key: str) -> None:
-    """Print the value of KEY in MAP, as JSON."""
-    click.echo(json.dumps(LPCM(map)[key]))
+class Commands(click.Group):
+    """The commands of ``COMMANDS``, and one way for all of them to fail."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """Return their names."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # as above
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; end with the exit code of what went wrong."""
+        try:
+            with foreign():
+                return super().invoke(ctx)
+        except KeyError as error:
+            fail(ctx, 1, error, f"no such key: {printable(repr(error.args[0]))}")
+        except BatchError as error:
+            fail(ctx, max(map(code, error.errors.values())), error)
+        except (LPCMError, ValueError, TypeError) as error:
+            fail(ctx, code(error), error)
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except BrokenPipeError:
+            # Whoever read the output has seen enough. Python would complain once more at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+
+
+def code(error: Exception) -> int:
+    """Return the exit code for an error; see the module's table."""
+    match error:
+        case OutcomeUnknown():
+            return 5
+        case StoreError() | CacheUnavailable():
+            return 4
+        case _:
+            return 3
+
+
+def fail(ctx: click.Context, status: int, error: Exception, message: str = "") -> NoReturn:
+    """Say what went wrong on the standard error, in one line, and end."""
+    text = printable(" ".join((message or str(error)).split()))
+    session = ctx.find_object(Session)
+    if session is not None and session.json:
+        text = json.dumps({"error": type(error).__name__, "message": text})
+    else:
+        text = f"lpcm: {text}"
+    click.echo(text, err=True)
+    sys.exit(status)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(lpcm.__version__, prog_name="lpcm")
+@click.option(
+    "--url",
+    metavar="URL",
+    help="Where the maps live; default: LPCM_URL, else sqlite:///lpcm.sqlite3.",
+)
+@click.option("--namespace", metavar="NAME", help="Their namespace; default: LPCM_NAMESPACE.")
+@click.option("--json", "json_output", is_flag=True, help="Write JSON for programs to read.")
+@click.pass_context
+def main(ctx: click.Context, url: str | None, namespace: str | None, *, json_output: bool) -> None:
+    """Read and write the maps of an lpcm store.
+
+    A KEY or VALUE is JSON where it is JSON, else text: 7 is a number, "7" and seven are
+    text, {"!tuple": ["eu", 7]} is a tuple.
+    """
+    ctx.call_on_close(lpcm.close)
+    if namespace is not None:
+        ctx.with_resource(_in_namespace(namespace))
+    ctx.obj = Session(url, json_output=json_output)
+
+
+@contextmanager
+def _in_namespace(name: str) -> Generator[None, None, None]:
+    before = os.environ.get("LPCM_NAMESPACE")
+    os.environ["LPCM_NAMESPACE"] = name
+    try:
+        yield
+    finally:
+        del os.environ["LPCM_NAMESPACE"]
+        if before is not None:
+            os.environ["LPCM_NAMESPACE"] = before

@@ -1,0 +1,199 @@
+"""Commands on single entries and on what a map holds: get, set, del, incr, keys, items, count."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from lpcm.cli.words import key_option, parse, pass_session, shown, text_option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from lpcm.cli import Session
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+__all__ = ["count", "delete", "get", "increment", "items", "keys", "maps", "set_"]
+
+
+def _say(session: Session, result: object, /, **fields: object) -> None:
+    """Write a result: alone, or among its fields for programs."""
+    if session.json:
+        members = ",".join(f"{json.dumps(name)}:{shown(field)}" for name, field in fields.items())
+        click.echo(f"{{{members}}}")
+    else:
+        click.echo(shown(result))
+
+
+@click.command()
+@click.argument("map")
+@click.argument("key")
+@click.option("--default", metavar="VALUE", help="What to print for a key that is not there.")
+@click.option("--raw", is_flag=True, help="Write text and bytes as they are, without quotes.")
+@text_option
+@pass_session
+def get(
+    session: Session, map: str, key: str, default: str | None, *, raw: bool, text: bool
+) -> None:
+    """Print the value of KEY in MAP, as JSON; exit with 1 if it is not there."""
+    wanted = parse(key, text=text)
+    try:
+        entry = session.map(map).entry(wanted)
+    except KeyError:
+        if default is None:
+            raise
+        _say(session, parse(default, text=text), key=wanted, value=parse(default, text=text))
+        return
+    if raw and isinstance(entry.value, (str, bytes)):
+        data = entry.value.encode() if isinstance(entry.value, str) else entry.value
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    _say(
+        session,
+        entry.value,
+        key=wanted,
+        value=entry.value,
+        etag=entry.etag,
+        expires=entry.expires,
+    )
+
+
+@click.command(name="set", context_settings={"ignore_unknown_options": True})
+@click.argument("map")
+@click.argument("key")
+@click.argument("value")
+@click.option("--ttl", type=float, metavar="SECONDS", help="Expire after so long.")
+@text_option
+@pass_session
+def set_(
+    session: Session, map: str, key: str, value: str, ttl: float | None, *, text: bool
+) -> None:
+    """Store VALUE under KEY in MAP; VALUE - is read from the standard input."""
+    if value == "-":
+        value = sys.stdin.read()
+    session.map(map).set(parse(key, text=text), parse(value, text=text), ttl=ttl)
+
+
+@click.command(name="del")
+@click.argument("map")
+@click.argument("keys", nargs=-1, required=True)
+@click.option("--force", "-f", is_flag=True, help="Say nothing of a key that is not there.")
+@text_option
+@pass_session
+def delete(session: Session, map: str, keys: tuple[str, ...], *, force: bool, text: bool) -> None:
+    """Remove KEYS from MAP; exit with 1 at the first that is not there."""
+    held = session.map(map)
+    wanted = [parse(key, text=text) for key in keys]
+    if force:
+        held.delete_many(wanted)
+        return
+    for key in wanted:
+        del held[key]
+
+
+@click.command(name="incr", context_settings={"ignore_unknown_options": True})
+@click.argument("map")
+@click.argument("key")
+@click.argument("delta", default="1")
+@text_option
+@pass_session
+def increment(session: Session, map: str, key: str, delta: str, *, text: bool) -> None:
+    """Add DELTA (1) to the number under KEY in MAP, atomically; print the sum.
+
+    A key that is not there counts as 0. A Decimal is {"!decimal": "0.1"}.
+    """
+    wanted = parse(key, text=text)
+    total = session.map(map).increment(wanted, parse(delta, text=False))
+    _say(session, total, key=wanted, value=total)
+
+
+def _part_options(command: F) -> F:
+    """Give a command the options that choose part of a map."""
+    for option in (
+        key_option("--stop", "Those before KEY."),
+        key_option("--start", "From KEY on."),
+        key_option("--prefix", "Those that begin with it."),
+    ):
+        command = option(command)
+    return command
+
+
+def _walk_options(command: F) -> F:
+    """Give a command the options of how a map is walked."""
+    limit = click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most N.")
+    reverse = click.option("--reverse", is_flag=True, help="From the last one back.")
+    return _part_options(reverse(limit(command)))
+
+
+def _part(
+    prefix: str | None, start: str | None, stop: str | None, *, text: bool, reverse: bool = False
+) -> dict[str, Any]:
+    names = {"prefix": prefix, "start": start, "stop": stop}
+    part: dict[str, Any] = {
+        name: parse(key, text=text) for name, key in names.items() if key is not None
+    }
+    return {**part, "reverse": reverse}
+
+
+@click.command()
+@click.argument("map")
+@_walk_options
+@text_option
+@pass_session
+def keys(session: Session, map: str, limit: int | None, **part: Any) -> None:
+    """Print the keys of MAP in their order, one a line."""
+    for key in _first(session.map(map).keys(**_part(**part)), limit):
+        _say(session, key, key=key)
+
+
+@click.command()
+@click.argument("map")
+@_walk_options
+@text_option
+@pass_session
+def items(session: Session, map: str, limit: int | None, **part: Any) -> None:
+    """Print the entries of MAP in key order, one a line: the key, a tab, the value."""
+    for key, value in _first(session.map(map).items(**_part(**part)), limit):
+        if session.json:
+            _say(session, None, key=key, value=value)
+        else:
+            click.echo(f"{shown(key)}\t{shown(value)}")
+
+
+def _first(view: Iterable[Any], limit: int | None) -> Iterable[Any]:
+    if limit is None:
+        return view
+    # zip and not islice: with a limit of 0 nothing is read.
+    return (each for _, each in zip(range(limit), view, strict=False))
+
+
+@click.command()
+@click.argument("map")
+@_part_options
+@text_option
+@pass_session
+def count(session: Session, map: str, **part: Any) -> None:
+    """Count the entries of MAP, or part of it; the store reads them all."""
+    total = len(session.map(map).keys(**_part(**part)))
+    _say(session, total, map=map, count=total)
+
+
+@click.command()
+@click.option("--count", "counted", is_flag=True, help="Count the entries of each, too.")
+@pass_session
+def maps(session: Session, *, counted: bool) -> None:
+    """Print the names of the maps that have ever been written, one a line."""
+    for name in session.maps():
+        if not counted:
+            _say(session, name, map=name)
+            continue
+        total = len(session.map(name))
+        if session.json:
+            _say(session, None, map=name, count=total)
+        else:
+            click.echo(f"{shown(name)}\t{total}")

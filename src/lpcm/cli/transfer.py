@@ -1,0 +1,152 @@
+"""Maps to JSON Lines and back: ``lpcm export`` and ``lpcm import``.
+
+A line is one entry: ``{"map": ..., "key": ..., "value": ..., "expires": ...}``, keys and
+values in the notation of ``lpcm.notation``; ``expires``, in epoch seconds, only where the
+entry has an end. Values of registered classes pass through as they are stored.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from itertools import groupby, islice
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from lpcm._entries import Entry
+from lpcm._run import run
+from lpcm._views import span
+from lpcm.cli.words import key_option, parse, pass_session, progress, text_option
+from lpcm.errors import LPCMError, ValueDecodingError
+from lpcm.keys import encode
+from lpcm.notation import from_json, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from lpcm import LPCM
+    from lpcm._views import Span
+    from lpcm.cli import Session
+
+__all__ = ["export", "import_", "walk"]
+
+PAGE = 1000
+
+
+def walk(map: LPCM[Any, Any], part: Span) -> Iterator[list[Entry[Any]]]:
+    """Yield the entries of a map, page by page."""
+    after: str | None = None
+    while True:
+        # One page in hand, none kept open: the map may change meanwhile.
+        found, after = run(map._use().entries(part.keys, after, limit=PAGE))  # noqa: SLF001  # a face of the map
+        yield found
+        if after is None:
+            return
+
+
+@click.command()
+@click.argument("maps", nargs=-1)
+@key_option("--prefix", "Of one map: entries whose keys begin with it.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.File("w", encoding="utf-8", atomic=True),
+    default="-",
+    help="The file to write; default: the standard output.",
+)
+@text_option
+@pass_session
+def export(
+    session: Session, maps: tuple[str, ...], prefix: str | None, output: IO[str], *, text: bool
+) -> None:
+    """Write MAPS, or all, as JSON Lines: one entry a line, in key order.
+
+    Not a snapshot: an entry that is there all the time is written exactly once.
+    """
+    if prefix is not None and len(maps) != 1:
+        raise click.UsageError("--prefix goes with one map")
+    start = None if prefix is None else parse(prefix, text=text)
+    part = span(start, None, None, reverse=False)
+    with progress("exporting") as advance:
+        for name in maps or session.maps():
+            head = f'{{"map":{to_json(name)},"key":'
+            for page in walk(session.map(name), part):
+                for key, value, _, expires in page:
+                    end = "" if expires is None else f',"expires":{expires!r}'
+                    output.write(f'{head}{to_json(key)},"value":{to_json(value)}{end}}}\n')
+                advance(len(page))
+
+
+class _Line(NamedTuple):
+    number: int
+    map: str
+    entry: Entry[Any]
+
+
+@click.command(name="import")
+@click.argument("file", type=click.File("r", encoding="utf-8"), default="-")
+@click.option("--map", "-m", "target", metavar="NAME", help="Put all entries into this map.")
+@click.option("--dry-run", is_flag=True, help="Check every line, write nothing.")
+@pass_session
+def import_(session: Session, file: IO[str], target: str | None, *, dry_run: bool) -> None:
+    """Store the entries of FILE (default: the standard input), written by export.
+
+    What is under the same keys is replaced; other entries stay; entries that have expired
+    since are left out. Importing a file again changes nothing, so a broken-off import is
+    simply started again. Stops at the first line that cannot be used, with its number.
+    """
+    stored = expired = 0
+    with progress("importing") as advance:
+        lines = _parsed(file, target)
+        while chunk := list(islice(lines, PAGE)):
+            now = time.time()
+            fresh = [each for each in chunk if _lives(each.entry, now)]
+            expired += len(chunk) - len(fresh)
+            for name, group in groupby(fresh, key=lambda each: each.map):
+                entries = [each.entry for each in group]
+                if not dry_run:
+                    run(session.map(name)._use().restore(entries))  # noqa: SLF001  # as in walk
+                stored += len(entries)
+            advance(len(chunk))
+    _report(session, stored, expired, dry_run=dry_run)
+
+
+def _report(session: Session, stored: int, expired: int, *, dry_run: bool) -> None:
+    if session.json:
+        click.echo(json.dumps({"stored": 0 if dry_run else stored, "expired": expired}))
+        return
+    left_out = f", {expired:,} had expired" if expired else ""
+    verb = "would be stored" if dry_run else "stored"
+    click.echo(f"{stored:,} {verb}{left_out}", err=not sys.stdout.isatty())
+
+
+def _lives(entry: Entry[Any], now: float) -> bool:
+    return entry.expires is None or entry.expires > now
+
+
+def _parsed(lines: Iterable[str], target: str | None) -> Iterator[_Line]:
+    for number, text in enumerate(lines, 1):
+        if text.isspace():
+            continue
+        try:
+            yield _line(number, text, target)
+        except (LPCMError, TypeError, ValueError) as error:
+            raise ValueDecodingError(f"line {number}: {error}") from error
+
+
+def _line(number: int, text: str, target: str | None) -> _Line:
+    fields = from_json(text)
+    if not isinstance(fields, dict) or not {"key", "value"} <= fields.keys():
+        raise ValueError('not an entry: {"map": ..., "key": ..., "value": ...}')
+    if unknown := fields.keys() - {"map", "key", "value", "expires"}:
+        raise ValueError(f"unknown fields: {', '.join(sorted(map(str, unknown)))}")
+    name = target or fields.get("map")
+    if not isinstance(name, str):
+        raise TypeError("no map: say which with --map")
+    expires = fields.get("expires")
+    if isinstance(expires, bool) or not isinstance(expires, (int, float, type(None))):
+        raise TypeError(f"expires must be epoch seconds, not {expires!r}")
+    encode(fields["key"])  # refuses what can be no key, while the line is known
+    return _Line(number, name, Entry(fields["key"], fields["value"], 0, expires))
