@@ -9,7 +9,10 @@ Knows ports, no adapter; changes nothing of what it watches.
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -19,7 +22,7 @@ from lpcm.keys import decode
 from lpcm.ports import Aborted, Applied
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Generator, Sequence
 
     from lpcm.ports import (
         Change,
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
         Tier,
     )
 
-__all__ = ["Call", "Observer", "active", "observe", "over", "stop"]
+__all__ = ["Call", "Observer", "observe", "over", "recorded", "stop"]
 
 T = TypeVar("T")
 
@@ -115,9 +118,55 @@ def stop(observer: Observer) -> None:
     _engine.refresh()
 
 
-def active() -> bool:
-    """Tell whether anyone watches."""
-    return bool(_observers)
+_lists: ContextVar[tuple[list[Call], ...]] = ContextVar("lpcm_recorded", default=())
+_lock = threading.Lock()
+_recordings = 0
+
+
+class _Recorder:
+    """Who keeps the calls for ``recorded``."""
+
+    def before(self, call: Call) -> None:
+        """Do nothing."""
+
+    def after(self, call: Call) -> None:
+        """Keep it."""
+        for calls in _lists.get():
+            calls.append(call)
+
+
+_recorder = _Recorder()
+
+
+@contextmanager
+def recorded() -> Generator[list[Call], None, None]:
+    """Collect the calls of what this thread or task does meanwhile.
+
+    What it awaits and the tasks it starts count too; other threads do not.
+
+    >>> from lpcm import LPCM
+    >>> m = LPCM("m")
+    >>> with recorded() as calls:
+    ...     m["k"] = 1
+    ...     _ = m.get("k"), len(m)
+    >>> [(call.operation, call.keys()) for call in calls]
+    [('write', ['k']), ('read', ['k']), ('count', [])]
+    """
+    global _recordings  # noqa: PLW0603  # see observe
+    calls: list[Call] = []
+    token = _lists.set((*_lists.get(), calls))
+    with _lock:
+        _recordings += 1
+        if _recordings == 1:
+            observe(_recorder)
+    try:
+        yield calls
+    finally:
+        with _lock:
+            _recordings -= 1
+            if not _recordings:
+                stop(_recorder)
+        _lists.reset(token)
 
 
 def over(stack: _engine.Stack, engine: _engine.Engine, name: str) -> _engine.Stack:
