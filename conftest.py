@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["lpcm.testing.fixtures"]
 
+# Needs a project's settings to be imported; tests/django has them, and no doctest is there.
+collect_ignore_glob = ["src/lpcm/django/**", "src/lpcm/apps.py"]
+
 ROOT = Path(__file__).parent
 BEFORE = pytest.StashKey[frozenset[Path]]()
 LEFT = pytest.StashKey[list[Path]]()

@@ -64,7 +64,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"lpcm._live", "lpcm._views", "lpcm._amap", "lpcm._map"}),
     frozenset({"lpcm"}),
-    frozenset({"lpcm.testing", "lpcm.django", "lpcm.cli", "lpcm.telemetry", "lpcm.__main__"}),
+    frozenset(
+        {"lpcm.testing", "lpcm.django", "lpcm.cli", "lpcm.telemetry", "lpcm.__main__", "lpcm.apps"}
+    ),
 )
 TOP = LAYERS[-1]
 TABLES = ("lpcm.stores", "lpcm.caches")

@@ -357,6 +357,12 @@ class DynamoDBStore:
             await self.clear(partition(namespace, info.name), KeyRange())
         await self.clear(partition(namespace), KeyRange())
 
+    async def create_table(self, *, capacity: tuple[int, int] | None = None) -> None:
+        """Make the table unless it is there: see ``schema.create_table``."""
+        from lpcm.stores.dynamodb.schema import create_table
+
+        await create_table(self._transport, self._table, capacity=capacity)
+
     def close(self) -> None:
         """Close every connection; using the store again raises ``StoreError``."""
         self._closed = True

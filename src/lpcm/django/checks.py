@@ -1,0 +1,158 @@
+"""System checks: what is wrong with the settings, and what must not go into production.
+
+They read settings and the environment and do no I/O: no file, no socket, no store.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.checks import Error, Warning  # noqa: A004  # Django's own name
+
+from lpcm.django import conf
+from lpcm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from django.core.checks import CheckMessage
+
+    from lpcm.config import Config
+
+__all__ = ["check_deployment", "check_settings"]
+
+DOCS = "docs/howto/django.md#"
+_PER_PROCESS = ("locmem.", "dummy.")
+_CACHE = "lpcm.django.cache."
+
+
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """Check ``LPCM``, whatever the occasion."""
+    return list(_settings())
+
+
+def check_deployment(**_: Any) -> list[CheckMessage]:
+    """Check what ``check --deploy`` asks about."""
+    return list(_deployment())
+
+
+def _settings() -> Iterator[CheckMessage]:
+    for name in conf.old_names():
+        yield _warning("W001", f"{name} is a setting of 2012.", f"Write {conf.OLD[name]}.")
+    try:
+        known = conf.aliases()
+        conf.tests_use()
+    except ConfigError as error:
+        yield _error("E001", f"{error}.", "Make LPCM a dict of dicts, one for each alias.")
+        return
+    if known and "default" not in known:
+        yield _warning(
+            "W002",
+            "LPCM has no alias 'default', so maps without using= live in ./lpcm.sqlite3.",
+            "Name one alias 'default'.",
+        )
+    for alias, given in known.items():
+        try:
+            found = conf.check(alias, given)
+        except ConfigError as error:
+            yield _error("E002", f"LPCM[{alias!r}]: {error}.", "Correct the URL or option.")
+        except ImportError as error:
+            yield _error(
+                "E003",
+                f"LPCM[{alias!r}] needs {error.name}, which is not installed.",
+                "Install lpcm with the extra of its store: pip install 'lpcm[dynamodb]'.",
+            )
+        else:
+            if found.cache is not None and found.cache.scheme == "django":
+                yield _warning(
+                    "W003",
+                    f"LPCM[{alias!r}] caches in CACHES[{found.cache.path!r}], which has no "
+                    "compare-and-set: another process may read what was just overwritten.",
+                    "Give a memcached: 'CACHE': 'memcached://host:11211'.",
+                )
+
+
+def _deployment() -> Iterator[CheckMessage]:
+    namespace = os.environ.get("LPCM_NAMESPACE", "")
+    if namespace.startswith("test-") or "LPCM_SCRATCH" in os.environ:
+        yield _warning(
+            "W010",
+            "This environment is a test run's: LPCM_NAMESPACE or LPCM_SCRATCH is set.",
+            "Unset both where the server starts.",
+        )
+    for alias, found in _valid():
+        given = conf.aliases()[alias]
+        if given.get("CACHE_ONLY") or found.scheme.startswith("memcached"):
+            yield _warning(
+                "W011",
+                f"LPCM[{alias!r}] is cached only: entries vanish when memory is short, and "
+                "with the cache.",
+                "Give a STORE, and no CACHE_ONLY.",
+            )
+        elif found.scheme == "memory":
+            yield _warning(
+                "W012",
+                f"LPCM[{alias!r}] lives in the memory of each process: none sees what "
+                "another writes.",
+                "Give a STORE that processes share.",
+            )
+        if _is_per_process(found):
+            yield _warning(
+                "W013",
+                f"LPCM[{alias!r}] is cached in each process by itself: readers are served "
+                "what another process has overwritten.",
+                "Give a memcached that all processes share, or no CACHE.",
+            )
+        if found.namespace.startswith("test-"):
+            yield _warning(
+                "W010",
+                f"LPCM[{alias!r}] has a test run's namespace, {found.namespace!r}.",
+                "Give a namespace of its own.",
+            )
+    yield from _codecs()
+
+
+def _codecs() -> Iterator[CheckMessage]:
+    key = settings.SECRET_KEY
+    insecure = len(key) < 50 or key.startswith("django-insecure-")
+    for alias, given in settings.CACHES.items():
+        pickles = (given.get("OPTIONS") or {}).get("CODEC", "pickle") == "pickle"
+        if given.get("BACKEND", "").startswith(_CACHE) and pickles and insecure:
+            yield _warning(
+                "W014",
+                f"CACHES[{alias!r}] keeps pickles, signed by an insecure SECRET_KEY: who can "
+                "write to the table can run code here.",
+                "Make SECRET_KEY long and secret, or set OPTIONS['CODEC'] to 'typed'.",
+            )
+
+
+def _valid() -> Iterator[tuple[str, Config]]:
+    """Yield the aliases in which ``_settings`` finds no error."""
+    try:
+        known = conf.aliases()
+    except ConfigError:
+        return
+    for alias, given in known.items():
+        try:
+            yield alias, conf.check(alias, given)
+        except (ConfigError, ImportError):
+            continue
+
+
+def _is_per_process(found: Config) -> bool:
+    if found.cache is None:
+        return False
+    if found.cache.scheme == "django":
+        backend = settings.CACHES[found.cache.path].get("BACKEND", "")
+        return any(name in backend for name in _PER_PROCESS)
+    return found.cache.scheme == "memory"
+
+
+def _error(number: str, message: str, hint: str) -> CheckMessage:
+    return Error(message, hint=f"{hint} See {DOCS}{number.lower()}.", id=f"lpcm.{number}")
+
+
+def _warning(number: str, message: str, hint: str) -> CheckMessage:
+    return Warning(message, hint=f"{hint} See {DOCS}{number.lower()}.", id=f"lpcm.{number}")

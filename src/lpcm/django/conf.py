@@ -1,0 +1,169 @@
+"""Settings: from Django's ``LPCM``, or the names of 2012, to one ``Config`` for each alias.
+
+Reads settings and the environment only: opens nothing. The settings are read anew whenever
+maps resolve their alias, so they may change (``override_settings``).
+
+============== ==================================================================
+``STORE``      where the maps live, a URL (``lpcm.config``)
+``CACHE``      what stands in front, a URL; ``django://alias`` is one of ``CACHES``
+``OPTIONS``    options of both, as in the URL's query
+``CACHE_ONLY`` True: entries live in the cache alone, and may vanish
+``TEST``       ``{"STORE": "real"}``: tests use the store itself, in a namespace of
+               their own, and not throw-away files
+``ADMIN_EDIT`` True: whoever has the permission may change entries in the admin
+``TABLE``      what ``create_lpcm_table`` passes on, such as ``read_units``
+============== ==================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from lpcm import config
+from lpcm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["KEYS", "OLD", "SETTINGS", "aliases", "check", "find", "old_names", "tests_use"]
+
+KEYS = frozenset({"STORE", "CACHE", "OPTIONS", "CACHE_ONLY", "TEST", "ADMIN_EDIT", "TABLE"})
+
+OLD: Mapping[str, str] = {
+    "LPCM_DYNAMODB_TABLE_NAME": "LPCM['default']['STORE'] = 'dynamodb://TABLE'",
+    "LPCM_DYNAMODB_ACCESS_KEY": "AWS_ACCESS_KEY_ID in the environment, or a role",
+    "LPCM_DYNAMODB_SECRET_ACCESS_KEY": "AWS_SECRET_ACCESS_KEY in the environment, or a role",
+    "LPCM_CACHE_TIMEOUT": "LPCM['default']['OPTIONS']['cache_ttl']",
+    "LPCM_PROVISIONED_THROUGHPUT": "LPCM['default']['TABLE'] = {'read_units': ..., "
+    "'write_units': ...}",
+    "LPCM_TEST_USE_LOCAL_CACHE_ONLY": "LPCM['default']['TEST']['STORE'] = 'scratch' or 'real'",
+    "LPCM_DEBUG_USE_LOCAL_CACHE_ONLY": "LPCM['default']['CACHE_ONLY'] = DEBUG",
+}
+"""The names of 2012, each with what to write today."""
+
+SETTINGS = frozenset({"LPCM", "CACHES", "DEBUG", *OLD})
+"""What maps must follow when it changes."""
+
+_CREDENTIALS = {
+    "LPCM_DYNAMODB_ACCESS_KEY": "AWS_ACCESS_KEY_ID",
+    "LPCM_DYNAMODB_SECRET_ACCESS_KEY": "AWS_SECRET_ACCESS_KEY",
+}
+_MEMCACHED = "django.core.cache.backends.memcached."
+_warned: set[str] = set()
+
+
+def aliases() -> Mapping[str, Mapping[str, Any]]:
+    """Return the aliases as the settings have them, those of 2012 as today's."""
+    given: Any = getattr(settings, "LPCM", None)
+    if given is None:
+        return _of_2012()
+    if not isinstance(given, dict):
+        raise ConfigError(f"LPCM must be a dict of aliases, not {given!r}")
+    return given  # pyright: ignore[reportUnknownVariableType]  # the user's
+
+
+def find(alias: str) -> config.Config | None:
+    """Return an alias's configuration, None where the settings do not name it."""
+    known = aliases()
+    return check(alias, known[alias]) if alias in known else None
+
+
+def check(alias: str, given: Any) -> config.Config:
+    """Return the configuration of one entry of ``LPCM``; ConfigError says what is wrong."""
+    if not isinstance(given, dict):
+        raise ConfigError(f"LPCM[{alias!r}] must be a dict, not {given!r}")
+    if unknown := sorted(map(repr, given.keys() - KEYS)):
+        known = ", ".join(sorted(KEYS))
+        raise ConfigError(f"LPCM[{alias!r}]: unknown key {unknown[0]}: use one of {known}")
+    options = dict(given.get("OPTIONS") or {})
+    cache = given.get("CACHE")
+    cache = _translated(cache) if cache else None
+    if given.get("CACHE_ONLY"):
+        return _cache_only(cache, options)
+    if cache is not None:
+        options["cache"] = cache
+    return config.parse(given.get("STORE") or config.DEFAULT_URL, options)
+
+
+def _cache_only(cache: str | None, options: dict[str, Any]) -> config.Config:
+    """Return a configuration whose store is the cache, or this process without one."""
+    shared = cache is not None and cache.startswith("memcached")
+    of_caches = {"on_cache_error", "cache_ttl"}
+    kept = {name: value for name, value in options.items() if name not in of_caches}
+    return config.parse(cache if shared and cache else "memory://lpcm-cache-only", kept)
+
+
+def _translated(cache: str) -> str:
+    """Return a URL for our own memcached client where the ``CACHES`` alias is memcached."""
+    scheme, found, alias = cache.partition("://")
+    if scheme != "django" or not found:
+        return cache
+    entry = settings.CACHES.get(alias)
+    if entry is None:
+        raise ConfigError(f"CACHES has no alias {alias!r}, which {cache!r} names")
+    if not entry.get("BACKEND", "").startswith(_MEMCACHED):
+        return cache
+    location = entry.get("LOCATION", "127.0.0.1:11211")
+    servers = location.replace(";", ",").split(",") if isinstance(location, str) else location
+    if len(servers) == 1 and servers[0].startswith(("unix:", "/")):
+        return f"memcached+unix://{servers[0].removeprefix('unix:')}"
+    return f"memcached://{','.join(server.strip() for server in servers)}"
+
+
+# 2012
+
+
+def old_names() -> list[str]:
+    """Return the names of 2012 that the settings still have, and that count."""
+    if getattr(settings, "LPCM", None) is not None:
+        return []
+    return [name for name in OLD if hasattr(settings, name)]
+
+
+def _of_2012() -> Mapping[str, Mapping[str, Any]]:
+    names = old_names()
+    for name in names:
+        if name not in _warned:
+            _warned.add(name)
+            text = f"{name} is a setting of 2012, still read: write {OLD[name]}"
+            warnings.warn(text, DeprecationWarning, stacklevel=2)
+    if not names:
+        return {}
+    return {"default": dict(_translated_2012())}
+
+
+def _translated_2012() -> Iterator[tuple[str, Any]]:
+    for name, variable in _CREDENTIALS.items():
+        if value := getattr(settings, name, None):
+            os.environ.setdefault(variable, value)
+    if table := getattr(settings, "LPCM_DYNAMODB_TABLE_NAME", None):
+        yield "STORE", f"dynamodb://{table}"
+    cache = next((alias for alias in ("lpcm", "default") if alias in settings.CACHES), None)
+    backend = settings.CACHES[cache].get("BACKEND", "") if cache else ""
+    if cache and (cache == "lpcm" or backend.startswith(_MEMCACHED)):
+        yield "CACHE", f"django://{cache}"
+        if (timeout := getattr(settings, "LPCM_CACHE_TIMEOUT", None)) is not None:
+            yield "OPTIONS", {"cache_ttl": timeout}
+    if throughput := getattr(settings, "LPCM_PROVISIONED_THROUGHPUT", None):
+        read, write = throughput.values() if isinstance(throughput, dict) else throughput
+        yield "TABLE", {"read_units": read, "write_units": write}
+    if not getattr(settings, "LPCM_TEST_USE_LOCAL_CACHE_ONLY", True):
+        yield "TEST", {"STORE": "real"}
+    if settings.DEBUG and getattr(settings, "LPCM_DEBUG_USE_LOCAL_CACHE_ONLY", False):
+        yield "CACHE_ONLY", True
+
+
+def tests_use() -> str:
+    """Return ``real`` where any alias asks for its own store in tests, else ``scratch``."""
+    wanted = {
+        (given.get("TEST") or {}).get("STORE", "scratch")
+        for given in aliases().values()
+        if isinstance(given, dict)
+    }
+    if unknown := wanted - {"scratch", "real"}:
+        raise ConfigError(f"LPCM's TEST['STORE'] is 'scratch' or 'real', not {unknown.pop()!r}")
+    return "real" if "real" in wanted else "scratch"

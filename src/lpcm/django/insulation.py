@@ -1,0 +1,179 @@
+"""Insulation under Django's test runner, whoever starts it.
+
+Django says that a test run begins by calling ``setup_test_environment`` and that it is over
+by ``teardown_test_environment``; it sends no signal then. So both are wrapped, as soon as
+their module is imported, which a server never does. Each process of ``test --parallel`` gets
+a namespace of its own besides.
+
+Invariant: between the two calls every map of the process is insulated
+(``lpcm.testing.insulate``), unless a plugin of pytest has done it before.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import wraps
+from importlib.abc import Loader, MetaPathFinder
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from lpcm import _engine
+from lpcm._run import run
+from lpcm.testing import insulate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+__all__ = ["begin", "end", "watch"]
+
+_UTILS, _RUNNER = "django.test.utils", "django.test.runner"
+_run: AbstractContextManager[str] | None = None
+_workers = 0
+
+
+def begin() -> None:
+    """Insulate this process until ``end``, unless it is already."""
+    global _run  # noqa: PLW0603  # Django's test environment is the process's, too
+    from lpcm.django import conf
+
+    scratch = conf.tests_use() == "scratch"
+    inherited = os.environ.get("LPCM_NAMESPACE", "").startswith("test-")
+    if _run is not None or (inherited and scratch == ("LPCM_SCRATCH" in os.environ)):
+        return
+    _run = insulate(scratch=scratch, final=True)
+    _run.__enter__()
+
+
+def end() -> None:
+    """Clear away what the tests wrote."""
+    global _run  # see begin
+    if _run is None:
+        return
+    context, _run = _run, None
+    if "LPCM_SCRATCH" not in os.environ:
+        _clear_away_workers()
+    context.__exit__(None, None, None)
+
+
+def _clear_away_workers() -> None:
+    """Drop what the processes of ``test --parallel`` wrote to the real stores."""
+    from lpcm.django import conf, stores
+
+    for alias in conf.aliases():
+        # Opened if need be, for the run itself to be cleared away there as well.
+        store = stores[alias].store
+        for worker in range(1, _workers + 1):
+            run(store.drop(f"{os.environ['LPCM_NAMESPACE']}-{worker}"))
+
+
+def watch() -> None:
+    """Wrap what begins and ends a test run, now or when it is imported."""
+    finder = _Finder()
+    for name, wrap in _WRAPS.items():
+        if name in sys.modules:
+            wrap(sys.modules[name])
+        else:
+            finder.waiting[name] = wrap
+    if finder.waiting:
+        sys.meta_path.insert(0, finder)
+
+
+def _wrap_utils(module: Any) -> None:
+    _replace(module, "setup_test_environment", before=None, after=begin)
+    _replace(module, "teardown_test_environment", before=end, after=None)
+
+
+def _replace(
+    module: Any, name: str, before: Callable[[], None] | None, after: Callable[[], None] | None
+) -> None:
+    real = getattr(module, name)
+    if hasattr(real, "__wrapped__"):
+        return
+
+    @wraps(real)
+    def wrapped(*args: Any, **options: Any) -> Any:
+        if before is not None:
+            before()
+        result = real(*args, **options)
+        if after is not None:
+            after()
+        return result
+
+    # Whoever has imported the name from there has to have the wrapped one, too.
+    for other in list(sys.modules.values()):
+        if getattr(other, "__dict__", {}).get(name) is real:
+            setattr(other, name, wrapped)
+
+
+def _wrap_runner(module: Any) -> None:
+    suite = module.ParallelTestSuite
+    if suite.init_worker is _init_worker:
+        return
+    _init_worker.real = suite.init_worker  # type: ignore[attr-defined]  # a function's own
+    suite.init_worker = _init_worker
+    real = suite.run
+
+    @wraps(real)
+    def run_all(self: Any, result: Any) -> Any:
+        global _workers  # noqa: PLW0603  # see begin
+        _workers = max(_workers, self.processes)
+        return real(self, result)
+
+    suite.run = run_all
+
+
+def _init_worker(*args: Any, **options: Any) -> None:
+    """Begin a process of ``test --parallel``, with a namespace inside its run's."""
+    from django.test import runner
+
+    real: Any = getattr(_init_worker, "real", None) or runner._init_worker  # type: ignore[attr-defined]  # noqa: SLF001  # the process was spawned
+    real(*args, **options)
+    worker: int = runner._worker_id  # type: ignore[attr-defined]  # noqa: SLF001  # no other name for it
+    own = f"{os.environ.get('LPCM_NAMESPACE') or 'test'}-{worker}"
+    os.environ["LPCM_NAMESPACE"] = own
+    _engine.fence(own)
+
+
+_WRAPS: dict[str, Callable[[ModuleType], None]] = {_UTILS: _wrap_utils, _RUNNER: _wrap_runner}
+
+
+class _Finder(MetaPathFinder):
+    """Finds nothing itself: it wraps the modules it waits for once another has loaded them."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, Callable[[ModuleType], None]] = {}
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the real spec with a loader that wraps, for a module waited for."""
+        wrap = self.waiting.pop(fullname, None)
+        if wrap is None:
+            return None
+        if not self.waiting:
+            sys.meta_path.remove(self)
+        spec = find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader, wrap)
+        return spec
+
+
+class _Loader(Loader):
+    """Loads by the real loader, then wraps."""
+
+    def __init__(self, real: Loader, wrap: Callable[[ModuleType], None]) -> None:
+        self._real = real
+        self._wrap = wrap
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Create as the real one does."""
+        return self._real.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Load it, and wrap it."""
+        self._real.exec_module(module)
+        self._wrap(module)

@@ -1,0 +1,1 @@
+"""``manage.py lpcm`` and ``manage.py create_lpcm_table``."""

@@ -1,0 +1,149 @@
+"""System checks: each finds its fault, says what to do, and does no I/O."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from django.core import checks
+from django.test import override_settings
+
+from lpcm.django.checks import check_deployment, check_settings
+
+GOOD = {
+    "default": {"STORE": "dynamodb://table", "CACHE": "memcached://127.0.0.1:1"},
+    "local": {"STORE": "sqlite:////nowhere/at/all.sqlite3"},
+}
+LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+OURS = {"default": {"BACKEND": "lpcm.django.cache.LPCMCache"}}
+ROOT = Path(__file__).parent.parent.parent
+
+
+def found(*, deploy: bool = False) -> list[str]:
+    """Return the ids of what the checks say."""
+    messages = check_deployment() if deploy else check_settings()
+    for message in messages:
+        assert message.hint
+        assert (
+            f"See docs/howto/django.md#{message.id.removeprefix('lpcm.').lower()}." in message.hint
+        )
+    return [message.id or "" for message in messages]
+
+
+@pytest.fixture
+def production(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away what tells a test run."""
+    monkeypatch.delenv("LPCM_NAMESPACE")
+    monkeypatch.delenv("LPCM_SCRATCH")
+
+
+@pytest.mark.usefixtures("production")
+def test_good_settings_pass():
+    """Nothing is said of a store with a shared cache, nor of a project without settings."""
+    assert found() + found(deploy=True) == []
+    with override_settings(LPCM=GOOD):
+        assert found() + found(deploy=True) == []
+
+
+@pytest.mark.parametrize(
+    ("lpcm", "id"),
+    [
+        ([], "lpcm.E001"),
+        ({"default": {"STORE": "memory://", "TEST": {"STORE": "maybe"}}}, "lpcm.E001"),
+        ({"default": {"STORE": "redis://h"}}, "lpcm.E002"),
+        ({"default": {"STORE": "memory://", "speed": 1}}, "lpcm.E002"),
+        ({"other": {"STORE": "memory://"}}, "lpcm.W002"),
+    ],
+)
+def test_wrong_settings(lpcm: object, id: str):  # Django's word
+    """Each fault in the settings has an id."""
+    with override_settings(LPCM=lpcm):
+        assert found() == [id]
+
+
+def test_names_of_2012():
+    """A name of 2012 is named, with today's."""
+    with override_settings(LPCM_CACHE_TIMEOUT=60), pytest.warns(match="LPCM_CACHE_TIMEOUT"):
+        (message,) = check_settings()
+    assert message.id == "lpcm.W001"
+    assert "LPCM['default']['OPTIONS']['cache_ttl']" in str(message.hint)
+
+
+@pytest.mark.parametrize(
+    ("settings", "ids"),
+    [
+        ({"LPCM": {"default": {"STORE": "memory://", "CACHE_ONLY": True}}}, ["lpcm.W011"]),
+        ({"LPCM": {"default": {"STORE": "memory://"}}}, ["lpcm.W012"]),
+        (
+            {"LPCM": {"default": {"STORE": "dynamodb://table", "CACHE": "memory://"}}},
+            ["lpcm.W013"],
+        ),
+        (
+            {"LPCM": {"default": {"STORE": "dynamodb://t12", "OPTIONS": {"namespace": "test-1"}}}},
+            ["lpcm.W010"],
+        ),
+        ({"CACHES": OURS, "SECRET_KEY": "django-insecure-" + "x" * 50}, ["lpcm.W014"]),
+        ({"CACHES": OURS}, []),
+        (
+            {
+                "CACHES": {"default": {**OURS["default"], "OPTIONS": {"CODEC": "typed"}}},
+                "SECRET_KEY": "short",
+            },
+            [],
+        ),
+    ],
+)
+@pytest.mark.usefixtures("production")
+def test_deployment(settings: dict[str, object], ids: list[str]):
+    """``check --deploy`` finds what must not go into production."""
+    with override_settings(**settings):
+        assert found(deploy=True) == ids
+
+
+def test_a_test_environment_is_found():
+    """``check --deploy`` finds the environment of a test run, which this is."""
+    with override_settings(LPCM=GOOD):
+        assert found(deploy=True) == ["lpcm.W010"]
+
+
+def test_they_are_registered():
+    """Django runs them, under the tag ``lpcm``; those of deployment only when asked."""
+    with override_settings(LPCM={"default": {"STORE": "memory://"}}):
+        assert checks.run_checks(tags=["lpcm"]) == []
+        ids = {each.id for each in checks.run_checks(tags=["lpcm"], include_deployment_checks=True)}
+        assert "lpcm.W012" in ids
+
+
+def test_they_do_no_io():
+    """No file is opened, no socket connected, no process started."""
+    heard: list[str] = []
+    watched = {
+        "open",
+        "socket.connect",
+        "socket.getaddrinfo",
+        "sqlite3.connect",
+        "subprocess.Popen",
+    }
+    listening = True
+
+    def listen(event: str, _: object) -> None:
+        if listening and event in watched:
+            heard.append(event)
+
+    with override_settings(LPCM=GOOD):
+        check_settings()  # imports the adapters, which opens their files
+        sys.addaudithook(listen)
+        check_settings()
+        check_deployment()
+        listening = False
+    assert heard == []
+
+
+def test_every_id_is_documented():
+    """Each id has its heading in the document the hints point to."""
+    source = (ROOT / "src/lpcm/django/checks.py").read_text(encoding="utf-8")
+    ids = set(re.findall(r'"([EW]\d{3})"', source))
+    document = (ROOT / "docs/howto/django.md").read_text(encoding="utf-8")
+    assert ids == set(re.findall(r"^#+ ([EW]\d{3})$", document, re.MULTILINE))

@@ -1,0 +1,163 @@
+"""Insulation under Django's own test runner, in whole runs of ``manage.py test``."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SETTINGS = """
+SECRET_KEY = "x"
+INSTALLED_APPS = ["lpcm", "shop"]
+LPCM = {{
+    "default": {{"STORE": "sqlite:///{path}/real.sqlite3", "TEST": {{"STORE": "{store}"}}}},
+    "other": {{"STORE": "sqlite:///{path}/other.sqlite3"}},
+}}
+"""
+MANAGE = """
+import os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "project_settings"
+from django.core.management import execute_from_command_line
+execute_from_command_line(sys.argv)
+"""
+TESTS = """
+import asyncio, multiprocessing, os, subprocess, sys, threading
+from django.test import SimpleTestCase
+from lpcm import LPCM
+from shop import users
+
+class Kinds:
+    def test_writes_everywhere(self):
+        self.assertNotEqual(users.get("k"), "real")
+        users["k"] = "test"
+        LPCM("users", using="other")["k"] = "test"
+        thread = threading.Thread(target=users.set, args=("thread", 1))
+        thread.start()
+        thread.join(30)
+        asyncio.run(users.aset("task", 1))
+        child = os.fork()
+        if child == 0:
+            users["fork"] = 1
+            os._exit(0)
+        os.waitpid(child, 0)
+        code = "import django; django.setup(); from lpcm import LPCM; LPCM('users')['process'] = 1"
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+        self.assertLessEqual({"thread", "task", "fork", "process"}, set(users))
+        print("NAMESPACE", os.environ["LPCM_NAMESPACE"], file=sys.stderr)
+
+class One(Kinds, SimpleTestCase): pass
+class Two(Kinds, SimpleTestCase): pass
+"""
+CASE = """
+from django.test import SimpleTestCase
+from lpcm import LPCM
+from lpcm.django.test import LPCMMixin
+class Apart(LPCMMixin, SimpleTestCase):
+    def setUp(self): self.assertEqual(LPCM("m").increment("k"), 1)
+    def test_one(self): pass
+    def test_two(self):
+        with self.assertMaxReads(1):
+            LPCM("m").get("k")
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return what runs a program in a project with a real row."""
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/__init__.py").write_text("from lpcm import LPCM\nusers = LPCM('users')\n")
+    (tmp_path / "manage.py").write_text(MANAGE)
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("LPCM", "PYTEST"))}
+    env["DJANGO_SETTINGS_MODULE"] = "project_settings"
+
+    def run(
+        *command: str, tests: str = TESTS, store: str = "scratch"
+    ) -> subprocess.CompletedProcess[str]:
+        settings = SETTINGS.format(path=tmp_path, store=store)
+        (tmp_path / "project_settings.py").write_text(settings)
+        (tmp_path / "shop/tests.py").write_text(tests)
+        return subprocess.run(
+            [sys.executable, *command], cwd=tmp_path, env=env, capture_output=True, text=True,
+            check=False, timeout=120,
+        )  # fmt: skip
+
+    code = (
+        "import django; django.setup(); from lpcm import LPCM; LPCM('users')['k'] = 'real';"
+        "LPCM('users', using='other')['k'] = 'real'"
+    )
+    done = run("-c", code)
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+def rows(tmp_path: Path) -> list[tuple[str, str, object]]:
+    """Return all that is in both real files."""
+    found = []
+    for name in ("real", "other"):
+        with sqlite3.connect(f"file:{tmp_path}/{name}.sqlite3?mode=ro", uri=True) as database:
+            found += database.execute("SELECT pk, sk, v FROM entries").fetchall()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "store", "namespaces"),
+    [((), "scratch", 1), ((), "real", 1), (("--parallel", "2"), "scratch", 2),
+     (("--parallel", "2"), "real", 2)],
+)  # fmt: skip
+def test_a_run_leaves_real_rows_untouched(
+    project, tmp_path: Path, arguments: tuple[str, ...], store: str, namespaces: int
+):
+    """Whatever tests start writes to the run's namespace, or the worker's; nothing is left."""
+    before = rows(tmp_path)
+    done = project("manage.py", "test", *arguments, store=store)
+    assert done.returncode == 0, done.stderr
+    names = {line.split()[-1] for line in done.stderr.splitlines() if "NAMESPACE test-" in line}
+    assert len(names) == namespaces, done.stderr
+    assert rows(tmp_path) == before
+
+
+def test_a_script_that_runs_the_runner(project, tmp_path: Path):
+    """A script of the project's own, importing Django's test tools first, is insulated too."""
+    script = (
+        "import django\n"
+        "from django.conf import settings\n"
+        "from django.test.runner import DiscoverRunner\n"
+        "django.setup()\n"
+        "failures = DiscoverRunner().run_tests(['shop'])\n"
+        "from lpcm import LPCM, Insulated\n"
+        "try: LPCM('users')['k'] = 'late'\n"
+        "except Insulated: print('refused')\n"
+        "raise SystemExit(failures)\n"
+    )
+    before = rows(tmp_path)
+    done = project("-c", script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "refused"
+    assert rows(tmp_path) == before
+
+
+def test_each_test_of_a_case_apart(project):
+    """``LPCMMixin`` gives each test of a Django case empty maps."""
+    done = project("manage.py", "test", tests=CASE)
+    assert done.returncode == 0, done.stderr
+    assert "Ran 2 tests" in done.stderr
+
+
+def test_a_server_is_not_touched(project, tmp_path: Path):
+    """Outside tests nothing of Django's test tools is imported, and rows are the real ones."""
+    code = (
+        "import sys, django; django.setup(); from shop import users; users['new'] = 1;"
+        "assert users['k'] == 'real'; assert 'django.test' not in sys.modules;"
+        "assert 'lpcm.testing.limits' not in sys.modules"
+    )
+    done = project("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert len(rows(tmp_path)) == 3
