@@ -1,8 +1,9 @@
 """Signals: ``pre_update`` and ``post_update``, for every change of every map, as in 2012.
 
 Receivers get ``map`` (its name), ``key`` (None where the whole map is cleared), and
-``action``: ``set``, ``delete``, ``increment``, ``expire`` or ``clear``; the sender is
-``lpcm.LPCM``. An increment that the store cannot do natively (of a float, say) is a ``set``.
+``action``: ``set``, ``delete``, ``increment``, ``update`` (of a part of the value, as by
+``m[key].append``), ``expire`` or ``clear``; the sender is ``lpcm.LPCM``. An increment that
+the store cannot do natively (of a float, say) is a ``set``.
 
 ``pre_update`` is sent before the store is asked; a receiver that raises prevents the change.
 ``post_update`` is sent once the store has it, so not for what was refused or failed;
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from django.dispatch import Signal
 
 from lpcm import LPCM, _observe
-from lpcm.ports import Add, Delete, Put, Touch
+from lpcm.ports import Add, Delete, Put, Touch, Update
 
 if TYPE_CHECKING:
     from lpcm._observe import Call
@@ -72,6 +73,8 @@ def _action(op: Op) -> str:
             return "increment"
         case Touch():
             return "expire"
+        case Update():
+            return "update"
 
 
 _sender = _Sender()
