@@ -145,7 +145,8 @@ class Entries:
     async def ttl(self, key: object) -> float | None:
         """Return the seconds the entry has left, None for ever; else raise KeyError."""
         expires = (await self._present(key)).expires
-        return None if expires is None else expires - self._now()
+        # It may have expired since it was read, and was there then.
+        return None if expires is None else max(0.0, expires - self._now())
 
     async def get_many(self, keys: Iterable[Any]) -> dict[Any, Any]:
         """Return the values of those keys that are present."""

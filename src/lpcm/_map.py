@@ -90,8 +90,8 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         self._ttl = None if ttl is None else seconds(ttl)
         self._using = using
         self._url = url
-        self._epoch = -1
-        self._entries = cast("Entries", None)
+        # One tuple, replaced whole: other threads never see an epoch with another's entries.
+        self._bound: tuple[int, Entries] = (-1, cast("Entries", None))
         # The same for the event loop that awaited last: (epoch, loop, entries).
         self._awaited: tuple[int, object, Entries] | None = None
 
@@ -102,14 +102,15 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
 
     def _use(self) -> Entries:
         """Return the entries as configured now."""
-        return self._entries if self._epoch == _engine.epoch else self._bind()
+        bound = self._bound
+        return bound[1] if bound[0] == _engine.epoch else self._bind()
 
     def _bind(self) -> Entries:
         now = _engine.epoch  # before resolving: a change meanwhile must not go unseen
         engine = _engine.resolve(self._using, self._url)
         stack = _observe.over(engine.stack, engine, self._name)
         entries = Entries(engine, stack, self._name, self._default, self._ttl)
-        self._entries, self._epoch = entries, now
+        self._bound = now, entries
         return entries
 
     def _ause(self) -> Entries:

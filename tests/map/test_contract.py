@@ -7,6 +7,7 @@ import pytest
 
 import lpcm
 from lpcm import LPCM, Engine
+from lpcm.testing import FakeClock
 from lpcm.testing.mapping_contract import MappingContract
 
 LIMIT = 1_000_000
@@ -75,6 +76,28 @@ def test_a_handle_of_an_alias_follows_the_configuration(url, tmp_path):
     lpcm.configure(url, using="follower")
     assert m["k"] == 1
     assert pickle.loads(pickle.dumps(m))["k"] == 1
+
+
+class Ticking(FakeClock):
+    """A clock that moves on by half a second whenever somebody looks."""
+
+    def now(self):
+        self.advance(0.5)
+        return super().now()
+
+
+def test_what_is_left_is_never_negative():
+    """An entry that expires while its ``ttl`` is asked has 0 seconds left, or is gone."""
+    engine = Engine.open("memory://", clock=Ticking())
+    m = LPCM("m", using=engine)
+    m.set("k", 1, ttl=4.7)
+    left = []
+    with pytest.raises(KeyError):
+        while True:
+            left.append(m.ttl("k"))
+    assert len(left) > 2
+    assert min(left) == 0
+    engine.close()
 
 
 def test_maps_lists_what_was_written(url):

@@ -586,6 +586,27 @@ def test_closed(store):
     assert len(errors) == 2
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda store: read(store, "k"),
+        lambda store: apply(store, "k", value(2)),
+        lambda store: apply(store, "k", value(2, expires=NOW + 5)),
+        scan,
+    ],
+    ids=["read", "put", "expiring put", "scan"],
+)
+def test_an_operation_that_is_closed_meanwhile_is_the_last(store, use):
+    """An operation that ``close`` finds under way ends well, and disconnects at its end."""
+    apply(store, "k", value(1))
+    (connection,) = store._file.connections()
+    connection.raw.set_progress_handler(store.close, 1)
+    use(store)
+    assert connection.raw is None
+    with pytest.raises(StoreError, match="closed"):
+        use(store)
+
+
 def test_close_while_in_use(path):
     """Closing under the feet of other threads is an error for them, not a crash or a hang."""
     for _ in range(10):
@@ -751,6 +772,15 @@ def test_purge_spares_the_living(store):
         apply(store, f"t{n}", value(n, expires=NOW + 1))
     assert run(store.count(MAP, KeyRange(), NOW)) == 900
     assert rows(store) == 900
+
+
+def test_a_clock_ahead_purges_nothing_that_lives(store):
+    """Whoever's clock is ahead, a test's for one, deletes no other map's living entries."""
+    now = time.time()
+    run(store.apply("others/", "k", value(1, expires=now + 3600), now))
+    for n in range(600):
+        apply(store, f"{n}", value(n, expires=now + 7201), now + 7200)
+    assert run(store.read("others/", "k", now)).expires == now + 3600
 
 
 def test_failed_purge_does_not_fail_the_write(path):
