@@ -256,7 +256,8 @@ class StoreContract:
         """No increment is lost, and no two return the same sum."""
 
         def client(store: Store) -> list[Any]:
-            outcomes = [apply(store, "k", Add(1, 0, number)) for number in range(40)]
+            me = threading.get_ident()
+            outcomes = [apply(store, "k", Add(1, 0, hash((me, number)))) for number in range(40)]
             return [outcome.entry.data for outcome in outcomes if outcome.entry is not None]
 
         with self.opened() as store:
@@ -317,7 +318,8 @@ class StoreContract:
         """The writes of concurrent batches are each atomic."""
 
         def client(store: Store) -> list[Any]:
-            adds: list[tuple[str, Op]] = [(f"{n}", Add(1, 0, n)) for n in range(20)]
+            me = threading.get_ident()
+            adds: list[tuple[str, Op]] = [(f"{n}", Add(1, 0, hash((me, n)))) for n in range(20)]
             return run(store.apply_many(MAP, adds, NOW))
 
         with self.opened() as store:

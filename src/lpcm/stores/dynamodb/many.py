@@ -35,8 +35,9 @@ async def apply_many(
     *,
     map: str,
     now: float,
+    batching: bool = True,
 ) -> list[Outcome | Exception]:
-    """Do the writes; see ``ports.Tier.apply_many``."""
+    """Do the writes; see ``ports.Tier.apply_many``. Without ``batching`` each by itself."""
     places: dict[str, list[int]] = {}
     for index, (sk, _) in enumerate(ops):
         places.setdefault(sk, []).append(index)
@@ -44,7 +45,7 @@ async def apply_many(
     batched: dict[str, dict[str, Any]] = {}
     jobs = []
     for sk, indexes in places.items():
-        if all(writes.plain(ops[index][1]) for index in indexes):
+        if batching and all(writes.plain(ops[index][1]) for index in indexes):
             for index in indexes:
                 op = ops[index][1]
                 try:

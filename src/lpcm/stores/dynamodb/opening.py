@@ -45,9 +45,16 @@ def _pool(text: str) -> int:
     return number
 
 
+def _switch(text: str) -> bool:
+    if text.lower() not in {"true", "false"}:
+        raise ValueError("use true or false")
+    return text.lower() == "true"
+
+
 OPTIONS: Mapping[str, Callable[[str], object]] = {
     "budget": _seconds,
     "endpoint": _endpoint,
+    "exactly_once": _switch,
     "patience": _seconds,
     "pool": _pool,
     "profile": str,
@@ -61,7 +68,8 @@ def open_store(path: str, **options: Any) -> DynamoDBStore:
     ``region``, ``endpoint``, ``profile``: as botocore finds them where they are not given;
     so are the credentials, which no URL may hold. ``budget``: seconds an operation may take,
     repeats included. ``patience``: seconds one request may take. ``pool``: requests under
-    way at once.
+    way at once. ``exactly_once``: each write is a transaction that may be sent again after a
+    lost reply and happens once, at twice the write units.
 
     **Raises** ``ConfigError`` for what is no table's name.
 

@@ -32,7 +32,7 @@ from lpcm.ports import (
     Update,
     When,
 )
-from lpcm.stores.dynamodb import batches, catalogue, many, parts, transactions, wire, writes
+from lpcm.stores.dynamodb import batches, catalogue, many, once, parts, transactions, wire, writes
 from lpcm.stores.dynamodb.calls import Caller, Unsure
 from lpcm.stores.dynamodb.expressions import Expressions
 from lpcm.stores.dynamodb.together import Together
@@ -64,12 +64,14 @@ class DynamoDBStore:
         *,
         budget: float = BUDGET,
         patience: float = PATIENCE,
+        exactly_once: bool = False,
     ) -> None:
         self.blocking = transport.blocking
         self._transport = transport
         self._table = table
         self._caller = Caller(transport, table, budget, patience)
         self._together = Together(blocking=transport.blocking)
+        self._exactly_once = exactly_once
         self._identity = identity
         self._closed = False
 
@@ -96,8 +98,12 @@ class DynamoDBStore:
 
         Cost: one request; a write unit for each KB of the larger of the entry before and
         after, or of the one that refused it. Twice that to delete and hand over, and for
-        the first increment of a number that is to expire.
+        the first increment of a number that is to expire. With ``exactly_once``: twice the
+        write units, and a read before what depends on the entry.
         """
+        if self._exactly_once:
+            self._check_open()
+            return await once.apply(self._caller, self.read, op, map=map, sk=sk, now=now)
         match op:
             case Add():
                 return await self._add(map, sk, op, now)
@@ -226,7 +232,13 @@ class DynamoDBStore:
         """
         self._check_open()
         return await many.apply_many(
-            self._caller, self._together, self.apply, ops, map=map, now=now
+            self._caller,
+            self._together,
+            self.apply,
+            ops,
+            map=map,
+            now=now,
+            batching=not self._exactly_once,
         )
 
     async def transact(

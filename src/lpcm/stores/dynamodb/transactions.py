@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lpcm.errors import OutcomeUnknown
+from lpcm.errors import LPCMError, OutcomeUnknown
 from lpcm.ports import Aborted, Applied, Put, Refused, When
 from lpcm.stores.dynamodb import wire, writes
 from lpcm.stores.dynamodb.calls import Unsure
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from lpcm.ports import Change, Check
     from lpcm.stores.dynamodb.calls import Caller
+    from lpcm.stores.dynamodb.port import Reply
 
 __all__ = ["transact"]
 
@@ -40,27 +41,47 @@ async def transact(
         "TransactItems": actions,
         "ClientRequestToken": f"{writes.nonce() & (2**64 - 1):016x}",
     }
-    pauses = caller.pauses()
-    while True:
-        try:
-            reply = await caller.call("TransactWriteItems", request, pauses)
-            break
-        except Unsure as error:
-            if not await pauses.pause():
-                raise OutcomeUnknown(
-                    f"{caller.place}: a transaction was sent and may have happened, as a whole: "
-                    f"{error}"
-                ) from error
+    reply, unsure = await _send(caller, request)
     if reply.status == 200:
         return [writes.applied(change.op, None) for change in changes]
     places = [(pk, sk) for pk, sk, _ in (*changes, *checks)]
-    reasons = zip(places, reply.body.get("CancellationReasons") or (), strict=True)
+    wanted = [change.op.when for change in changes] + [check.when for check in checks]
+    reasons = reply.body.get("CancellationReasons") or ()
+    failed = [
+        (place, when, reason)
+        for place, when, reason in zip(places, wanted, reasons, strict=True)
+        if reason.get("Code") == "ConditionalCheckFailed"
+    ]
+    # An attempt still on its way finds the same: an etag that is gone never comes back. What
+    # is absent, or there, may be otherwise when it arrives.
+    if unsure is not None and not any(isinstance(when, int) for _, when, _ in failed):
+        raise _unknown(caller, unsure) from unsure
     return Aborted(
-        [
-            (*place, Refused(wire.entry(reason.get("Item"), now)))
-            for place, reason in reasons
-            if reason.get("Code") == "ConditionalCheckFailed"
-        ]
+        [(*place, Refused(wire.entry(reason.get("Item"), now))) for place, _, reason in failed]
+    )
+
+
+async def _send(caller: Caller, request: dict[str, Any]) -> tuple[Reply, Unsure | None]:
+    """Send a transaction until there is a reply; return the last failure that left it open."""
+    pauses = caller.pauses()
+    unsure: Unsure | None = None
+    while True:
+        try:
+            return await caller.call("TransactWriteItems", request, pauses), unsure
+        except Unsure as error:
+            unsure = error
+            if not await pauses.pause():
+                raise _unknown(caller, error) from error
+        except LPCMError as error:
+            if unsure is None:
+                raise
+            raise _unknown(caller, error) from error
+
+
+def _unknown(caller: Caller, error: Exception) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"{caller.place}: a transaction was sent and may have happened, as a whole, or may still: "
+        f"{error}"
     )
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "plain",
     "put",
     "start",
+    "start_of",
     "sweep",
     "touch",
 ]
@@ -165,3 +166,11 @@ def applied(op: Op, attributes: Mapping[str, Any] | None) -> Applied:
             return Applied(None)
         case _:
             return Applied(wire.entry(attributes, float("-inf")))
+
+
+def start_of(current: Stored | None, op: Add) -> int | None:
+    """Return the int that an op adds to; None where the sum could not be held exactly."""
+    number = op.initial if current is None else current.data if current.kind == "int" else None
+    if not isinstance(number, int) or abs(number + op.delta) > _MOST or abs(op.delta) > _MOST:
+        return None
+    return number
