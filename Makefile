@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint servers format bench clean python dev
+.PHONY: help demo test faults lint servers format bench clean python dev
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -27,6 +27,9 @@ demo: python  ## Run the example; ARGS="DIRECTORY ..." is passed on.
 test: lint servers  ## Check everything: the linters, then all tests and doctests. CI runs this.
 	@echo "== pytest"
 	@$(RUN) pytest -n 2 $(ARGS)
+
+faults: dev servers  ## Let clients of DynamoDB work under faults for a minute, not seconds.
+	@$(RUN) pytest tests/consistency/test_dynamodb_faults.py --fault-seconds=60 $(ARGS)
 
 lint: dev  ## Check style and types only: ruff, mypy, pyright.
 	@echo "== ruff check"

@@ -38,6 +38,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=10_000,
         help="random operations of the state machine on each store (default: 10,000)",
     )
+    parser.addoption(
+        "--fault-seconds",
+        type=float,
+        default=10.0,
+        help="seconds that clients of DynamoDB work under faults (default: 10)",
+    )
+
+
+@pytest.fixture
+def fault_seconds(request: pytest.FixtureRequest) -> float:
+    """Return for how long clients of DynamoDB shall work under faults."""
+    seconds: float = request.config.getoption("--fault-seconds")
+    return seconds
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ ROOT = Path(__file__).parents[2]
 
 
 class Crew:
-    """Processes that each run one function of ``workers``."""
+    """Processes that each run one function of a module that runs the one it is told."""
 
     def __init__(self):
         self._processes = []
 
     def start(self, function, *arguments):
-        """Start ``workers.function(*arguments)``, each argument as text."""
-        command = [sys.executable, "-m", "tests.consistency.workers", function.__name__]
+        """Start ``function(*arguments)``, each argument as text."""
+        command = [sys.executable, "-m", function.__module__, function.__name__]
         process = subprocess.Popen(
             [*command, *map(str, arguments)],
             cwd=ROOT,
