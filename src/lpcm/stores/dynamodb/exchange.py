@@ -28,7 +28,7 @@ except ImportError as missing:
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CHUNK", "Incoming", "Malformed", "encode"]
+__all__ = ["CHUNK", "Incoming", "Malformed", "encode", "interpret"]
 
 CHUNK = 64 * 1024
 """Bytes to ask a socket for at once: from 128 KiB on malloc maps and unmaps each time."""
@@ -87,22 +87,8 @@ class Incoming:
             content = _content(body)  # as DynamoDB always does it; None where it is compressed
             if content is not None:
                 return Reply(200, content, "", sent, self.received)
-        return self._any_reply(body, sent)
-
-    def _any_reply(self, body: bytes, sent: int) -> Reply:
         headers = {name.lower(): value for name, value in self._seen.items()}
-        checksum = headers.get(b"x-amz-crc32")
-        if checksum is not None and b"%d" % zlib.crc32(body) != checksum:
-            raise Malformed("the reply's bytes do not have its checksum")
-        if b"content-encoding" in headers:
-            body = _decompress(body, headers[b"content-encoding"].lower())
-        status, content = self._status, _content(body)
-        if status == 200:
-            if content is None:
-                raise Malformed("a reply that is not JSON")
-            return Reply(200, content, "", sent, self.received)
-        error = _code(content, headers) or f"HTTP{status}"
-        return Reply(status, content or {}, error, sent, self.received)
+        return interpret(self._status, headers, body, sent, self.received)
 
     # What follows is called by the parser.
 
@@ -124,6 +110,24 @@ class Incoming:
             self._seen = self._headers.copy()
             self.complete = True
             self.reusable = self._parser.should_keep_alive()
+
+
+def interpret(
+    status: int, headers: Mapping[bytes, bytes], body: bytes, sent: int, received: int
+) -> Reply:
+    """Return the reply of these; ``headers`` by names in lower case. **Raises** Malformed."""
+    checksum = headers.get(b"x-amz-crc32")
+    if checksum is not None and b"%d" % zlib.crc32(body) != checksum:
+        raise Malformed("the reply's bytes do not have its checksum")
+    if b"content-encoding" in headers:
+        body = _decompress(body, headers[b"content-encoding"].lower())
+    content = _content(body)
+    if status == 200:
+        if content is None:
+            raise Malformed("a reply that is not JSON")
+        return Reply(200, content, "", sent, received)
+    error = _code(content, headers) or f"HTTP{status}"
+    return Reply(status, content or {}, error, sent, received)
 
 
 def _decompress(body: bytes, encoding: bytes) -> bytes:

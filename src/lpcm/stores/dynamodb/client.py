@@ -1,0 +1,209 @@
+"""The compatibility transport: a user's boto3 client or session behind the transport port.
+
+For those who need what botocore has and ``transport`` has not: a proxy, a custom resolver,
+instrumentation, an endpoint of their own making. It costs thirty times the processor time
+of ``transport``. Knows how botocore's exceptions and Python objects are the port's, nothing
+of what a request means.
+
+Invariants:
+
+1. A request is sent once. botocore's own retries count an increment twice where a reply
+   is lost, so a client that has them is refused, and one made here has none.
+2. A reply is taken from its bytes, whole and with its checksum. Without its retries
+   botocore checks neither: of a reply that was cut it makes an empty one, a success.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from lpcm.errors import ConfigError, StoreDenied, StoreError
+from lpcm.stores.dynamodb.exchange import Malformed, interpret
+from lpcm.stores.dynamodb.port import NotSent, ReplyLost
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lpcm.stores.dynamodb.port import Reply
+
+__all__ = ["ClientTransport"]
+
+_CONNECT: Final = 2.0
+_READ: Final = 5.0
+_POOL: Final = 64
+
+
+class ClientTransport:
+    """DynamoDB through a client of boto3 or botocore, or one that a session of boto3 makes.
+
+    A client keeps to its own time limits, whatever a call may take: set its
+    ``connect_timeout`` and ``read_timeout`` to fit. One made from a session has 2 s and 5 s.
+
+    **Raises** ``ConfigError`` for a client that sends requests again by itself, and for
+    what is neither client nor session.
+    """
+
+    blocking = True
+
+    def __init__(
+        self, client: Any, *, region: str | None = None, endpoint: str | None = None
+    ) -> None:
+        self._client = _once(client, region, endpoint)
+        self.endpoint: str = self._client.meta.endpoint_url
+        self._calls: dict[str, Any] = {}
+        self._seen = _Seen()
+        self._closed = False
+        events = self._client.meta.events
+        for name, handler in (
+            ("before-send.dynamodb", self._sending),
+            ("response-received.dynamodb", self._received),
+        ):
+            events.register(name, handler, unique_id=f"lpcm-{name}-{id(self)}")
+
+    async def call(self, operation: str, request: Mapping[str, Any], within: float) -> Reply:
+        """Send one request and return its reply; see ``port.Transport``."""
+        if self._closed:
+            raise StoreError(f"{self.endpoint}: closed")
+        if within <= 0:
+            raise NotSent(f"{self.endpoint}: {operation}: the time is up")
+        call = self._calls.get(operation)
+        if call is None:
+            call = self._calls[operation] = getattr(self._client, _snake(operation))
+        seen = self._seen
+        seen.sent, seen.reply = None, None
+        try:
+            self._ask(call, request)
+            if seen.reply is None or seen.sent is None:
+                raise ReplyLost(f"{self.endpoint}: {operation}: the client shows no reply")
+            return _reply(seen.reply, seen.sent)
+        except NotSent as error:
+            raise NotSent(f"{self.endpoint}: {operation}: {error}") from error
+        except Malformed as error:
+            raise ReplyLost(f"{self.endpoint}: {operation}: {error}") from error
+
+    def _ask(self, call: Any, request: Mapping[str, Any]) -> None:
+        """Have botocore do its part; **Raises** NotSent, Malformed, StoreDenied."""
+        import botocore.exceptions as failures
+
+        try:
+            call(**_to_client(request))
+        except failures.ClientError:
+            pass  # a reply like any other
+        except (
+            failures.NoCredentialsError,
+            failures.PartialCredentialsError,
+            failures.CredentialRetrievalError,
+            failures.TokenRetrievalError,
+            failures.UnauthorizedSSOTokenError,
+        ) as error:
+            raise StoreDenied(f"{self.endpoint}: no AWS keys: {error}") from error
+        except (
+            failures.ConnectTimeoutError,
+            failures.EndpointConnectionError,
+            failures.ProxyConnectionError,
+        ) as error:
+            raise NotSent(str(error)) from error
+        except failures.BotoCoreError as error:
+            if self._seen.sent is None:
+                raise  # a mistake in the request or the configuration, in botocore's words
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):  # which ends before any request
+                raise NotSent(str(error)) from error
+            raise Malformed(str(error)) from error
+
+    def _sending(self, request: Any, **_: object) -> None:
+        self._seen.sent = len(request.body or b"") + sum(
+            len(name) + len(value) + 4 for name, value in request.headers.items()
+        )
+
+    def _received(self, response_dict: Mapping[str, Any] | None = None, **_: object) -> None:
+        self._seen.reply = response_dict
+
+    async def sleep(self, seconds: float) -> None:
+        """Block this thread."""
+        time.sleep(seconds)  # noqa: ASYNC251  # a blocking transport never runs on an event loop
+
+    def close(self) -> None:
+        """Use the client no more; it is its owner's to close."""
+        self._closed = True
+
+
+class _Seen(threading.local):
+    """What the handlers saw of this thread's call."""
+
+    sent: int | None = None
+    reply: Mapping[str, Any] | None = None
+
+
+def _once(client: Any, region: str | None, endpoint: str | None) -> Any:
+    """Return a client that sends each request once."""
+    if hasattr(client, "client") and hasattr(client, "get_credentials"):
+        from botocore.config import Config
+        from botocore.exceptions import NoRegionError, ProfileNotFound
+
+        config = Config(
+            retries={"total_max_attempts": 1},
+            connect_timeout=_CONNECT,
+            read_timeout=_READ,
+            max_pool_connections=_POOL,
+        )
+        try:
+            return client.client(
+                "dynamodb", region_name=region, endpoint_url=endpoint, config=config
+            )
+        except (NoRegionError, ProfileNotFound, ValueError) as error:
+            raise ConfigError(f"no client can be made of this session: {error}") from error
+    service = getattr(getattr(client, "meta", None), "service_model", None)
+    if getattr(service, "service_name", None) != "dynamodb":
+        raise ConfigError(f"not a DynamoDB client, nor a session of boto3: {client!r}")
+    retries = client.meta.config.retries or {}
+    if retries.get("total_max_attempts") != 1:
+        raise ConfigError(
+            "this client sends requests again by itself, and so counts an increment twice when a "
+            'reply is lost: make it with botocore.config.Config(retries={"total_max_attempts": 1})'
+        )
+    return client
+
+
+def _snake(operation: str) -> str:
+    """Return a client's name for an operation.
+
+    >>> _snake("BatchGetItem"), _snake("DescribeTimeToLive")
+    ('batch_get_item', 'describe_time_to_live')
+    """
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
+
+
+def _to_client(value: Any) -> Any:
+    r"""Return a request as clients take it: binary as bytes.
+
+    >>> _to_client({"Key": {"k": {"B": "AP8="}, "B": {"BS": ["AA=="]}}})
+    {'Key': {'k': {'B': b'\x00\xff'}, 'B': {'BS': [b'\x00']}}}
+    """
+    if isinstance(value, dict):
+        match list(value.items()):
+            case [("B", str(text))]:
+                return {"B": base64.b64decode(text)}
+            case [("BS", [*texts])] if all(isinstance(text, str) for text in texts):
+                return {"BS": [base64.b64decode(text) for text in texts]}
+            case pairs:
+                return {name: _to_client(each) for name, each in pairs}
+    if isinstance(value, (list, tuple)):
+        return [_to_client(each) for each in value]
+    return value
+
+
+def _reply(response: Mapping[str, Any], sent: int) -> Reply:
+    headers = {
+        name.lower().encode(): value.encode("latin-1")
+        for name, value in response["headers"].items()
+    }
+    body: bytes = response["body"]
+    length = headers.get(b"content-length")
+    if length != b"%d" % len(body) and b"transfer-encoding" not in headers:
+        raise Malformed("the connection was closed")
+    received = len(body) + sum(len(name) + len(value) + 4 for name, value in headers.items())
+    return interpret(response["status_code"], headers, body, sent, received)

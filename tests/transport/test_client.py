@@ -1,0 +1,185 @@
+"""The compatibility transport: a user's client or session of boto3, sending each request once."""
+
+import socket
+
+import boto3
+import botocore.exceptions
+import pytest
+from botocore.config import Config
+
+from lpcm import ConfigError, StoreDenied, StoreError
+from lpcm._run import run
+from lpcm.stores.dynamodb.client import ClientTransport
+from lpcm.stores.dynamodb.port import NotSent, ReplyLost
+from tests.transport.canned import answer, canned
+
+ONCE = Config(
+    retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=0.5, region_name="eu-west-1"
+)
+GET = {"TableName": "ttt", "Key": {"pk": {"S": "a"}}}
+
+
+@pytest.fixture(params=["client", "session"])
+def make(request, aws):
+    """Give what makes a transport to an endpoint, of a client and of a session."""
+
+    def client(endpoint):
+        return ClientTransport(boto3.client("dynamodb", endpoint_url=endpoint, config=ONCE))
+
+    def session(endpoint):
+        return ClientTransport(boto3.Session(), endpoint=endpoint)
+
+    return {"client": client, "session": session}[request.param]
+
+
+@pytest.fixture
+def caller(make):
+    """Stand in for the fixture of that name: the tests of the engines run on this too."""
+
+    def start(endpoint):
+        transport = make(endpoint)
+        return lambda operation="GetItem", request=None, within=20.0: run(
+            transport.call(operation, request or GET, within)
+        )
+
+    return start
+
+
+def test_what_is_put_is_got(caller, dynoxide):
+    """Requests and replies are those of the other transports: text for numbers and binary."""
+    from tests.transport.test_engines import TABLE, key, until_active
+
+    call = caller(dynoxide.endpoint)
+    until_active(call)
+    values = {
+        "n": {"N": "1.50"},
+        "b": {"B": "AP8="},
+        "bs": {"BS": ["AA=="]},
+        "l": {"L": [{"M": {"B": {"B": "AQ=="}, "S": {"S": "B"}}}, {"NULL": True}]},
+    }
+    item = {**key("client"), **values}
+    assert call("PutItem", {"TableName": TABLE, "Item": item}).status == 200
+    got = call("GetItem", {"TableName": TABLE, "Key": key("client"), "ConsistentRead": True})
+    assert got.body["Item"] | {"n": item["n"]} == item
+    assert float(got.body["Item"]["n"]["N"]) == 1.5
+    condition = {
+        "ConditionExpression": "attribute_not_exists(pk)",
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+    refused = call("PutItem", {"TableName": TABLE, "Item": key("client"), **condition})
+    assert (refused.status, refused.error) == (400, "ConditionalCheckFailedException")
+    assert refused.body["Item"]["b"] == item["b"]
+    assert call("GetItem", {"TableName": "absent", "Key": key("b")}).error == (
+        "ResourceNotFoundException"
+    )
+
+
+@pytest.mark.parametrize("said", [b"", answer()[:30], answer()[:-1]])
+def test_a_lost_reply_is_lost_and_sent_once(caller, said):
+    """A connection that ends before its reply: unknown outcome, and no second attempt."""
+
+    def script(peer):
+        peer.request()
+        peer.say(said)
+
+    with canned(script) as server:
+        with pytest.raises(ReplyLost):
+            caller(server.endpoint)()
+        assert len(server.requests) == 1
+
+
+def test_a_wrong_checksum(caller):
+    """A reply with another checksum than its own is lost, and asked for once."""
+    with canned(lambda peer: peer.serve_all(answer().replace(b"crc32: ", b"crc32: 1"))) as server:
+        with pytest.raises(ReplyLost):
+            caller(server.endpoint)()
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", ["500 Internal Server Error", "503 Service Unavailable"])
+@pytest.mark.parametrize("body", [b'{"__type":"x#InternalServerError"}', b"<html>"])
+def test_an_error_of_the_server_is_a_reply(caller, status, body):
+    """A 5xx is a reply with its code, and is not asked for again."""
+    with canned(lambda peer: peer.serve_all(answer(body, status))) as server:
+        reply = caller(server.endpoint)()
+        assert reply.status == int(status[:3])
+        assert reply.error in {"InternalServerError", f"HTTP{status[:3]}"}
+        assert len(server.requests) == 1
+
+
+def test_nobody_there(caller):
+    """A refused connection is a request that was not sent; a budget that is over, too."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with pytest.raises(NotSent):
+        caller(f"http://127.0.0.1:{port}")()
+    with pytest.raises(NotSent):
+        caller(f"http://127.0.0.1:{port}")(within=0.0)
+
+
+def test_silence(aws):
+    """A client's own limit ends a reply that does not come."""
+
+    def silent(peer):
+        peer.request()
+        peer.request()
+
+    with canned(silent) as server:
+        transport = ClientTransport(
+            boto3.client("dynamodb", endpoint_url=server.endpoint, config=ONCE)
+        )
+        with pytest.raises(ReplyLost):
+            run(transport.call("GetItem", GET, 20.0))
+
+
+def test_no_keys(make, monkeypatch, tmp_path):
+    """Where there are no AWS keys, that is said."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    boto3.setup_default_session()
+    try:
+        with pytest.raises(StoreDenied):
+            run(make("http://127.0.0.1:9").call("GetItem", GET, 20.0))
+    finally:
+        boto3.DEFAULT_SESSION = None
+
+
+def test_a_mistake_in_a_request_is_not_hidden(caller):
+    """What botocore finds wrong in a request before it sends it is raised as it is."""
+    with pytest.raises(botocore.exceptions.ParamValidationError):
+        caller("http://127.0.0.1:9")("GetItem", {"TableName": "ttt", "Key": 7})
+
+
+@pytest.mark.parametrize(
+    "retries",
+    [None, {"mode": "standard"}, {"max_attempts": 3}, {"total_max_attempts": 2}],
+)
+def test_a_client_that_retries_is_refused(aws, retries):
+    """A client that would send a write twice is refused, with what to write instead."""
+    client = boto3.client("dynamodb", config=Config(retries=retries))
+    with pytest.raises(ConfigError, match="total_max_attempts"):
+        ClientTransport(client)
+    ClientTransport(boto3.client("dynamodb", config=Config(retries={"max_attempts": 0})))
+
+
+@pytest.mark.parametrize("thing", [None, "dynamodb", object()])
+def test_what_is_no_client(thing):
+    """What is neither client nor session is refused."""
+    with pytest.raises(ConfigError, match="not a DynamoDB client"):
+        ClientTransport(thing)
+
+
+def test_another_services_client(aws):
+    """A client of another service is refused."""
+    with pytest.raises(ConfigError, match="not a DynamoDB client"):
+        ClientTransport(boto3.client("sts"))
+
+
+def test_closed(make):
+    """A closed transport refuses to work; the client is its owner's."""
+    transport = make("http://127.0.0.1:9")
+    transport.close()
+    with pytest.raises(StoreError, match="closed"):
+        run(transport.call("GetItem", GET, 20.0))
