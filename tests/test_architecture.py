@@ -38,6 +38,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "lpcm.notation",
             "lpcm._moments",
             "lpcm._registry",
+            "lpcm._steps",
         }
     ),
     frozenset({"lpcm.ports"}),

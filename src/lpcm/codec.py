@@ -44,6 +44,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lpcm import _moments, _registry, keys
+from lpcm._steps import INSIDE, Member, check_text, shown, where
 from lpcm.errors import KeyEncodingError, ValueDecodingError, ValueEncodingError
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def _encode_text(value: object) -> Cell:
     kind = type(value)
     if kind is str:
         if not value.isascii():  # type: ignore[attr-defined]  # a str by its type
-            _check_text(value, ())  # type: ignore[arg-type]  # as above
+            check_text(value, ())  # type: ignore[arg-type]  # as above
         return Cell(value, None)
     if kind is int and -(2**63) <= value < 2**63:  # type: ignore[operator]  # an int by its type
         return Cell(value, None)
@@ -181,7 +182,7 @@ class Encoder:
 
     def __init__(self, form: Form) -> None:
         self._text = form is Form.TEXT
-        self._path: list[str] = []
+        self._path: list[object] = []
         self._steps = 0
 
     def whole(self, value: object) -> object:
@@ -196,7 +197,8 @@ class Encoder:
         """Return the tree of a value at the present path."""
         kind = type(value)
         if kind is str:
-            _check_text(value, self._path)  # type: ignore[arg-type]  # a str by its type
+            if not value.isascii():  # type: ignore[attr-defined]  # a str by its type
+                check_text(value, self._path)  # type: ignore[arg-type]  # as above
             return value
         if kind is bool or value is None:
             return value
@@ -211,29 +213,33 @@ class Encoder:
         return self._registered(value)
 
     def _refuse(self, why: str) -> ValueEncodingError:
-        return ValueEncodingError(f"value{''.join(self._path)} {why}")
+        return ValueEncodingError(f"value{where(self._path)} {why}")
 
-    def _deeper(self, step: str) -> None:
-        self._path.append(step)
-        self._steps = max(self._steps, len(self._path))
-        if len(self._path) > DEPTH_LIMIT:
-            raise self._too_deep()
+    def _enter(self) -> list[object]:
+        """Go into a container; return the path, for the steps to its members."""
+        steps = len(self._path) + 1
+        if steps > self._steps:
+            self._steps = steps
+            if steps > DEPTH_LIMIT:
+                raise self._too_deep()
+        return self._path
 
     def _too_deep(self) -> ValueEncodingError:
-        shown = "".join(self._path[:4])
+        place = where(self._path[:4])
         return ValueEncodingError(
-            f"value{shown} nests more than {DEPTH_LIMIT} deep (tags counted), or contains itself"
+            f"value{place} nests more than {DEPTH_LIMIT} deep (tags counted), or contains itself"
         )
 
     def _tag(self, tag: str, payload: object) -> dict[str, object]:
         return {tag: payload}
 
     def _members(self, members: Iterable[object]) -> list[object]:
+        path = self._enter()
         parts: list[object] = []
         for index, member in enumerate(members):
-            self._deeper(f"[{index}]")
+            path.append(index)
             parts.append(self.tree(member))
-            self._path.pop()
+            path.pop()
         return parts
 
     def _float(self, value: float) -> object:
@@ -270,11 +276,12 @@ class Encoder:
 
     def _unordered(self, value: Iterable[object]) -> list[object]:
         """Encode members in an order of their own, the same for equal sets."""
+        path = self._enter()
         parts: list[object] = []
         for member in value:
-            self._deeper(f"{{{_shown(member)}}}")
+            path.append(Member(member))
             parts.append(self.tree(member))
-            self._path.pop()
+            path.pop()
         return sorted(parts, key=_order)
 
     def _dict(self, value: dict[Any, object]) -> object:
@@ -287,20 +294,23 @@ class Encoder:
                 ordered = sorted(value, key=keys.encode)
             except KeyEncodingError as error:
                 raise self._refuse(f"has a key that cannot be one: {error}") from error
+        path = self._enter()
         pairs: list[object] = []
         for key in ordered:
-            self._deeper(f"[{_shown(key)}]")
+            path.append(key)
             pairs.append([self.tree(key), self.tree(value[key])])
-            self._path.pop()
+            path.pop()
         return self._tag("!dict", pairs)
 
     def _str_dict(self, value: dict[str, object]) -> object:
+        path = self._enter()
         tree: dict[str, object] = {}
         for key in sorted(value):
-            self._deeper(f"[{_shown(key)}]")
-            _check_text(key, self._path)
-            tree[f"!{key}" if key.startswith("!") else key] = self.tree(value[key])
-            self._path.pop()
+            path.append(key)
+            if not key.isascii():
+                check_text(key, path)
+            tree[f"!{key}" if key[:1] == "!" else key] = self.tree(value[key])
+            path.pop()
         return tree
 
     def _date(self, value: date) -> object:
@@ -320,9 +330,10 @@ class Encoder:
             name, version, data = value.name, value.version, value.data
         else:
             name, version, data = self._described(value)
-        self._deeper("")
+        path = self._enter()
+        path.append(INSIDE)
         payload = self.tree(data)
-        self._path.pop()
+        path.pop()
         return self._tag(f"!@{name}/{version}", payload)
 
     def _described(self, value: object) -> tuple[str, int, object]:
@@ -362,26 +373,6 @@ def _depth(tree: Any) -> int:
     return 0
 
 
-def _check_text(text: str, path: Iterable[str]) -> None:
-    if text.isascii():
-        return
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueEncodingError(
-            f"value{''.join(path)} has a lone surrogate at position {error.start}, which is no "
-            f"text: {_shown(text)}"
-        ) from None
-
-
-def _shown(value: object) -> str:
-    try:
-        text = ascii(value) if isinstance(value, str) else repr(value)
-    except ValueError:  # an int of more digits than the process writes
-        text = f"a huge {type(value).__name__}"
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def _order(part: object) -> tuple[str, str]:
     return type(part).__name__, _json().order(part)
 
@@ -400,7 +391,7 @@ def _decode_text(text: str, kind: str) -> Any:
     except ValueDecodingError:
         raise
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueDecodingError(f"not a stored value: {_shown(text)}") from error
+        raise ValueDecodingError(f"not a stored value: {shown(text)}") from error
 
 
 def _decode_number(data: Any, kind: str) -> Any:
@@ -409,7 +400,7 @@ def _decode_number(data: Any, kind: str) -> Any:
     try:
         return _NUMBERS[kind](data)
     except (TypeError, ValueError, ArithmeticError) as error:
-        raise ValueDecodingError(f"not a stored {kind}: {_shown(data)}") from error
+        raise ValueDecodingError(f"not a stored {kind}: {shown(data)}") from error
 
 
 def _unknown_kind(kind: str) -> ValueDecodingError:
@@ -454,7 +445,7 @@ def _untag(tag: str, payload: Any) -> Any:
     except ValueDecodingError:
         raise
     except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
-        raise ValueDecodingError(f"not a stored value: {tag} {_shown(payload)}: {error}") from error
+        raise ValueDecodingError(f"not a stored value: {tag} {shown(payload)}: {error}") from error
 
 
 def _listed(payload: Any) -> list[Any]:

@@ -1,0 +1,54 @@
+"""Where in a value something is, for the messages of errors: ``value['a'][3]``.
+
+A path is a list of the steps as they were made, a key or an index each; it costs nothing to
+speak of until ``where`` writes it down. Knows nothing of what values can be.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from lpcm.errors import ValueEncodingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["INSIDE", "Member", "check_text", "shown", "where"]
+
+
+class Member(NamedTuple):
+    """A step of a path into a set."""
+
+    value: object
+
+
+INSIDE: Final = object()  # a step into an object of a registered class
+
+
+def where(path: Iterable[object]) -> str:
+    """Return a path as it is written; steps are kept as they are until somebody asks."""
+    return "".join(
+        f"{{{shown(step.value)}}}" if isinstance(step, Member) else f"[{shown(step)}]"
+        for step in path
+        if step is not INSIDE
+    )
+
+
+def check_text(text: str, path: Iterable[object]) -> None:
+    """Refuse text that UTF-8 cannot hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueEncodingError(
+            f"value{where(path)} has a lone surrogate at position {error.start}, which is no "
+            f"text: {shown(text)}"
+        ) from None
+
+
+def shown(value: object) -> str:
+    """Return a short repr, in ASCII where it is text's."""
+    try:
+        text = ascii(value) if isinstance(value, str) else repr(value)
+    except ValueError:  # an int of more digits than the process writes
+        text = f"a huge {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."
