@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lpcm import LPCM, Engine
+from tests.dynamodb.tables import Table
 
 DEMO = Path(__file__).parents[1] / "examples" / "count_identifiers.py"
 SOURCE = {
@@ -73,6 +74,18 @@ def test_the_demo_leaves_a_store_as_it_was(directory, tmp_path):
         assert file.execute("SELECT count(*) FROM maps").fetchone() == (1,)
 
 
+@pytest.mark.parametrize("cached", [False, True], ids=["alone", "behind memcached"])
+def test_the_demo_is_exact_on_dynamodb(directory, tmp_path, dynoxide, memcached, cached):
+    """So it is on DynamoDB, with memcached in front too; and nothing is left there."""
+    table = Table(dynoxide.endpoint, "demo")
+    cache = f"&cache=memcached://{memcached.host}:{memcached.port}" if cached else ""
+    done = demo(directory, cwd=tmp_path, LPCM_URL=table.url + cache)
+    assert done.returncode == 0, done.stderr
+    assert "exact: each of 3 counts, 7 together" in done.stdout
+    assert table.items() == []
+    table.close()
+
+
 def test_a_wrong_count_is_found(directory, tmp_path):
     """The comparison ends with 1 and names the word whose count is not Python's."""
     url = f"sqlite:///{tmp_path}/words.sqlite3"
@@ -81,7 +94,7 @@ def test_a_wrong_count_is_found(directory, tmp_path):
     engine.close()
     done = demo(directory, "--compare", cwd=tmp_path, LPCM_URL=url)
     assert done.returncode == 1
-    assert "number: 3 in the map, should be 4" in done.stdout
+    assert "number: 3 in the map, 3 read by itself, should be 4" in done.stdout
 
 
 @pytest.mark.parametrize(
