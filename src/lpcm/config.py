@@ -116,8 +116,15 @@ def parse(url: str, options: Mapping[str, object] | None = None) -> Config:
     """
     scheme, path, query = _split(url, "store", stores.SCHEMES, DEFAULT_URL)
     given: dict[str, object] = {**query, **(options or {})}
-    parsers = {**_COMMON, **stores.adapter(scheme).OPTIONS}
-    checked = {name: _option(scheme, parsers, name, value) for name, value in given.items()}
+    adapter = stores.adapter(scheme)
+    parsers = {**_COMMON, **adapter.OPTIONS}
+    objects: frozenset[str] = getattr(adapter, "OBJECTS", frozenset())
+    checked = {
+        name: value
+        if name in objects and not isinstance(value, str)
+        else _option(scheme, parsers, name, value)
+        for name, value in given.items()
+    }
     common: dict[str, Any] = {
         _FIELDS.get(name, name): checked.pop(name) for name in _COMMON if name in checked
     }

@@ -1,16 +1,19 @@
 """The compatibility transport: a user's client or session of boto3, sending each request once."""
 
+import asyncio
 import socket
+from contextlib import closing
 
 import boto3
 import botocore.exceptions
 import pytest
 from botocore.config import Config
 
-from lpcm import ConfigError, StoreDenied, StoreError
+from lpcm import LPCM, ConfigError, Engine, StoreDenied, StoreError
 from lpcm._run import run
 from lpcm.stores.dynamodb.client import ClientTransport
 from lpcm.stores.dynamodb.port import NotSent, ReplyLost
+from tests.dynamodb.tables import Table
 from tests.transport.canned import answer, canned
 
 ONCE = Config(
@@ -183,3 +186,50 @@ def test_closed(make):
     transport.close()
     with pytest.raises(StoreError, match="closed"):
         run(transport.call("GetItem", GET, 20.0))
+
+
+@pytest.mark.parametrize("kind", ["client", "session"])
+def test_a_map_through_a_client(dynoxide, kind):
+    """A map works through the client or session that the engine was opened with."""
+    table = Table(dynoxide.endpoint, f"through-{kind}")
+    if kind == "client":
+        given = {"client": boto3.client("dynamodb", endpoint_url=table.endpoint, config=ONCE)}
+    else:
+        given = {"client": boto3.Session(), "endpoint": table.endpoint}
+    values = {"i": 7, "f": 0.5, "b": b"\x00\xff", "l": [1, ("t", {2})], "d": {b"k": None}}
+    with closing(Engine.open(f"dynamodb://{table.name}", **given)) as engine:
+        entries = LPCM("through", using=engine, default=0)
+        entries.update(values)
+        assert entries.copy() == values
+        assert entries.increment("i", 10**30) == 7 + 10**30
+        assert entries.pop("b") == b"\x00\xff"
+        assert entries.get_many(["b", "f"]) == {"f": 0.5}
+
+        async def work():
+            await entries.aset("async", 1)
+            return await asyncio.gather(*(entries.aincrement("async") for _ in range(20)))
+
+        assert sorted(asyncio.run(work())) == list(range(2, 22))
+    with closing(Engine.open(table.url)) as engine:
+        assert LPCM("through", using=engine)["async"] == 21
+    table.close()
+
+
+def test_what_goes_with_a_client(aws):
+    """A client given as text, with options that are its own, or of another place is refused."""
+    client = boto3.client("dynamodb", config=ONCE)
+    for url, options in [
+        ("dynamodb://ttt?client=x", {}),
+        ("dynamodb://ttt", {"client": "x"}),
+        ("dynamodb://ttt?pool=3", {"client": client}),
+        ("dynamodb://ttt?profile=x", {"client": client}),
+        ("dynamodb://ttt?region=us-east-1", {"client": client}),
+        ("dynamodb://ttt?endpoint=http://localhost:1", {"client": client}),
+        ("dynamodb://ttt", {"client": boto3.client("dynamodb")}),
+        ("dynamodb://t", {"client": client}),
+    ]:
+        with pytest.raises(ConfigError):
+            Engine.open(url, **options)
+    engine = Engine.open("dynamodb://ttt?region=eu-west-1", client=client)
+    assert engine.store.identity == "dynamodb:eu-west-1:ttt"
+    engine.close()

@@ -1,7 +1,9 @@
 """Stores: where entries live. One adapter module each, imported when its scheme is asked for.
 
 An adapter offers ``OPTIONS`` (the URL options it takes, each with the parser of its text)
-and ``open_store(path, **options)``. It imports only ``ports``, ``errors`` and ``keys``.
+and ``open_store(path, **options)``. Where it has ``OBJECTS``, these options are handed on as
+they are when given to ``configure`` and not in a URL. It imports only ``ports``, ``errors``
+and ``keys``.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from lpcm.stores.dynamodb.port import Reply
 
-__all__ = ["ClientTransport"]
+__all__ = ["AsyncClientTransport", "ClientTransport"]
 
 _CONNECT: Final = 2.0
 _READ: Final = 5.0
@@ -54,6 +54,7 @@ class ClientTransport:
     ) -> None:
         self._client = _once(client, region, endpoint)
         self.endpoint: str = self._client.meta.endpoint_url
+        self.region: str = self._client.meta.region_name
         self._calls: dict[str, Any] = {}
         self._seen = _Seen()
         self._closed = False
@@ -66,6 +67,9 @@ class ClientTransport:
 
     async def call(self, operation: str, request: Mapping[str, Any], within: float) -> Reply:
         """Send one request and return its reply; see ``port.Transport``."""
+        return self._exchange(operation, request, within)
+
+    def _exchange(self, operation: str, request: Mapping[str, Any], within: float) -> Reply:
         if self._closed:
             raise StoreError(f"{self.endpoint}: closed")
         if within <= 0:
@@ -131,6 +135,24 @@ class ClientTransport:
         self._closed = True
 
 
+class AsyncClientTransport(ClientTransport):
+    """The same for an event loop: each call on a worker thread of the loop's."""
+
+    blocking = False
+
+    async def call(self, operation: str, request: Mapping[str, Any], within: float) -> Reply:
+        """Send one request and return its reply; see ``port.Transport``."""
+        import asyncio
+
+        return await asyncio.to_thread(self._exchange, operation, request, within)
+
+    async def sleep(self, seconds: float) -> None:
+        """Let other tasks run."""
+        import asyncio
+
+        await asyncio.sleep(seconds)
+
+
 class _Seen(threading.local):
     """What the handlers saw of this thread's call."""
 
@@ -159,6 +181,9 @@ def _once(client: Any, region: str | None, endpoint: str | None) -> Any:
     service = getattr(getattr(client, "meta", None), "service_model", None)
     if getattr(service, "service_name", None) != "dynamodb":
         raise ConfigError(f"not a DynamoDB client, nor a session of boto3: {client!r}")
+    for given, its in ((region, client.meta.region_name), (endpoint, client.meta.endpoint_url)):
+        if given not in {None, its}:
+            raise ConfigError(f"the client is for {its}, not {given}: leave that option away")
     retries = client.meta.config.retries or {}
     if retries.get("total_max_attempts") != 1:
         raise ConfigError(
