@@ -43,12 +43,14 @@ COMMANDS: Mapping[str, str] = {
     "del": "lpcm.cli.entries:delete",
     "export": "lpcm.cli.transfer:export",
     "get": "lpcm.cli.entries:get",
+    "iam": "lpcm.cli.table:iam",
     "import": "lpcm.cli.transfer:import_",
     "incr": "lpcm.cli.entries:increment",
     "items": "lpcm.cli.entries:items",
     "keys": "lpcm.cli.entries:keys",
     "maps": "lpcm.cli.entries:maps",
     "set": "lpcm.cli.entries:set_",
+    "table": "lpcm.cli.table:table",
 }
 """Where each command is: ``module:name``."""
 

@@ -1,0 +1,293 @@
+"""The policy covers exactly what the store can ask: its source, and requests held to it."""
+
+import ast
+import re
+from pathlib import Path
+
+import botocore.loaders
+import pytest
+
+import lpcm.stores.dynamodb
+from lpcm import LPCM, BatchError, Engine, StoreDenied, config
+from lpcm._run import run
+from lpcm.codec import Codec, Form
+from lpcm.keys import partition
+from lpcm.ports import Change, Check, Delete, MapInfo, Put, When
+from lpcm.stores.dynamodb import policy, schema, templates
+from lpcm.stores.dynamodb.port import Reply
+from lpcm.stores.dynamodb.store import DynamoDBStore
+
+SOURCE = Path(lpcm.stores.dynamodb.__file__).parent
+ADMINISTRATION = {"schema"}
+NEVER_SENDS = {"policy"}
+IN_TRANSACTIONS = {
+    "Put": "PutItem",
+    "Update": "UpdateItem",
+    "Delete": "DeleteItem",
+    "ConditionCheck": "ConditionCheckItem",
+}
+"""IAM knows no TransactWriteItems: each part of one needs what it would need alone."""
+
+
+def operations(modules):
+    """Return the DynamoDB operations that are named in these modules."""
+    model = botocore.loaders.Loader().load_service_model("dynamodb", "service-2")
+    return {
+        node.value
+        for module in modules
+        for node in ast.walk(ast.parse((SOURCE / f"{module}.py").read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in model["operations"]
+    }
+
+
+def actions(named):
+    """Return what IAM must allow for these operations."""
+    if "TransactWriteItems" not in named:
+        return named
+    return named - {"TransactWriteItems"} | set(IN_TRANSACTIONS.values())
+
+
+def test_the_policy_is_what_the_source_can_send():
+    """Each operation that the store's modules name is allowed, and nothing else is."""
+    modules = {path.stem for path in SOURCE.glob("*.py")} - NEVER_SENDS
+    sent = actions(operations(modules - ADMINISTRATION))
+    assert sent == policy.READS.keys() | policy.WRITES.keys()
+    assert operations(ADMINISTRATION) == policy.ADMINISTRATION.keys()
+    assert policy.READS.keys() == {"GetItem", "BatchGetItem", "Query"}
+
+
+def asked(operation, request):
+    """Yield what a request asks of IAM: actions, each with the partition keys it leads to."""
+
+    def leading(part):
+        return (part.get("Key") or part["Item"])["pk"]["S"]
+
+    match operation:
+        case "TransactWriteItems":
+            for part in request["TransactItems"]:
+                ((name, body),) = part.items()
+                yield IN_TRANSACTIONS[name], {leading(body)}
+        case "BatchGetItem":
+            (body,) = request["RequestItems"].values()
+            yield operation, {key["pk"]["S"] for key in body["Keys"]}
+        case "BatchWriteItem":
+            (parts,) = request["RequestItems"].values()
+            yield operation, {leading(body) for part in parts for body in part.values()}
+        case "Query":
+            placeholder = re.match(r"pk = (:\d+)", request["KeyConditionExpression"])[1]
+            yield operation, {request["ExpressionAttributeValues"][placeholder]["S"]}
+        case "GetItem" | "PutItem" | "UpdateItem" | "DeleteItem":
+            yield operation, {leading(request)}
+        case _:
+            yield operation, set()
+
+
+def like(pattern, text):
+    """Tell whether IAM's StringLike holds: ``*`` and ``?`` are patterns, ``${*}`` is a star."""
+    parts = re.findall(r"\$\{([*?$])\}|([*?])|(.)", pattern, re.DOTALL)
+    rule = "".join(
+        {"*": ".*", "?": "."}[wild] if wild else re.escape(literal or plain)
+        for literal, wild, plain in parts
+    )
+    return re.fullmatch(rule, text, re.DOTALL) is not None
+
+
+def allows(made, action, keys):
+    """Judge as IAM does."""
+    for statement in made["Statement"]:
+        assert statement["Effect"] == "Allow"
+        if f"dynamodb:{action}" not in statement["Action"]:
+            continue
+        if "Condition" not in statement:
+            return True
+        ((kind, condition),) = statement["Condition"].items()
+        assert kind == "ForAllValues:StringLike"
+        patterns = condition["dynamodb:LeadingKeys"]
+        if all(any(like(pattern, key) for pattern in patterns) for key in keys):
+            return True
+    return False
+
+
+class Guarded:
+    """A transport that lets through what a policy allows, and notes which actions it used."""
+
+    def __init__(self, transport, made):
+        self._transport = transport
+        self._made = made
+        self.blocking = transport.blocking
+        self.endpoint = transport.endpoint
+        self.used = set()
+
+    async def call(self, operation, request, within):
+        for action, keys in asked(operation, request):
+            if not allows(self._made, action, keys):
+                return Reply(400, {"message": action}, "AccessDeniedException", 0, 0)
+            self.used.add(action)
+        return await self._transport.call(operation, request, within)
+
+    async def sleep(self, seconds):
+        await self._transport.sleep(seconds)
+
+    def close(self):
+        pass  # the table's own
+
+
+@pytest.fixture
+def guarded(dynoxide_table):
+    """Yield a function that opens an engine behind a policy, and its transport."""
+    dynoxide_table.empty()
+
+    def open_engine(**options):
+        if "namespace" in options:
+            options["namespace"] = config_namespace()
+        transport = Guarded(
+            dynoxide_table.transport, policy.policy(policy.arn(dynoxide_table.name), **options)
+        )
+        store = DynamoDBStore(transport, dynoxide_table.name, lambda: "here")
+        return Engine(store, config.parse(dynoxide_table.url)), transport
+
+    def config_namespace():
+        return Engine.open("memory://").namespace
+
+    return open_engine
+
+
+def read(m):
+    """Read a map in every way."""
+    m.get("a")
+    m.get_many(["a", "b"])
+    assert list(m.items()) is not None
+    len(m)
+
+
+def write(m, engine):
+    """Write a map in every way."""
+    m["a"] = 1
+    m.increment("a")
+    m.increment("fresh")
+    m.expire("a", 60)
+    m.setdefault("c", 1)
+    m.transform("c", lambda value: value + 1)
+    m.set_many({"d": 1, "e": 2})
+    m.delete_many(["d"])
+    m.pop("e")
+    del m["c"]
+    place, cell = engine.partition(m.name), engine.codec.encode(1)
+    changes = [Change(place, "x", Put(cell, 1)), Change(place, "y", Delete())]
+    run(engine.store.transact(changes, [Check(place, "a", When.PRESENT)], 0.0))
+    m.clear()
+
+
+def test_a_table_s_policy_is_enough_and_all_of_it_is_used(guarded):
+    """What maps do is allowed, and each action that is allowed is one they do."""
+    engine, transport = guarded()
+    m = LPCM("m", using=engine)
+    write(m, engine)
+    read(m)
+    assert lpcm.maps(using=engine) == ["m"]
+    assert transport.used == policy.READS.keys() | policy.WRITES.keys()
+
+
+def test_a_reader_s_policy(guarded):
+    """Who may only read can read, and is refused each write, with nothing written."""
+    owner, _ = guarded()
+    LPCM("m", using=owner).update(a=1)
+    engine, transport = guarded(read_only=True)
+    m = LPCM("m", using=engine)
+    read(m)
+    assert lpcm.maps(using=engine) == ["m"]
+    assert transport.used == policy.READS.keys()
+    for attempt in (
+        lambda: m.set("a", 2),
+        lambda: m.increment("a"),
+        lambda: m.pop("a"),
+        lambda: m.delete("a"),
+        lambda: m.set_many({"a": 2, "b": 3}),
+        m.clear,
+    ):
+        with pytest.raises((StoreDenied, BatchError)):
+            attempt()
+    assert LPCM("m", using=owner).copy() == {"a": 1}
+
+
+NAMES = ["a", "a*", "a?", "*", "${aws:username}", "a/b", "ä", "default/a"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_map_s_policy_is_for_that_map_alone(guarded, name):
+    """Whatever it is called, its policy is enough for one map and opens no other."""
+    engine, _ = guarded(maps=[name], namespace=True)
+    m = LPCM(name, using=engine)
+    write(m, engine)
+    read(m)
+    for other in {*NAMES, "ab", "", "a/"} - {name, ""}:
+        for attempt in (
+            lambda: LPCM(other, using=engine).get("a"),  # noqa: B023  # called at once
+            lambda: list(LPCM(other, using=engine)),  # noqa: B023
+            lambda: LPCM(other, using=engine).set("a", 1),  # noqa: B023
+        ):
+            with pytest.raises(StoreDenied):
+                attempt()
+    with pytest.raises(StoreDenied):
+        lpcm.maps(using=engine)
+
+
+def test_a_registered_map_needs_no_right_to_the_catalogue(guarded):
+    """Who may not enter maps writes the one that is entered, and no row of the catalogue."""
+    engine, _ = guarded(maps=["a"], namespace=True, registered=True)
+    with pytest.raises(StoreDenied):
+        LPCM("a", using=engine)["k"] = 1
+    owner, _ = guarded()
+    LPCM("a", using=owner)["k"] = 1
+    LPCM("a", using=engine)["k"] = 2
+    with pytest.raises(StoreDenied):
+        run(engine.store.register(engine.namespace, MapInfo("b")))
+    cell = Codec(Form.TREE).encode(1)
+    with pytest.raises(StoreDenied):
+        run(engine.store.apply(partition(engine.namespace), "a", Put(cell, 1), 0.0))
+
+
+def test_a_namespace_s_policy(guarded):
+    """A namespace's policy is enough for all its maps, and opens no other namespace."""
+    engine, _ = guarded(namespace=True)
+    write(LPCM("m", using=engine), engine)
+    assert lpcm.maps(using=engine) == ["m"]
+    for other in (f"{engine.namespace}x", "", engine.namespace[:-1]):
+        with pytest.raises(StoreDenied):
+            run(engine.store.maps(other or "x"))
+
+
+def test_administration(guarded, extenddb):
+    """Making and showing a table needs what that policy allows, all of it, and no entry."""
+    from lpcm.stores.dynamodb.identity import Identity
+    from lpcm.stores.dynamodb.transport import SocketTransport
+
+    made = policy.policy(policy.arn("made"), administration=True)
+    transport = Guarded(SocketTransport(Identity("eu-west-1", extenddb.endpoint)), made)
+    assert run(schema.create_table(transport, "made", recovery=True)) is True
+    assert run(schema.create_table(transport, "made", recovery=True)) is False
+    found = run(schema.describe_table(transport, "made"))
+    assert (found.ours, found.status, found.ttl, found.recovery) == (True, "ACTIVE", "x", "on")
+    assert transport.used == policy.ADMINISTRATION.keys()
+    assert not any(allows(made, action, set()) for action in policy.READS | policy.WRITES)
+    transport._transport.close()
+
+
+@pytest.mark.parametrize("capacity", [None, (5, 7)])
+def test_a_cloudformation_template_is_the_table(dynoxide_table, capacity):
+    """The template's properties, sent as they stand, make a table that maps can use."""
+    import json
+
+    text = templates.template("cloudformation", "formed", capacity=capacity)
+    properties = json.loads(text)["Resources"]["Table"]["Properties"]
+    assert properties.pop("TimeToLiveSpecification") == {"AttributeName": "x", "Enabled": True}
+    assert properties.pop("PointInTimeRecoverySpecification") == {
+        "PointInTimeRecoveryEnabled": False
+    }
+    dynoxide_table.call("CreateTable", **properties)
+    try:
+        assert run(schema.create_table(dynoxide_table.transport, "formed")) is False
+        found = run(schema.describe_table(dynoxide_table.transport, "formed"))
+        assert found.billing == ("5 read and 7 write units" if capacity else "on demand")
+    finally:
+        dynoxide_table.call("DeleteTable", TableName="formed")
