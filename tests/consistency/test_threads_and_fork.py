@@ -26,6 +26,17 @@ def test_forks_amid_threads(tmp_path):
     sound(path)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_child_draws_etags_of_its_own(tmp_path):
+    """No etag that a fork's child gives is one that its parent gives."""
+    with crew() as processes:
+        path = tmp_path / "m.sqlite3"
+        (output,) = processes.wait(processes.start(workers.etags_of_two, path, 200))
+    mine, others = json.loads(output)
+    assert len(set(mine)) == len(set(others)) == 200
+    assert set(mine).isdisjoint(others)
+
+
 def test_close_amid_threads(tmp_path):
     """An operation that ``lpcm.close()`` interrupts succeeds, or raises StoreError undone."""
     path = tmp_path / "m.sqlite3"

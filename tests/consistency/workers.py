@@ -273,6 +273,27 @@ def thread_and_fork(path, threads, rounds):
     print(json.dumps({"steps": sum(counts.values())}))
 
 
+def etags_of_two(path, times):
+    """Write in a process and in a child it forks; print the etags of both."""
+    entries = opened(path)
+
+    def etags(key):
+        entries[key] = 0
+        return [entries.replace(key, number) for number in range(int(times))]
+
+    etags("before")
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(writer, json.dumps(etags("child")).encode())
+        os._exit(0)
+    mine = etags("parent")
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        print(json.dumps([mine, json.load(pipe)]))
+    os.waitpid(pid, 0)
+
+
 def use_while_closing(entries, number, stop, written, refused):
     """Write and read until told to stop; nothing but StoreError may go wrong."""
     while not stop.is_set():

@@ -55,7 +55,9 @@ __all__ = ["APPLICATION_ID", "FORMAT", "Connection", "Execute", "File"]
 APPLICATION_ID = 0x4C50434D  # "LPCM"
 FORMAT = 1
 OLDEST_SQLITE = (3, 35)  # RETURNING
-CHECKPOINT_PAGES = 4000  # 16 MB of log, so that what is written often is copied once
+# A longer log, so that what is written often is copied once; but a log that still grows costs
+# a flush double, so not where each write waits for one. See docs/explanation/performance.md.
+CHECKPOINT_PAGES = {"normal": 4000, "full": 1000}
 CACHE_KIB = 8000  # for each connection, so for each thread
 
 # A rowid table, `v` last: see docs/explanation/sqlite-layout.md for the figures.
@@ -188,8 +190,7 @@ class File:
         self.idle = _Idle()
         self.pragmas = [
             f"PRAGMA synchronous = {synchronous}",
-            # Figures in docs/explanation/performance.md.
-            f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}",
+            f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES[synchronous]}",
             f"PRAGMA cache_size = -{CACHE_KIB}",
         ]
         if synchronous == "full":
