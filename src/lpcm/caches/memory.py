@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["OPTIONS", "MemoryCache", "open_cache"]
 
 _MAX_BYTES: Final = 64 << 20
+_LONGEST: Final = 30 * 24 * 3600
 _ITEM: Final = 300
 """Bytes an item costs beside its key and data."""
 
@@ -105,12 +106,19 @@ class MemoryCache:
 
     async def send(self, packet: Packet, *, fresh: bool = False) -> Replies:
         """Do the commands, all at one instant."""
-        del fresh  # there are no connections
+        if packet.connection not in {None, 1} and not fresh:
+            raise CacheLost("the memory cache has but one connection, of number 1")
         return Replies(self._do(packet.key, packet.commands), 1)
 
     async def send_many(self, packets: Sequence[Packet]) -> list[Replies | CacheLost]:
         """Do many packets, each at one instant."""
-        return [Replies(self._do(packet.key, packet.commands), 1) for packet in packets]
+        answers: list[Replies | CacheLost] = []
+        for packet in packets:
+            try:
+                answers.append(await self.send(packet))
+            except CacheLost as lost:
+                answers.append(lost)
+        return answers
 
     def close(self) -> None:
         """Let go; what others of the same name see stays."""
@@ -120,6 +128,10 @@ class MemoryCache:
         shared = self._shared
         if shared is None:
             raise CacheLost("this memory cache is closed")
+        if not (0 < len(key) <= 250 and key.isascii() and key.isprintable()) or " " in key:
+            raise ValueError(f"no key for a cache: {key!r}")
+        for command in commands:
+            _check(command)
         now = time.monotonic()
         with shared.lock:
             results = [self._one(shared, key, command, now) for command in commands]
@@ -163,6 +175,23 @@ class MemoryCache:
         made = _Item(data, base, shared.new_cas(), until)
         shared.put(key, made)
         return Result("HD", cas=made.cas)
+
+
+def _check(command: Command) -> None:
+    """Refuse what memcached could not be asked."""
+    times: tuple[int | None, ...]
+    match command:
+        case Get(lease, touch):
+            times = lease, touch
+        case Invalidate(ttl):
+            times = (ttl,)
+        case Set(data, base, ttl, mode):
+            times = (None if mode == "A" else ttl,)
+            if mode not in {"A", "E", "S"} or not 0 <= base <= len(data):
+                raise ValueError(f"no Set of {len(data)} bytes: mode {mode!r}, base {base}")
+    for each in times:
+        if each is not None and not 1 <= each <= _LONGEST:
+            raise ValueError(f"seconds must be 1 to {_LONGEST} (30 days), not {each}")
 
 
 def _get(shared: _Items, key: str, item: _Item | None, command: Get, now: float) -> Result:

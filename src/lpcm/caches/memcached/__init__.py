@@ -1,8 +1,8 @@
-"""memcached as the cache: its protocol (``meta``), and a client over it.
+"""memcached as the cache: its protocol (``meta``), and two clients over it.
 
 ``servers`` says which server a key belongs to and when one counts as down; ``cache`` is the
-blocking client, over a ``pool`` of ``sockets``. What the URLs and options mean stands in
-docs/reference/memcached.md.
+blocking client, over a ``pool`` of ``sockets``; ``aio`` is the one for an event loop. What
+URLs and options mean stands in docs/reference/memcached.md.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from ssl import SSLContext
 
+    from lpcm.caches.memcached.aio import AsyncMemcached
     from lpcm.caches.memcached.cache import Memcached
 
-__all__ = ["OPTIONS", "open_cache"]
+__all__ = ["OPTIONS", "open_async_cache", "open_cache"]
 
 
 def _seconds(text: str) -> float:
@@ -44,6 +45,13 @@ def open_cache(path: str, *, scheme: str = "memcached", **options: Any) -> Memca
     from lpcm.caches.memcached.cache import Memcached  # socket costs 3 ms to import
 
     return Memcached(*_settings(path, scheme, options))
+
+
+def open_async_cache(path: str, *, scheme: str = "memcached", **options: Any) -> AsyncMemcached:
+    """Return the client of these servers for the running event loop; connects when used."""
+    from lpcm.caches.memcached.aio import AsyncMemcached  # asyncio costs 20 ms to import
+
+    return AsyncMemcached(*_settings(path, scheme, options))
 
 
 def _settings(path: str, scheme: str, options: Mapping[str, Any]) -> tuple[list[Address], Settings]:

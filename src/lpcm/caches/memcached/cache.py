@@ -47,7 +47,7 @@ class _Pipeline:
         self.wanted = 0
         self.error: CacheLost | None = None
         self._next = 0
-        self._piece = b""
+        self._piece: list[bytes] = []
         self._repeatable = self.token is None
 
     @property
@@ -74,7 +74,7 @@ class _Pipeline:
         self._piece = self._next_piece()
         assert self.connection is not None
         try:
-            self.connection.send(self._piece)
+            self.connection.send_all(self._piece)
         except BaseException as error:  # noqa: BLE001  # _recover() raises it again
             self._recover(error)
 
@@ -98,7 +98,7 @@ class _Pipeline:
             self.server.lost(connection, error, again=again)
             self.connection = self.server.connect()
             try:
-                self.connection.send(self._piece)
+                self.connection.send_all(self._piece)
             except BaseException as second:  # noqa: BLE001  # as above
                 return self._recover(second)
         except CacheLost as lost:
@@ -106,25 +106,25 @@ class _Pipeline:
             return False
         return True
 
-    def _next_piece(self) -> bytes:
+    def _next_piece(self) -> list[bytes]:
         parts: list[bytes] = []
-        size = count = 0
+        size = 0
         values = False
         while self._next < len(self.numbers):
             packet = self.packets[self.numbers[self._next]]
-            part = encode(packet.key, packet.commands)
+            commands = encode(packet.key, packet.commands, self.server.limit)
+            length = sum(map(len, commands))
             values = values or any(type(each) is Get and each.value for each in packet.commands)
-            if parts and values and size + len(part) > _PIPELINE_BYTES:
+            if parts and values and size + length > _PIPELINE_BYTES:
                 break
-            parts.append(part)
-            size += len(part)
-            count += len(packet.commands)
+            parts += commands
+            size += length
             self._next += 1
-            if count >= _PIPELINE_COMMANDS or (values and size > _PIPELINE_BYTES):
+            if len(parts) >= _PIPELINE_COMMANDS:
                 break
-        self.wanted += count
-        self._repeatable = self._repeatable and self.wanted == count
-        return b"".join(parts)
+        self.wanted += len(parts)
+        self._repeatable = self._repeatable and self.wanted == len(parts)
+        return parts
 
     def abandon(self) -> None:
         """Close the connection, wherever it is in its replies."""
@@ -186,9 +186,10 @@ class Memcached:
             results = self._rest(connection, data)
         except BaseException as error:  # noqa: BLE001  # lost() raises it again
             server.lost(connection, error, again=not data)
-            connection, results = self._once_more(server, request, 1)
+            connection, results = self._once_more(server, [request])
         server.give(connection)
-        return Replies(results, connection.id)
+        found = results[0]
+        return found.data[: found.base] if found.base else Replies(results, connection.id)
 
     @staticmethod
     def _rest(connection: Connection, data: bytes) -> list[Result]:
@@ -199,12 +200,12 @@ class Memcached:
         return results
 
     @staticmethod
-    def _once_more(server: Pool, request: bytes, count: int) -> tuple[Connection, list[Result]]:
+    def _once_more(server: Pool, request: list[bytes]) -> tuple[Connection, list[Result]]:
         connection = server.connect()
         results: list[Result] = []
         try:
-            connection.send(request)
-            connection.receive(count, results)
+            connection.send_all(request)
+            connection.receive(len(request), results)
         except BaseException as error:
             server.lost(connection, error, again=False)
             raise
@@ -213,21 +214,20 @@ class Memcached:
     async def send(self, packet: Packet, *, fresh: bool = False) -> Replies:
         """Do one packet. Cost: one round trip; ``fresh`` and a first use connect as well."""
         server = self._only or self._servers[self._choose(packet.key)]
-        request = encode(packet.key, packet.commands)
-        count = len(packet.commands)
+        request = encode(packet.key, packet.commands, server.limit)
         if fresh:
-            connection, results = self._once_more(server, request, count)
+            connection, results = self._once_more(server, request)
         else:
             token = packet.connection
             connection = server.take() if token is None else server.exactly(token)
             results = []
             try:
-                connection.send(request)
-                connection.receive(count, results)
+                connection.send_all(request)
+                connection.receive(len(request), results)
             except BaseException as error:  # noqa: BLE001  # lost() raises it again
                 again = token is None and not results and connection.parser.empty
                 server.lost(connection, error, again=again)
-                connection, results = self._once_more(server, request, count)
+                connection, results = self._once_more(server, request)
         server.give(connection)
         return Replies(results, connection.id)
 

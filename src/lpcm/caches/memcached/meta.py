@@ -20,20 +20,27 @@ if TYPE_CHECKING:
 __all__ = [
     "GREETING",
     "LONGEST",
+    "MAX_DATA",
     "OutOfStep",
     "Parser",
     "encode",
     "greeted",
     "login",
     "lookup",
-    "refusal",
+    "met",
+    "records",
 ]
 
 LONGEST: Final = 30 * 24 * 3600
 """Seconds: what is more, memcached takes for a date."""
 _MAX_KEY: Final = 250
-_MAX_DATA: Final = 1 << 30
+MAX_DATA: Final = 1 << 30
+"""Bytes of the largest value any memcached can be told to take."""
+_ITEM: Final = 80
+"""Bytes of an item beside its key and data, and some more."""
 _MAX_LINE: Final = 2048
+_RECORD: Final = 16_000
+"""Bytes for one TLS record, which may hold 16,384."""
 _OLDEST: Final = (1, 6, 13)
 
 
@@ -72,11 +79,14 @@ def lookup(key: str, lease: int) -> bytes:
     return f"mg {key} N{lease} v f c t\r\n".encode()
 
 
-def encode(key: str, commands: Iterable[Command]) -> bytes:
-    r"""Return the commands on one key as bytes to send.
+def encode(key: str, commands: Iterable[Command], limit: int = MAX_DATA) -> list[bytes]:
+    r"""Return the commands on one key as bytes to send, each whole.
+
+    A ``Set`` of an item over ``limit`` bytes would be sent only to be refused: it stands as
+    ``mn``, whose reply says as much (TL).
 
     >>> encode("k", [Set(b"ab+", 2, 60, cas=7), Invalidate()])
-    b'ms k 3 C7 F2 T60 c\r\nab+\r\nmd k I\r\n'
+    [b'ms k 3 C7 F2 T60 c\r\nab+\r\n', b'md k I\r\n']
     >>> encode("k", [Get(lease=0)])
     Traceback (most recent call last):
         ...
@@ -94,7 +104,11 @@ def encode(key: str, commands: Iterable[Command]) -> bytes:
                     line += f" N{_seconds(lease)}"
                 parts.append(f"{line} {'v' if value else 's'} f c t\r\n".encode())
             case Set():
-                parts += (_header(key, command), command.data, b"\r\n")
+                header = _header(key, command)
+                if len(command.data) + len(key) + _ITEM > limit:
+                    parts.append(b"mn\r\n")
+                else:
+                    parts.append(b"%b%b\r\n" % (header, command.data))
             case Invalidate(ttl, cas):
                 line = f"md {key} I"
                 if ttl is not None:
@@ -102,12 +116,33 @@ def encode(key: str, commands: Iterable[Command]) -> bytes:
                 if cas is not None:
                     line += f" C{cas:d}"
                 parts.append(f"{line}\r\n".encode())
-    return b"".join(parts)
+    return parts
+
+
+def records(parts: Iterable[bytes]) -> list[bytes]:
+    """Join commands into what may be sent at once over TLS, each in a write of its own.
+
+    memcached takes one TLS record from OpenSSL at a time, and what it leaves there, because
+    a command goes on in the next record or another follows a value, it forgets until more
+    arrives. So a record holds whole commands, and a value that needs several ends the last.
+    """
+    joined: list[bytes] = []
+    waiting: list[bytes] = []
+    size = 0
+    for part in parts:
+        if size + len(part) > _RECORD and waiting:
+            joined.append(b"".join(waiting))
+            waiting.clear()
+            size = 0
+        waiting.append(part)
+        size += len(part)
+    joined.append(b"".join(waiting))
+    return joined
 
 
 def _header(key: str, command: Set) -> bytes:
     data, base, ttl, mode, cas = command
-    if len(data) > _MAX_DATA:
+    if len(data) > MAX_DATA:
         raise ValueError(f"{len(data):,} bytes are more than memcached ever takes")
     if mode == "A":
         return f"ms {key} {len(data)} MA c\r\n".encode()
@@ -132,6 +167,7 @@ _PLAIN = {
     b"NS": Result("NS"),
     b"EX": Result("EX"),
     b"NF": Result("NF"),
+    b"MN": Result("TL"),  # in place of what was too large: see encode
 }
 _FAILED: Final = Result("TL")
 
@@ -189,7 +225,7 @@ class Parser:
                     size = int(words[0])
                     start = end + 2
                     stop = start + size
-                    if size < 0 or size > _MAX_DATA:
+                    if size < 0 or size > MAX_DATA:
                         raise OutOfStep(f"a value of {size} bytes")
                     if stop + 2 > length:
                         self._keep(data, at, stop + 2 - at)
@@ -265,19 +301,22 @@ def greeted(reply: bytes) -> bool:
     return reply.endswith((b"END\r\n", b"ERROR\r\n")) or b"ERROR " in reply
 
 
-def refusal(reply: bytes) -> str | None:
-    r"""Say why this server cannot be used, by its answer to ``GREETING``; None: it can.
+def met(reply: bytes) -> int | str:
+    r"""Return the largest item the server takes, by its answer to ``GREETING``.
 
-    >>> refusal(b"VERSION 1.6.18\r\nSTAT cas_enabled yes\r\nEND\r\n")
-    >>> refusal(b"VERSION 1.5.22\r\nSTAT cas_enabled yes\r\nEND\r\n")
+    A str: why it cannot be used.
+
+    >>> met(b"VERSION 1.6.18\r\nSTAT cas_enabled yes\r\nSTAT item_size_max 1048576\r\nEND\r\n")
+    1048576
+    >>> met(b"VERSION 1.5.22\r\nSTAT cas_enabled yes\r\nEND\r\n")
     'memcached 1.5.22 is too old: lpcm needs 1.6.13 or newer'
-    >>> refusal(b"VERSION 1.6.18\r\nSTAT cas_enabled no\r\nEND\r\n")
+    >>> met(b"VERSION 1.6.18\r\nSTAT cas_enabled no\r\nEND\r\n")
     'CAS is off, without which no cache is coherent: start memcached without -C'
     """
-    lines = reply.split(b"\r\n")
-    if not lines[0].startswith(b"VERSION "):
-        return f"no memcached, or one that refuses us: it says {lines[0][:80]!r}"
-    version = lines[0][8:].decode("ascii", "replace").strip()
+    first, *lines = reply.split(b"\r\n")
+    if not first.startswith(b"VERSION "):
+        return f"no memcached, or one that refuses us: it says {first[:80]!r}"
+    version = first[8:].decode("ascii", "replace").strip()
     if _release(version) < _OLDEST:
         oldest = ".".join(map(str, _OLDEST))
         return f"memcached {version} is too old: lpcm needs {oldest} or newer"
@@ -285,7 +324,10 @@ def refusal(reply: bytes) -> str | None:
         return "CAS is off, without which no cache is coherent: start memcached without -C"
     if b"STAT cas_enabled yes" not in lines:
         return "it does not say whether CAS is on (`stats settings`): is a proxy in between?"
-    return None
+    for line in lines:
+        if line.startswith(b"STAT item_size_max ") and line[19:].isdigit():
+            return int(line[19:])
+    return MAX_DATA
 
 
 def _release(version: str) -> tuple[int, ...]:

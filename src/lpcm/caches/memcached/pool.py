@@ -23,12 +23,13 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from lpcm.caches.memcached.meta import OutOfStep, Parser
+from lpcm.caches.memcached.meta import MAX_DATA, OutOfStep, Parser, records
 from lpcm.caches.memcached.servers import Breaker
 from lpcm.caches.memcached.sockets import PIECE, connect
 from lpcm.ports import CacheLost
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from socket import socket
 
     from lpcm.caches.memcached.servers import Address, Settings
@@ -42,16 +43,25 @@ _ids = itertools.count(1)
 class Connection:
     """A connection, used by one operation at a time."""
 
-    __slots__ = ("id", "parser", "recv", "send", "socket", "waiting")
+    __slots__ = ("id", "parser", "recv", "send", "socket", "tls", "waiting")
 
-    def __init__(self, raw: socket) -> None:
+    def __init__(self, raw: socket, *, tls: bool) -> None:
         self.id = next(_ids)
+        self.tls = tls
         self.socket = raw
         self.send = raw.sendall
         self.recv = raw.recv
         self.parser = Parser()
         self.waiting: deque[_Waiter] = deque()
         """Who holds a token of it and finds it in use."""
+
+    def send_all(self, parts: Sequence[bytes]) -> None:
+        """Send commands, each a part."""
+        if self.tls:
+            for record in records(parts):
+                self.send(record)
+        else:
+            self.send(b"".join(parts))
 
     def receive(self, wanted: int, results: list[Result]) -> None:
         """Add the next replies to ``results`` until there are ``wanted``."""
@@ -98,6 +108,8 @@ class Pool:
         self.idle: deque[Connection] | _Closed = deque()
         self.open: dict[int, Connection] = {}
         self.lock = threading.Lock()
+        self.limit = MAX_DATA
+        """Bytes of the largest item, once the server has told."""
 
     def take(self) -> Connection:
         """Return a connection nobody is using."""
@@ -206,18 +218,19 @@ class Pool:
         with self.lock:
             trial = self.breaker.admit(time.monotonic(), 2 * patience)
         try:
-            raw = connect(self.address, self.settings)
+            opened = connect(self.address, self.settings)
         except (OSError, OutOfStep) as error:
             text = f"no connection in {patience} s" if isinstance(error, TimeoutError) else error
             self._failed(str(text), trial=trial)
             raise CacheLost(f"memcached {self.address}: {text}") from error
-        if isinstance(raw, str):
+        if isinstance(opened, str):
             with self.lock:
-                self.breaker.refused(time.monotonic(), raw)
-            raise CacheLost(f"memcached {self.address}: {raw}")
+                self.breaker.refused(time.monotonic(), opened)
+            raise CacheLost(f"memcached {self.address}: {opened}")
         with self.lock:
             self.breaker.worked()
-        connection = Connection(raw)
+        raw, self.limit = opened
+        connection = Connection(raw, tls=self.settings.tls is not None)
         self.open[connection.id] = connection
         return connection
 

@@ -12,7 +12,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Final
 
-from lpcm.caches.memcached.meta import GREETING, greeted, login, refusal
+from lpcm.caches.memcached.meta import GREETING, greeted, login, met
 
 if TYPE_CHECKING:
     from lpcm.caches.memcached.servers import Address, Settings
@@ -23,22 +23,24 @@ PIECE: Final = 65_536
 """Bytes to read at once; over 128 KiB the C library would map and unmap memory."""
 
 
-def connect(address: Address, settings: Settings) -> socket.socket | str:
-    """Return a socket to use, or the reason why the server must not be used.
+def connect(address: Address, settings: Settings) -> tuple[socket.socket, int] | str:
+    """Return a socket to use, and the largest item the server takes.
+
+    A str: why the server must not be used.
 
     **Raises** OSError where it cannot be reached in time.
     """
     raw = _open(address, settings)
     try:
-        reason = _greet(raw, settings)
+        limit = _greet(raw, settings)
         _limit(raw, settings)
     except BaseException:
         raw.close()
         raise
-    if reason is not None:
+    if isinstance(limit, str):
         raw.close()
-        return reason
-    return raw
+        return limit
+    return raw, limit
 
 
 def _open(address: Address, settings: Settings) -> socket.socket:
@@ -63,8 +65,8 @@ def _open(address: Address, settings: Settings) -> socket.socket:
         raise
 
 
-def _greet(raw: socket.socket, settings: Settings) -> str | None:
-    """Log in, and return why the server must not be used; None: it may be."""
+def _greet(raw: socket.socket, settings: Settings) -> int | str:
+    """Log in, and return the largest item; a str: why the server must not be used."""
     if settings.login is not None:
         raw.sendall(login(*settings.login))
         reply = _answer(raw)
@@ -74,7 +76,7 @@ def _greet(raw: socket.socket, settings: Settings) -> str | None:
     reply = _answer(raw)
     while not greeted(reply):
         reply += _answer(raw)
-    return refusal(reply)
+    return met(reply)
 
 
 def _answer(raw: socket.socket) -> bytes:
