@@ -351,7 +351,7 @@ class Set(NamedTuple):
     mode: str = "S"
     """S: set, E: only if absent, A: append to what is there, flags and ttl unchanged."""
     cas: int | None = None
-    """Only if the item has this CAS id (flag C)."""
+    """Only if the item has this CAS id (flag C); with mode S alone."""
 
 
 class Invalidate(NamedTuple):

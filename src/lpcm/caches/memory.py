@@ -185,8 +185,10 @@ def _check(command: Command) -> None:
             times = lease, touch
         case Invalidate(ttl):
             times = (ttl,)
-        case Set(data, base, ttl, mode):
+        case Set(data, base, ttl, mode, cas):
             times = (None if mode == "A" else ttl,)
+            if cas is not None and mode != "S":
+                raise ValueError(f"a CAS id with mode {mode!r} of a Set")
             if mode not in {"A", "E", "S"} or not 0 <= base <= len(data):
                 raise ValueError(f"no Set of {len(data)} bytes: mode {mode!r}, base {base}")
     for each in times:

@@ -423,9 +423,10 @@ class CacheContract:
             self._works(driven)
 
     def test_bad_numbers(self) -> None:
-        """A time memcached takes for another, or a base longer than the data, is refused."""
+        """A time memcached takes for another, or a ``Set`` that makes no sense, is refused."""
         with self.opened() as driven:
             commands: list[Command] = [Set(b"x", 2, 10), Set(b"x", -1, 10), Set(b"x", 1, 10, "X")]
+            commands += (Set(b"x", 1, 10, "E", 1), Set(b"x", 1, 10, "A", 1))
             for bad in BAD_TIMES:
                 commands += (Set(b"x", 1, bad), Get(bad), Get(None, bad), Invalidate(bad))
             for command in commands:

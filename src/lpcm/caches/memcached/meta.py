@@ -144,6 +144,8 @@ def _header(key: str, command: Set) -> bytes:
     data, base, ttl, mode, cas = command
     if len(data) > MAX_DATA:
         raise ValueError(f"{len(data):,} bytes are more than memcached ever takes")
+    if cas is not None and mode != "S":
+        raise ValueError(f"a CAS id with mode {mode!r} of a Set")
     if mode == "A":
         return f"ms {key} {len(data)} MA c\r\n".encode()
     if not 0 <= base <= len(data):
