@@ -78,6 +78,8 @@ def _socket(path: str) -> str:
 
 
 def _context(ca: str | None = None, cert: str | None = None, key: str | None = None) -> SSLContext:
+    if key is not None and cert is None:
+        raise ConfigError("option 'key' is the key of a 'cert': give both")
     import ssl  # 6 ms to import, for TLS alone
 
     try:

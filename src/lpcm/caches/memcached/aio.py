@@ -50,7 +50,7 @@ _Answer: TypeAlias = "list[Result] | CacheLost"
 
 
 class _Closed(CacheLost):
-    """The server closed the connection: perhaps before it saw the request."""
+    """The server closed the connection between two replies: perhaps it saw no request."""
 
 
 class _Due:
@@ -127,7 +127,8 @@ class _Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         reason = exc or "it closed the connection"
-        self.fail(_Closed(f"memcached {self._name}: {reason}"))
+        kind = _Closed if self._parser.empty else CacheLost
+        self.fail(kind(f"memcached {self._name}: {reason}"))
 
     # What a client calls
 

@@ -74,10 +74,10 @@ def _address(text: str) -> Address:
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         colon, port = rest[:1], rest[1:]
-        good = bracket and (not rest or colon == ":")
+        good = host and bracket and (not rest or colon == ":")
     else:
         host, colon, port = text.partition(":")
-        good = bool(host)
+        good = host and not any(each.isspace() for each in host)
     if not good or (colon and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)):
         raise ConfigError(f"no memcached server: {text!r}: write host:port,host:port")
     return Address(host, int(port) if colon else PORT)
