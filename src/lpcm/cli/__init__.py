@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Session", "fail", "main"]
 
 COMMANDS: Mapping[str, str] = {
+    "copy": "lpcm.cli.copy:copy",
     "count": "lpcm.cli.entries:count",
     "del": "lpcm.cli.entries:delete",
     "export": "lpcm.cli.transfer:export",

@@ -1,0 +1,123 @@
+"""``lpcm copy``: from any store to any other, as when a map has outgrown its file."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from lpcm.cli.copying import Copy, Done
+from lpcm.cli.words import pass_session, progress, shown
+from lpcm.notation import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lpcm.cli import Session
+
+__all__ = ["copy"]
+
+_TOLD = 20
+"""Failures that are told one by one."""
+
+
+@click.command()
+@click.argument("source")
+@click.argument("destination")
+@click.option("--map", "-m", "maps", multiple=True, metavar="NAME", help="This map; default: all.")
+@click.option("--no-verify", is_flag=True, help="Do not compare afterwards.")
+@click.option("--restart", is_flag=True, help="Forget how far an earlier copy got.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Copy at most N entries a second.",
+)
+@pass_session
+def copy(
+    session: Session,
+    source: str,
+    destination: str,
+    maps: tuple[str, ...],
+    rate: float | None,
+    *,
+    no_verify: bool,
+    restart: bool,
+) -> None:
+    """Copy maps from the URL SOURCE to the URL DESTINATION.
+
+    What is under the same keys is replaced, other entries stay. Expiries are kept, etags
+    are new. A copy that was broken off goes on where it stopped when the same command is
+    given again. Afterwards both sides are compared, and what differs is copied once more;
+    exit with 1 if anything could not be copied.
+    """
+    work = Copy(source, destination)
+    if work.circular:
+        raise click.UsageError("source and destination are the same store")
+    names = list(dict.fromkeys(maps)) or work.names()
+    if missing := set(maps) - set(work.names()):
+        raise KeyError(min(missing))
+    if restart:
+        work.forget()
+    began = time.monotonic()
+    told: dict[str, Done] = {}
+    try:
+        for name in names:
+            told[name] = _one(work, name, rate, verify=not no_verify)
+    except KeyboardInterrupt:
+        click.echo("lpcm: interrupted; the same command goes on from here", err=True)
+        raise
+    work.forget()
+    _report(session, told, time.monotonic() - began)
+    if any(done.failed for done in told.values()):
+        sys.exit(1)
+
+
+def _one(work: Copy, name: str, rate: float | None, *, verify: bool) -> Done:
+    label = printable(name)
+    earlier = work.progress(name)
+    if earlier.copied:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(earlier.began))
+        click.echo(
+            f"lpcm: {label}: going on with the copy of {when}, after {earlier.copied:,} entries "
+            "(--restart begins anew)",
+            err=True,
+        )
+    total = work.count(name)
+    with progress(f"copying {label}", total) as advance:
+        done = work.copy(name, advance, rate=rate)
+    if verify:
+        with progress(f"comparing {label}", total) as advance:
+            work.verify(name, done, advance)
+    return done
+
+
+def _report(session: Session, told: Mapping[str, Done], seconds: float) -> None:
+    failures = [(name, key, why) for name, done in told.items() for key, why in done.failed.items()]
+    for name, key, why in failures[:_TOLD]:
+        reason = printable(" ".join(why.split()))
+        click.echo(f"lpcm: {printable(name)}: {shown(key)}: {reason}", err=True)
+    if len(failures) > _TOLD:
+        click.echo(f"lpcm: and {len(failures) - _TOLD:,} more", err=True)
+    sums = {
+        name: sum(getattr(done, name) for done in told.values())
+        for name in ("copied", "resumed", "repaired", "extra")
+    }
+    if session.json:
+        rounded = {"failed": len(failures), "seconds": round(seconds, 3)}
+        click.echo(json.dumps({"maps": len(told), **sums, **rounded}))
+        return
+    speed = sums["copied"] / seconds if seconds else 0.0
+    text = f"{sums['copied']:,} entries of {len(told):,} maps copied in {seconds:.1f} s"
+    text += f" ({speed:,.0f}/s)"
+    more = {
+        "copied before": sums["resumed"],
+        "copied once more": sums["repaired"],
+        "only in the destination": sums["extra"],
+        "not copied": len(failures),
+    }
+    text += "".join(f", {number:,} {what}" for what, number in more.items() if number)
+    click.echo(text)
