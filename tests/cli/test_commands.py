@@ -19,6 +19,7 @@ from lpcm.cli import Commands, main
 from lpcm.errors import BatchError
 from lpcm.notation import from_json, printable, to_json
 from tests import strategies
+from tests.dynamodb.tables import Table
 from tests.strategies import fingerprint
 
 
@@ -92,6 +93,27 @@ def test_a_value_can_come_from_the_standard_input(run):
     """``-`` as the value reads it from the standard input."""
     run("set", "m", "k", "-", stdin='{"a": 1}')
     assert LPCM("m")["k"] == {"a": 1}
+
+
+def test_a_value_from_a_pipe_is_without_the_end_of_its_line(run):
+    """A final newline is not part of the text, as in a shell; with --text it is."""
+    run("set", "m", "k", "-", stdin="one\ntwo\n")
+    assert LPCM("m")["k"] == "one\ntwo"
+    run("set", "m", "k", "-", "--text", stdin="7\n")
+    assert LPCM("m")["k"] == "7\n"
+
+
+def test_numbers_below_zero_are_words_and_misspelt_options_are_not(run):
+    """-7 is a key or value wherever one can stand; what looks like an option is refused."""
+    run("set", "m", "-7", "-1.5")
+    assert LPCM("m").copy() == {-7: -1.5}
+    assert run("get", "m", "-7").stdout == "-1.5\n"
+    for words in (["set", "m", "k", "--tll"], ["del", "m", "-7", "--forec"], ["get", "m", "-x"]):
+        assert "No such option" in run(*words, code=2).stderr
+    run("set", "m", "k", "--text", "--", "--tll")
+    assert LPCM("m").copy() == {-7: -1.5, "k": "--tll"}
+    run("del", "m", "-7")
+    assert len(LPCM("m")) == 1
 
 
 def test_raw_writes_text_and_bytes_as_they_are(run):
@@ -310,6 +332,30 @@ def test_a_bad_line_is_named(run, line):
     """Import stops at a line it cannot use and says which one it is."""
     good = '{"map":"m","key":0,"value":0}\n'
     assert "line 3: " in run("import", stdin=f"{good}\n{line}\n{good}", code=3).stderr
+    assert LPCM("m").copy() == {0: 0}  # what stands before it is stored
+
+
+def test_a_line_that_the_store_refuses_is_named(run, tmp_path):
+    """What is no entry of this store is named by its line; the other lines are stored."""
+    url = f"sqlite:///{tmp_path}/small.sqlite3?max_value=100"
+    lines = [
+        f'{{"map":"m","key":{key},"value":"{"x" * size}"}}' for key, size in enumerate([1, 200, 1])
+    ]
+    told = run("--url", url, "import", stdin="\n".join(lines), code=3).stderr
+    assert "'line 2': " in told
+    assert list(LPCM("m", url=url)) == [0, 2]
+
+
+def test_a_line_that_the_store_cannot_encode_is_named(run, dynoxide):
+    """Where only the destination's form cannot hold a value, its line is named all the same."""
+    table = Table(dynoxide.endpoint, "lines")
+    deep = "[" * 32 + "0.5" + "]" * 32  # on DynamoDB a float has a tag, which is one level more
+    lines = [f'{{"map":"m","key":{key},"value":{value}}}' for key, value in enumerate([1, deep, 2])]
+    told = run("--url", table.url, "import", stdin="\n".join(lines), code=3).stderr
+    assert told.startswith("lpcm: line 2: ")
+    assert list(LPCM("m", url=table.url)) == [0]
+    table.empty()
+    table.close()
 
 
 # A process of its own

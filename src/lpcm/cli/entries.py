@@ -29,7 +29,11 @@ def _say(session: Session, result: object, /, **fields: object) -> None:
         click.echo(shown(result))
 
 
-@click.command()
+_NEGATIVE = {"ignore_unknown_options": True}
+"""For commands whose words may be numbers below zero, which look like options."""
+
+
+@click.command(context_settings=_NEGATIVE)
 @click.argument("map")
 @click.argument("key")
 @click.option("--default", metavar="VALUE", help="What to print for a key that is not there.")
@@ -63,7 +67,7 @@ def get(
     )
 
 
-@click.command(name="set", context_settings={"ignore_unknown_options": True})
+@click.command(name="set", context_settings=_NEGATIVE)
 @click.argument("map")
 @click.argument("key")
 @click.argument("value")
@@ -76,10 +80,12 @@ def set_(
     """Store VALUE under KEY in MAP; VALUE - is read from the standard input."""
     if value == "-":
         value = sys.stdin.read()
+        if not text:
+            value = value.removesuffix("\n")  # as a shell does with what a command says
     session.map(map).set(parse(key, text=text), parse(value, text=text), ttl=ttl)
 
 
-@click.command(name="del")
+@click.command(name="del", context_settings=_NEGATIVE)
 @click.argument("map")
 @click.argument("keys", nargs=-1, required=True)
 @click.option("--force", "-f", is_flag=True, help="Say nothing of a key that is not there.")
@@ -96,7 +102,7 @@ def delete(session: Session, map: str, keys: tuple[str, ...], *, force: bool, te
         del held[key]
 
 
-@click.command(name="incr", context_settings={"ignore_unknown_options": True})
+@click.command(name="incr", context_settings=_NEGATIVE)
 @click.argument("map")
 @click.argument("key")
 @click.argument("delta", default="1")

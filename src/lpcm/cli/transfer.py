@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from itertools import groupby, islice
+from itertools import groupby
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -19,7 +19,7 @@ from lpcm._entries import Entry
 from lpcm._run import run
 from lpcm._views import span
 from lpcm.cli.words import key_option, parse, pass_session, progress, text_option
-from lpcm.errors import LPCMError, ValueDecodingError
+from lpcm.errors import BatchError, LPCMError, ValueDecodingError, ValueEncodingError
 from lpcm.keys import encode
 from lpcm.notation import from_json, to_json
 
@@ -99,18 +99,48 @@ def import_(session: Session, file: IO[str], target: str | None, *, dry_run: boo
     """
     stored = expired = 0
     with progress("importing") as advance:
-        lines = _parsed(file, target)
-        while chunk := list(islice(lines, PAGE)):
+        for chunk in _chunks(_parsed(file, target)):
             now = time.time()
             fresh = [each for each in chunk if _lives(each.entry, now)]
             expired += len(chunk) - len(fresh)
             for name, group in groupby(fresh, key=lambda each: each.map):
-                entries = [each.entry for each in group]
+                lines = list(group)
                 if not dry_run:
-                    run(session.map(name)._use().restore(entries))  # noqa: SLF001  # as in walk
-                stored += len(entries)
+                    _store(session.map(name), lines)
+                stored += len(lines)
             advance(len(chunk))
     _report(session, stored, expired, dry_run=dry_run)
+
+
+def _chunks(lines: Iterator[_Line]) -> Iterator[list[_Line]]:
+    """Yield the lines by the thousand; where one cannot be used, first those before it."""
+    chunk: list[_Line] = []
+    try:
+        for line in lines:
+            chunk.append(line)
+            if len(chunk) == PAGE:
+                yield chunk
+                chunk = []
+    except ValueDecodingError:
+        yield chunk
+        raise
+    yield chunk
+
+
+def _store(map: LPCM[Any, Any], lines: list[_Line]) -> None:
+    """Store the lines' entries; say which lines could not be."""
+    entries_of = map._use()  # noqa: SLF001  # as in walk
+    try:
+        run(entries_of.restore([each.entry for each in lines]))
+    except BatchError as batch:
+        numbers = {encode(each.entry.key): each.number for each in lines}
+        failed = {numbers[encode(key)]: error for key, error in batch.errors.items()}
+        raise BatchError({f"line {at}": failed[at] for at in sorted(failed)}) from batch
+    except ValueEncodingError as error:
+        if len(lines) == 1:
+            raise ValueEncodingError(f"line {lines[0].number}: {error}") from error
+        for each in lines:  # nothing is stored yet: store those before it
+            _store(map, [each])
 
 
 def _report(session: Session, stored: int, expired: int, *, dry_run: bool) -> None:

@@ -52,6 +52,10 @@ def parse(word: str, *, text: bool) -> Any:
     Traceback (most recent call last):
         ...
     lpcm.errors.ValueDecodingError: unknown tag '!tupel' ...
+    >>> parse("--tex", text=False)
+    Traceback (most recent call last):
+        ...
+    click.exceptions.UsageError: No such option: --tex ...
     """
     if text:
         return word
@@ -60,6 +64,11 @@ def parse(word: str, *, text: bool) -> Any:
     except ValueDecodingError:
         if word.lstrip()[:1] in {"{", "[", '"'}:  # meant to be JSON, and is not
             raise
+        if word.startswith("-") and word != "-":
+            # Commands take unknown options for words, so that -7 is one.
+            raise click.UsageError(
+                f"No such option: {printable(word)} (as text it is --text -- or '\"...\"')"
+            ) from None
         return word
 
 
@@ -81,10 +90,11 @@ def progress(what: str, total: int | None = None) -> Generator[Callable[[int], N
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    # The name of a map may look like rich's markup.
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(
         *columns,
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeElapsedColumn(),
         console=Console(file=stream),
         transient=True,
