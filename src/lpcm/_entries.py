@@ -341,6 +341,7 @@ class Entries:
         writes: dict[str, tuple[Any, Put]] = {}
         for key, value, _, expires in entries:
             writes[encode(key)] = key, self._put(value, expires)
+        await self._enter_catalogue()  # so that a map without entries is known, too
         await self._apply_many({sk: put for sk, (_, put) in writes.items()}, writes)
 
     async def any(self, keys: KeyRange) -> bool:

@@ -361,6 +361,63 @@ def test_a_line_that_the_store_cannot_encode_is_named(run, dynoxide):
 # A process of its own
 
 
+def on_terminal(*words):
+    """Run a command line with a terminal as its standard output and error; return what it shows."""
+    master, slave = os.openpty()
+    command = [sys.executable, "-m", "lpcm", *words]
+    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave) as process:
+        os.close(slave)
+        shown = b""
+        while True:
+            try:
+                part = os.read(master, 65536)
+            except OSError:  # Linux's way to say that the other end is closed
+                break
+            if not part:
+                break
+            shown += part
+        assert process.wait(timeout=60) in {0, 1}
+    os.close(master)
+    return shown.decode()
+
+
+HOSTILE = "\x1b]0;x\x07\x9b2J\u202egnp\x08\r"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("get", "m", HOSTILE),
+        ("get", "m", HOSTILE, "--raw"),
+        ("get", "m", "bytes", "--raw"),
+        ("get", "m", f"absent{HOSTILE}"),
+        ("items", "m"),
+        ("export",),
+        ("maps", "--count"),
+        ("--json", "items", "m"),
+    ],
+)
+def test_a_real_terminal_is_never_driven(url, words):
+    """On a terminal, no command passes on a control character, those of lines apart."""
+    LPCM("m")[HOSTILE] = HOSTILE
+    LPCM("m")["bytes"] = HOSTILE.encode("latin-1", "ignore")
+    LPCM(HOSTILE)["k"] = 1
+    seen = on_terminal(*words)
+    assert "\\" in seen
+    assert seen.replace("\r\n", "").replace("\t", "").isprintable()
+
+
+def test_progress_is_shown_on_a_terminal_only(url, tmp_path):
+    """A person sees how far an import is, whatever the map is called; a program sees nothing."""
+    LPCM("[/red]").set_many(dict.fromkeys(range(3000), 1))
+    file, there = tmp_path / "lines", f"sqlite:///{tmp_path}/there.sqlite3"
+    assert "exporting" in on_terminal("export", "-o", str(file))
+    assert "copying [/red]" in on_terminal("copy", url, there)
+    assert "importing" in on_terminal("import", str(file))
+    with start("import", str(file)) as process:
+        assert process.communicate(timeout=60) == (b"", b"3,000 stored\n")
+
+
 def start(*words, **options):
     command = [sys.executable, "-m", "lpcm", *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)

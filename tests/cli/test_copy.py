@@ -109,6 +109,24 @@ def test_a_store_is_not_copied_into_itself(run, file):
     assert "same store" in run("copy", file, file, code=2).stderr
 
 
+def test_a_source_that_is_not_there(run, tmp_path):
+    """A misspelt file is an error, and is not made; neither is the destination."""
+    result = run(
+        "copy", f"sqlite:///{tmp_path}/a.sqlite3", f"sqlite:///{tmp_path}/b.sqlite3", code=4
+    )
+    assert "a.sqlite3 is not there" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_map_without_entries_is_copied(run, tmp_path):
+    """What stands in the catalogue does so in the destination, and an empty copy ends well."""
+    here, there = (f"sqlite:///{tmp_path}/{name}.sqlite3" for name in ("here", "there"))
+    LPCM("m", url=here)["k"] = 1
+    LPCM("m", url=here).clear()
+    assert summary(run("--json", "copy", here, there))["copied"] == 0
+    assert run("--url", there, "maps").stdout == '"m"\n'
+
+
 def test_a_difference_is_found_and_mended(run, file, tmp_path, monkeypatch):
     """What did not arrive, or arrived changed, is found by the comparison and copied once more."""
     there = f"sqlite:///{tmp_path}/there.sqlite3"

@@ -11,15 +11,17 @@ counted among the failures of the run that got so far; storing it again changes 
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lpcm import LPCM, BatchError
+from lpcm import LPCM, BatchError, config
 from lpcm._engine import resolve
 from lpcm._run import run
-from lpcm.errors import ValueEncodingError
+from lpcm.errors import StoreMissing, ValueEncodingError
 from lpcm.keys import encode, partition
 from lpcm.notation import to_json
 from lpcm.ports import KeyRange, MapInfo, Put
@@ -64,10 +66,18 @@ class Done:
 
 
 class Copy:
-    """All that is copied from one URL to another."""
+    """All that is copied from one URL to another.
+
+    **Raises** StoreMissing where the source is no file, ConfigError for what is no URL.
+    """
 
     def __init__(self, source: str, destination: str) -> None:
         self._urls = source, destination
+        settings = config.parse(source)
+        scratch = "LPCM_SCRATCH" in os.environ  # then another file stands for this one
+        if settings.scheme == "sqlite" and not scratch and not Path(settings.path).exists():
+            # Else a misspelt source would be made, empty, and copied with success.
+            raise StoreMissing(f"{settings.location} is not there: nothing to copy")
         self._from, self._to = resolve("default", source), resolve("default", destination)
         place = f"{self._from.store.identity}\0{self._from.namespace}"
         self._own = f"{self._to.namespace}.copying.{sha256(place.encode()).hexdigest()[:16]}"

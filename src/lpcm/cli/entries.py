@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lpcm.cli.words import key_option, parse, pass_session, shown, text_option
+from lpcm.notation import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -53,9 +54,7 @@ def get(
         _say(session, parse(default, text=text), key=wanted, value=parse(default, text=text))
         return
     if raw and isinstance(entry.value, (str, bytes)):
-        data = entry.value.encode() if isinstance(entry.value, str) else entry.value
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        _write(entry.value)
         return
     _say(
         session,
@@ -65,6 +64,16 @@ def get(
         etag=entry.etag,
         expires=entry.expires,
     )
+
+
+def _write(value: str | bytes) -> None:
+    """Write text and bytes as they are, but to a terminal nothing that could drive it."""
+    if sys.stdout.isatty():
+        text = value if isinstance(value, str) else value.decode(errors="backslashreplace")
+        click.echo("\n".join(map(printable, text.split("\n"))))
+        return
+    sys.stdout.buffer.write(value.encode() if isinstance(value, str) else value)
+    sys.stdout.buffer.flush()
 
 
 @click.command(name="set", context_settings=_NEGATIVE)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import nullcontext
 from itertools import groupby
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -18,10 +19,10 @@ import click
 from lpcm._entries import Entry
 from lpcm._run import run
 from lpcm._views import span
-from lpcm.cli.words import key_option, parse, pass_session, progress, text_option
+from lpcm.cli.words import key_option, parse, pass_session, progress, shown, text_option
 from lpcm.errors import BatchError, LPCMError, ValueDecodingError, ValueEncodingError
 from lpcm.keys import encode
-from lpcm.notation import from_json, to_json
+from lpcm.notation import from_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -69,14 +70,19 @@ def export(
         raise click.UsageError("--prefix goes with one map")
     start = None if prefix is None else parse(prefix, text=text)
     part = span(start, None, None, reverse=False)
-    with progress("exporting") as advance:
+    # On a terminal the lines themselves show how it goes.
+    with nullcontext(_unheard) if output.isatty() else progress("exporting") as advance:
         for name in maps or session.maps():
-            head = f'{{"map":{to_json(name)},"key":'
+            head = f'{{"map":{shown(name)},"key":'
             for page in walk(session.map(name), part):
                 for key, value, _, expires in page:
                     end = "" if expires is None else f',"expires":{expires!r}'
-                    output.write(f'{head}{to_json(key)},"value":{to_json(value)}{end}}}\n')
+                    output.write(f'{head}{shown(key)},"value":{shown(value)}{end}}}\n')
                 advance(len(page))
+
+
+def _unheard(_: int) -> None:
+    pass
 
 
 class _Line(NamedTuple):
