@@ -10,16 +10,23 @@ ratios of medians from one run are compared.
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 import statistics
 import time
 from collections import defaultdict
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from multiprocessing.connection import Connection
     from pathlib import Path
+
+
+WARM_UP = 3
+"""Rounds that do not count: a write-ahead log that still grows costs a flush double, and so on."""
 
 
 class Action(NamedTuple):
@@ -90,6 +97,49 @@ class Suite(Protocol):
         ...
 
 
+@contextmanager
+def elsewhere(
+    make: Callable[[Scale], tuple[Candidate, Callable[[], None]]], scale: Scale
+) -> Iterator[Candidate]:
+    """Keep a candidate that starts threads in a process of its own, on the same core.
+
+    In a process that has threads each lock costs more, so all others would be slower too.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, make, scale), daemon=True)
+    process.start()
+    name, actions = ours.recv()
+
+    def ask(action: str) -> Callable[[Any], float]:
+        def measured(material: Any) -> float:
+            ours.send((action, material))
+            return float(ours.recv())
+
+        return measured
+
+    try:
+        yield Candidate(name, {action: ask(action) for action in actions})
+    finally:
+        ours.send(None)
+        process.join(10)
+
+
+def _serve(
+    pipe: Connection,
+    make: Callable[[Scale], tuple[Candidate, Callable[[], None]]],
+    scale: Scale,
+) -> None:
+    candidate, close = make(scale)
+    pipe.send((candidate.name, list(candidate.actions)))
+    while (asked := pipe.recv()) is not None:
+        action, material = asked
+        start = time.perf_counter()
+        own = candidate.actions[action](material)
+        pipe.send(time.perf_counter() - start if own is None else own)
+    close()
+
+
 class Times(NamedTuple):
     """Seconds per operation, the median of all rounds."""
 
@@ -109,7 +159,7 @@ def measure(
 ) -> Results:
     """Let every candidate do every action in each round; return the medians."""
     seen: dict[tuple[str, str], list[Times]] = defaultdict(list)
-    for number in range(-1, rounds):  # the first round warms up and does not count
+    for number in range(-WARM_UP, rounds):
         progress(f"round {max(number, 0)} of {rounds}")
         for action in actions:
             turn = number % len(candidates)
