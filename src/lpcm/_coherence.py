@@ -54,7 +54,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
 
 from lpcm._invalidation import Invalidations
-from lpcm._items import Item, Policy, exchange, item, lookup, plain
+from lpcm._items import Item, Policy, item, places, plain
 from lpcm._payload import Unreadable, unpack
 from lpcm._reading import Reading
 from lpcm._writing import Writing
@@ -107,14 +107,16 @@ class Coherent:
 
     async def read(self, map: str, sk: str, now: float) -> Stored | None:
         """Return the entry: one cache trip on a hit; two, and one read, on a miss."""
-        key = f"{self._prefix}{map}{sk}"
-        where = Item(sk, key, b"") if plain(key) else item(self._prefix, map, sk)
+        # The hot path: `item`, without its call and its tuple where the key stands as it is.
+        key, name = f"{self._prefix}{map}{sk}", b""
+        if not plain(key):
+            _, key, name = item(self._prefix, map, sk)
         if self._owed:
             await self._invalidations.pay()
         try:
-            found = await self._look(where.key, self._lease)
+            found = await self._look(key, self._lease)
             if type(found) is bytes:
-                entry = unpack(found, where.name)
+                entry = unpack(found, name)
                 if entry is None or (entry.expires is not None and entry.expires <= now):
                     return None
                 return entry
@@ -123,7 +125,7 @@ class Coherent:
             first = lost
         except Unreadable:
             first = None
-        (entry,) = await self._reading.finish(map, [where], [first], now)
+        (entry,) = await self._reading.finish(map, [Item(sk, key, name)], [first], now)
         return entry
 
     async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
@@ -132,11 +134,27 @@ class Coherent:
             await self._invalidations.pay()
         found: dict[str, Stored | None] = {}
         wanted = iter(dict.fromkeys(sks))
-        while items := [item(self._prefix, map, sk) for sk in islice(wanted, _BULK)]:
-            looks = [lookup(each.key, self._lease) for each in items]
-            first = await exchange(self._cache, looks)
-            entries = await self._reading.finish(map, items, first, now)
-            found.update(zip([each.sk for each in items], entries, strict=True))
+        while chunk := list(islice(wanted, _BULK)):
+            keys, names = places(self._prefix, map, chunk)
+            looks = await self._cache.look_many(keys, self._lease)
+            items: list[Item] = []
+            first: list[Replies | CacheLost | None] = []
+            for sk, key, name, look in zip(chunk, keys, names, looks, strict=False):
+                if type(look) is bytes:
+                    try:
+                        entry = unpack(look, name)
+                    except Unreadable:
+                        items.append(Item(sk, key, name))
+                        first.append(None)
+                        continue
+                    over = entry is not None and entry[3] is not None and entry[3] <= now
+                    found[sk] = None if over else entry
+                else:
+                    items.append(Item(sk, key, name))
+                    first.append(cast("Replies | CacheLost", look))
+            if items:
+                entries = await self._reading.finish(map, items, first, now)
+                found.update(zip([each.sk for each in items], entries, strict=True))
         return [found[sk] for sk in sks]
 
     async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:

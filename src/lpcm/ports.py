@@ -421,6 +421,12 @@ class Cache(Protocol):
         """
         ...
 
+    async def look_many(
+        self, keys: Sequence[str], lease: int
+    ) -> Sequence[bytes | Replies | CacheLost]:
+        """Do many looks, pipelined to each server; one result each."""
+        ...
+
     async def send(self, packet: Packet, *, fresh: bool = False) -> Replies:
         """Do the commands in order, in one round trip; ``fresh``: over a new connection.
 

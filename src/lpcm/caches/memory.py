@@ -104,6 +104,16 @@ class MemoryCache:
         (result,) = self._do(key, (Get(lease),))
         return result.data[: result.base] if result.base else Replies((result,), 1)
 
+    async def look_many(self, keys: Sequence[str], lease: int) -> list[bytes | Replies | CacheLost]:
+        """Look many items up, each at one instant."""
+        answers: list[bytes | Replies | CacheLost] = []
+        for key in keys:
+            try:
+                answers.append(await self.look(key, lease))
+            except CacheLost as lost:
+                answers.append(lost)
+        return answers
+
     async def send(self, packet: Packet, *, fresh: bool = False) -> Replies:
         """Do the commands, all at one instant."""
         if packet.connection not in {None, 1} and not fresh:

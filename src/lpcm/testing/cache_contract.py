@@ -279,6 +279,38 @@ class CacheContract:
             assert isinstance(marked, Result)
             assert (marked.data, marked.base, marked.size) == (b"++", 0, 2)
 
+    def test_look_many(self) -> None:
+        """Many looks are as so many single ones, however many and large."""
+        with self.opened() as driven:
+            prefix = fresh_key()
+            shapes = [(b"abc", 3), (b"abc+", 3), (b"++", 0), (b"MN\r\n", 4), (b"\r\nMN\r\n+", 6)]
+            keys = [f"{prefix}-{n}" for n in range(1200)]
+            for n, key in enumerate(keys[:-300]):
+                driven.do(key, Set(*shapes[n % 5], 100))
+            found = driven.run(driven.cache.look_many(keys, 100))
+            assert len(found) == len(keys)
+            for n, each in enumerate(found):
+                if n >= len(keys) - 300:
+                    assert each.results[0].won
+                elif n % 5 == 2:
+                    assert each.results[0][:2] == ("VA", b"++")
+                    assert not each.results[0].won
+                else:
+                    data, base = shapes[n % 5]
+                    assert each == data[:base]
+            token = found[-1].results[0].cas
+            put = Set(b"mine", 4, 100, cas=token)
+            assert driven.do(keys[-1], put, found[-1].connection).status == "HD"
+            large = secrets.token_bytes(100_000)
+            for key in keys[:50]:
+                driven.do(key, Set(large, 99_999, 100))
+            assert driven.run(driven.cache.look_many(keys[:50] * 2, 100)) == [large[:-1]] * 100
+            assert driven.run(driven.cache.look_many([], 100)) == []
+            for bad in BAD_KEYS:
+                with pytest.raises(ValueError, match="key"):
+                    driven.run(driven.cache.look_many([keys[0], bad, keys[1]], 100))
+            self._works(driven)
+
     # Packets
 
     def test_a_packet_in_order(self) -> None:

@@ -154,6 +154,16 @@ class ModelCache:
         (found,) = replies.results
         return found.data[: found.base] if found.base else replies
 
+    async def look_many(self, keys: Sequence[str], lease: int) -> list[bytes | Replies | CacheLost]:
+        """Do one ``Get`` for each key."""
+        answers: list[bytes | Replies | CacheLost] = []
+        for key in keys:
+            try:
+                answers.append(await self.look(key, lease))
+            except CacheLost as lost:
+                answers.append(lost)
+        return answers
+
     async def send(self, packet: Packet, *, fresh: bool = False) -> Replies:  # noqa: ARG002  # the port's
         """Do the commands."""
         with self._lock:

@@ -33,13 +33,12 @@ from lpcm.caches.memcached.meta import (
     records,
 )
 from lpcm.caches.memcached.servers import Breaker, chooser, identity
-from lpcm.ports import CacheLost, Replies, Result
+from lpcm.ports import CacheLost, Get, Packet, Replies, Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lpcm.caches.memcached.servers import Address, Settings
-    from lpcm.ports import Packet
 
 __all__ = ["AsyncMemcached"]
 
@@ -332,6 +331,17 @@ class AsyncMemcached:
             answer, connection = await self._again(server, connection, answer, (request,))
         found = answer[0]
         return found.data[: found.base] if found.base else Replies(answer, connection.id)
+
+    async def look_many(self, keys: Sequence[str], lease: int) -> list[bytes | Replies | CacheLost]:
+        """Look many items up. Cost: the servers' round trips at once."""
+        command = (Get(lease),)
+        answers = await self.send_many([Packet(key, command) for key in keys])
+        return [
+            found.data[: found.base]
+            if isinstance(each, Replies) and (found := each.results[0]).base
+            else each
+            for each in answers
+        ]
 
     @staticmethod
     async def _again(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from lpcm.ports import CacheLost, Get, Invalidate, Result, Set
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from lpcm.ports import Command
 
@@ -21,19 +21,23 @@ __all__ = [
     "GREETING",
     "LONGEST",
     "MAX_DATA",
+    "MAX_KEY",
     "OutOfStep",
     "Parser",
+    "bases",
     "encode",
     "greeted",
     "login",
     "lookup",
+    "lookups",
     "met",
     "records",
 ]
 
 LONGEST: Final = 30 * 24 * 3600
 """Seconds: what is more, memcached takes for a date."""
-_MAX_KEY: Final = 250
+MAX_KEY: Final = 250
+"""Bytes."""
 MAX_DATA: Final = 1 << 30
 """Bytes of the largest value any memcached can be told to take."""
 _ITEM: Final = 80
@@ -52,7 +56,7 @@ class OutOfStep(CacheLost):
 
 
 def _key(key: str) -> str:
-    if not (0 < len(key) <= _MAX_KEY and key.isascii() and key.isprintable()) or " " in key:
+    if not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()) or " " in key:
         raise ValueError(f"no key for memcached: {key!r}")
     return key
 
@@ -64,7 +68,7 @@ def _seconds(amount: int) -> int:
 
 
 def lookup(key: str, lease: int) -> bytes:
-    r"""Return ``Get(lease)`` as bytes: the hot path's one command.
+    r"""Return ``Get(lease)`` as bytes: the one command of a look.
 
     >>> lookup("k", 5)
     b'mg k N5 v f c t\r\n'
@@ -74,9 +78,62 @@ def lookup(key: str, lease: int) -> bytes:
     ValueError: no key for memcached: 'a key'
     """
     # _key, without the call.
-    if not (0 < len(key) <= _MAX_KEY and key.isascii() and key.isprintable()) or " " in key:
+    if not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()) or " " in key:
         raise ValueError(f"no key for memcached: {key!r}")
     return f"mg {key} N{lease} v f c t\r\n".encode()
+
+
+def lookups(keys: Sequence[str], lease: int) -> bytes:
+    r"""Return the lookup of each key, and ``mn``, whose reply ends theirs.
+
+    >>> lookups(["a", "b"], 5)
+    b'mg a N5 v f c t\r\nmg b N5 v f c t\r\nmn\r\n'
+    """
+    text = "".join(keys)  # looked at once, for each by itself takes as long as its lookup
+    if not (text.isascii() and text.isprintable()) or " " in text or not all(keys):
+        for key in keys:
+            _key(key)
+    if max(map(len, keys)) > MAX_KEY:
+        raise ValueError(f"no key for memcached: {max(keys, key=len)!r}")
+    flags = f" N{lease} v f c t\r\n"
+    return f"mg {f'{flags}mg '.join(keys)}{flags}mn\r\n".encode()
+
+
+def bases(data: bytes, count: int) -> list[bytes | Result] | None:
+    r"""Return the replies to ``lookups``: the base where there is one; None: not all are here.
+
+    >>> bases(b"VA 3 f2 c7 t9\r\nab+\r\nVA 0 f0 c8 t5 W\r\n\r\nMN\r\n", 2)
+    [b'ab', Result(status='VA', data=b'', cas=8, size=0, base=0, ttl=5, won=True, ...)]
+    """
+    results: list[bytes | Result] = []
+    at, length = 0, len(data)
+    try:
+        for _ in range(count):
+            end = data.find(b"\r\n", at)
+            if end < 0:
+                return None
+            start = end + 2
+            if not data.startswith(b"VA ", at):
+                results.append(_line(data[at:end]))
+                at = start
+                continue
+            size, flags, rest = data[at + 3 : end].split(b" ", 2)
+            at = start + int(size) + 2
+            base = int(flags[1:])
+            if base:
+                results.append(data[start : start + base])
+                continue
+            if at > length:
+                return None
+            words = [size, flags, *rest.split()]
+            results.append(_result("VA", words, data[start : at - 2], at - 2 - start))
+    except (ValueError, IndexError) as error:
+        raise OutOfStep(f"not a reply: {data[at : at + 80]!r}") from error
+    if data[at:] == b"MN\r\n":
+        return results
+    if length >= at + 4:
+        raise OutOfStep("other replies than to lookups")
+    return None
 
 
 def encode(key: str, commands: Iterable[Command], limit: int = MAX_DATA) -> list[bytes]:
