@@ -147,8 +147,9 @@ class Coherent:
                         items.append(Item(sk, key, name))
                         first.append(None)
                         continue
-                    over = entry is not None and entry[3] is not None and entry[3] <= now
-                    found[sk] = None if over else entry
+                    if entry is not None and (expires := entry[3]) is not None and expires <= now:
+                        entry = None
+                    found[sk] = entry
                 else:
                     items.append(Item(sk, key, name))
                     first.append(cast("Replies | CacheLost", look))
