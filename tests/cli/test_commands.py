@@ -177,6 +177,16 @@ def test_another_url_and_namespace(run, tmp_path):
     assert run("--namespace", "apart", "--url", other, "maps").stdout == '"m"\n'
 
 
+def test_shared_options_stand_anywhere(run, tmp_path):
+    """--url, --namespace and --json may follow the command, and are words behind --."""
+    other = f"sqlite:///{tmp_path}/other.sqlite3"
+    run("set", "m", "k", "1", "--url", other, "--namespace=apart")
+    assert run("get", "m", "k", "--namespace", "apart", f"--url={other}").stdout == "1\n"
+    assert json.loads(run("count", "m", "--json").stdout) == {"map": "m", "count": 0}
+    run("set", "--text", "m", "--", "--json", "--url")
+    assert LPCM("m").copy() == {"--json": "--url"}
+
+
 # Terminals
 
 
@@ -333,6 +343,22 @@ def test_a_bad_line_is_named(run, line):
     good = '{"map":"m","key":0,"value":0}\n'
     assert "line 3: " in run("import", stdin=f"{good}\n{line}\n{good}", code=3).stderr
     assert LPCM("m").copy() == {0: 0}  # what stands before it is stored
+
+
+def test_keep_going_names_every_bad_line(run, tmp_path):
+    """With --keep-going each line that cannot be used is named, whatever is wrong with it."""
+    url = f"sqlite:///{tmp_path}/small.sqlite3?max_value=100"
+    values = ["1", "[", f'"{"x" * 200}"', '{"!tupel":1}', "2"]
+    lines = [f'{{"map":"m","key":{key},"value":{value}}}' for key, value in enumerate(values)]
+    result = run("--json", "--url", url, "import", "-k", stdin="\n".join(lines), code=3)
+    assert json.loads(result.stdout) == {"stored": 2, "expired": 0}
+    named = [line.split(": ")[1] for line in result.stderr.splitlines()]
+    assert sorted(named) == ["line 2", "line 3", "line 4"]
+    assert LPCM("m", url=url).copy() == {0: 1, 4: 2}
+    # A file of another kind is not read to its end.
+    told = run("import", "-k", stdin="no\n" * 5000, code=3).stderr
+    assert told.endswith("lpcm: line 1001: so many lines cannot be used: is this an export?\n")
+    assert told.count("\n") == 1001
 
 
 def test_a_line_that_the_store_refuses_is_named(run, tmp_path):

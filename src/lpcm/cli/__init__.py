@@ -23,6 +23,7 @@ import os
 import sys
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -90,6 +91,10 @@ class Commands(click.Group):
         command: click.Command = getattr(import_module(module), name)
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the shared options wherever they stand."""
+        return super().parse_args(ctx, _shared_first(args))
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; end with the exit code of what went wrong."""
         try:
@@ -107,6 +112,27 @@ class Commands(click.Group):
             # Whoever read the output has seen enough. Python would complain once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
+
+
+def _shared_first(words: list[str]) -> list[str]:
+    """Return the words of a command line with the shared options in front of the command.
+
+    >>> _shared_first(["get", "m", "--url", "memory://", "--json", "--", "--json"])
+    ['--url', 'memory://', '--json', 'get', 'm', '--', '--json']
+    """
+    shared: list[str] = []
+    others: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word == "--":
+            others += [word, *left]
+        elif word == "--json" or word.startswith(("--url=", "--namespace=")):
+            shared.append(word)
+        elif word in {"--url", "--namespace"}:
+            shared += [word, *islice(left, 1)]
+        else:
+            others.append(word)
+    return shared + others
 
 
 def code(error: Exception) -> int:

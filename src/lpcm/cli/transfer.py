@@ -20,9 +20,17 @@ from lpcm._entries import Entry
 from lpcm._run import run
 from lpcm._views import span
 from lpcm.cli.words import key_option, parse, pass_session, progress, shown, text_option
-from lpcm.errors import BatchError, LPCMError, ValueDecodingError, ValueEncodingError
+from lpcm.errors import (
+    BatchError,
+    CacheUnavailable,
+    LPCMError,
+    OutcomeUnknown,
+    StoreError,
+    ValueDecodingError,
+    ValueEncodingError,
+)
 from lpcm.keys import encode
-from lpcm.notation import from_json
+from lpcm.notation import from_json, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,6 +42,10 @@ if TYPE_CHECKING:
 __all__ = ["export", "import_", "walk"]
 
 PAGE = 1000
+MANY = 1000
+"""Bad lines after which an import that keeps going gives up."""
+_NOT_THE_LINE = (StoreError, CacheUnavailable, OutcomeUnknown)
+"""Errors that another attempt may not meet."""
 
 
 def walk(map: LPCM[Any, Any], part: Span) -> Iterator[list[Entry[Any]]]:
@@ -95,27 +107,40 @@ class _Line(NamedTuple):
 @click.argument("file", type=click.File("r", encoding="utf-8"), default="-")
 @click.option("--map", "-m", "target", metavar="NAME", help="Put all entries into this map.")
 @click.option("--dry-run", is_flag=True, help="Check every line, write nothing.")
+@click.option(
+    "--keep-going", "-k", is_flag=True, help="Name each line that cannot be used, store all others."
+)
 @pass_session
-def import_(session: Session, file: IO[str], target: str | None, *, dry_run: bool) -> None:
+def import_(
+    session: Session, file: IO[str], target: str | None, *, dry_run: bool, keep_going: bool
+) -> None:
     """Store the entries of FILE (default: the standard input), written by export.
 
     What is under the same keys is replaced; other entries stay; entries that have expired
     since are left out. Importing a file again changes nothing, so a broken-off import is
-    simply started again. Stops at the first line that cannot be used, with its number.
+    simply started again. Stops at the first line that cannot be used, with its number,
+    unless it is to keep going.
     """
     stored = expired = 0
-    with progress("importing") as advance:
-        for chunk in _chunks(_parsed(file, target)):
-            now = time.time()
-            fresh = [each for each in chunk if _lives(each.entry, now)]
-            expired += len(chunk) - len(fresh)
-            for name, group in groupby(fresh, key=lambda each: each.map):
-                lines = list(group)
-                if not dry_run:
-                    _store(session.map(name), lines)
-                stored += len(lines)
-            advance(len(chunk))
+    bad: list[str] | None = [] if keep_going else None
+    try:
+        with progress("importing") as advance:
+            for chunk in _chunks(_parsed(file, target, bad)):
+                now = time.time()
+                fresh = [each for each in chunk if _lives(each.entry, now)]
+                expired += len(chunk) - len(fresh)
+                for name, group in groupby(fresh, key=lambda each: each.map):
+                    lines = list(group)
+                    stored += len(lines)
+                    if not dry_run:
+                        stored -= _store(session.map(name), lines, bad)
+                advance(len(chunk))
+    finally:
+        for each in bad or ():
+            click.echo(f"lpcm: {printable(each)}", err=True)
     _report(session, stored, expired, dry_run=dry_run)
+    if bad:
+        sys.exit(3)
 
 
 def _chunks(lines: Iterator[_Line]) -> Iterator[list[_Line]]:
@@ -133,20 +158,27 @@ def _chunks(lines: Iterator[_Line]) -> Iterator[list[_Line]]:
     yield chunk
 
 
-def _store(map: LPCM[Any, Any], lines: list[_Line]) -> None:
-    """Store the lines' entries; say which lines could not be."""
+def _store(map: LPCM[Any, Any], lines: list[_Line], bad: list[str] | None) -> int:
+    """Store the lines' entries; say in ``bad`` which could not be, or raise; return how many."""
     entries_of = map._use()  # noqa: SLF001  # as in walk
     try:
         run(entries_of.restore([each.entry for each in lines]))
     except BatchError as batch:
         numbers = {encode(each.entry.key): each.number for each in lines}
         failed = {numbers[encode(key)]: error for key, error in batch.errors.items()}
-        raise BatchError({f"line {at}": failed[at] for at in sorted(failed)}) from batch
+        if bad is None or any(isinstance(error, _NOT_THE_LINE) for error in failed.values()):
+            raise BatchError({f"line {at}": failed[at] for at in sorted(failed)}) from batch
+        bad += [f"line {at}: {failed[at]}" for at in sorted(failed)]
+        return len(failed)
     except ValueEncodingError as error:
-        if len(lines) == 1:
-            raise ValueEncodingError(f"line {lines[0].number}: {error}") from error
-        for each in lines:  # nothing is stored yet: store those before it
-            _store(map, [each])
+        if len(lines) > 1:  # nothing is stored yet: store those before it
+            return sum(_store(map, [each], bad) for each in lines)
+        text = f"line {lines[0].number}: {error}"
+        if bad is None:
+            raise ValueEncodingError(text) from error
+        bad.append(text)
+        return 1
+    return 0
 
 
 def _report(session: Session, stored: int, expired: int, *, dry_run: bool) -> None:
@@ -162,14 +194,20 @@ def _lives(entry: Entry[Any], now: float) -> bool:
     return entry.expires is None or entry.expires > now
 
 
-def _parsed(lines: Iterable[str], target: str | None) -> Iterator[_Line]:
+def _parsed(lines: Iterable[str], target: str | None, bad: list[str] | None) -> Iterator[_Line]:
     for number, text in enumerate(lines, 1):
         if text.isspace():
             continue
         try:
             yield _line(number, text, target)
         except (LPCMError, TypeError, ValueError) as error:
-            raise ValueDecodingError(f"line {number}: {error}") from error
+            if bad is None:
+                raise ValueDecodingError(f"line {number}: {error}") from error
+            if len(bad) >= MANY:
+                raise ValueDecodingError(
+                    f"line {number}: so many lines cannot be used: is this an export?"
+                ) from error
+            bad.append(f"line {number}: {error}")
 
 
 def _line(number: int, text: str, target: str | None) -> _Line:
