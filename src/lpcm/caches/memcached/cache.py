@@ -7,6 +7,7 @@ with an exception leaves its connections closed, so that no later reader meets i
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakSet
@@ -109,23 +110,30 @@ class _Pipeline:
 
     def _next_piece(self) -> list[bytes]:
         parts: list[bytes] = []
-        size = 0
-        values = False
-        while self._next < len(self.numbers):
-            packet = self.packets[self.numbers[self._next]]
-            commands = encode(packet.key, packet.commands, self.server.limit)
-            length = sum(map(len, commands))
-            values = values or any(type(each) is Get and each.value for each in packet.commands)
-            if parts and values and size + length > _PIPELINE_BYTES:
-                break
-            parts += commands
-            size += length
+        size, seen = 0, self._next
+        for number in itertools.islice(self.numbers, seen, None):
+            key, commands, _ = self.packets[number]
+            encoded = encode(key, commands, self.server.limit)
+            size += len(encoded[0]) if len(encoded) == 1 else sum(map(len, encoded))
+            if parts and size > _PIPELINE_BYTES:
+                if self._values(seen, self._next + 1):
+                    break
+                seen = self._next + 1
+            parts += encoded
             self._next += 1
             if len(parts) >= _PIPELINE_COMMANDS:
                 break
         self.wanted += len(parts)
         self._repeatable = self._repeatable and self.wanted == len(parts)
         return parts
+
+    def _values(self, start: int, stop: int) -> bool:
+        """Tell whether values are among what these packets ask for."""
+        return any(
+            type(command) is Get and command.value
+            for number in self.numbers[start:stop]
+            for command in self.packets[number].commands
+        )
 
     def abandon(self) -> None:
         """Close the connection, wherever it is in its replies."""
@@ -138,11 +146,11 @@ class _Pipeline:
         if self.connection is not None:
             came_over = self.connection.id
             self.server.give(self.connection)
-        at = 0
+        at, results, new = 0, self.results, tuple.__new__
         for number in self.numbers:
             stop = at + len(self.packets[number].commands)
-            if stop <= len(self.results):
-                answers[number] = Replies(self.results[at:stop], came_over)
+            if stop <= len(results):
+                answers[number] = new(Replies, (results[at:stop], came_over))
             else:
                 answers[number] = self.error or CacheLost("not sent")
             at = stop

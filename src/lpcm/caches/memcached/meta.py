@@ -42,6 +42,8 @@ MAX_DATA: Final = 1 << 30
 """Bytes of the largest value any memcached can be told to take."""
 _ITEM: Final = 80
 """Bytes of an item beside its key and data, and some more."""
+_SHORT: Final = 16
+_MOST_AROUND: Final = 1000
 _MAX_LINE: Final = 2048
 _RECORD: Final = 16_000
 """Bytes for one TLS record, which may hold 16,384."""
@@ -152,28 +154,46 @@ def encode(key: str, commands: Iterable[Command], limit: int = MAX_DATA) -> list
     _key(key)
     parts: list[bytes] = []
     for command in commands:
-        match command:
-            case Get(lease, touch, value):
-                line = f"mg {key}"  # flags are obeyed in their order: t must tell the new time
-                if touch is not None:
-                    line += f" T{_seconds(touch)}"
-                if lease is not None:
-                    line += f" N{_seconds(lease)}"
-                parts.append(f"{line} {'v' if value else 's'} f c t\r\n".encode())
-            case Set():
-                header = _header(key, command)
-                if len(command.data) + len(key) + _ITEM > limit:
-                    parts.append(b"mn\r\n")
-                else:
-                    parts.append(b"%b%b\r\n" % (header, command.data))
-            case Invalidate(ttl, cas):
-                line = f"md {key} I"
-                if ttl is not None:
-                    line += f" T{_seconds(ttl)}"
-                if cas is not None:
-                    line += f" C{cas:d}"
-                parts.append(f"{line}\r\n".encode())
+        if type(command) is Set and (command.cas is not None or len(command.data) > _SHORT):
+            header = _header(key, command)
+            if len(command.data) + len(key) + _ITEM > limit:
+                parts.append(b"mn\r\n")
+            else:
+                parts.append(b"%b%b\r\n" % (header, command.data))
+        else:
+            around = _around.get(command)
+            if around is None:
+                if len(_around) >= _MOST_AROUND:
+                    _around.clear()
+                around = _around[command] = _template(command)
+            parts.append(f"{around[0]}{key}{around[1]}".encode("latin-1"))
     return parts
+
+
+# The same few commands go to all keys, so they are put together and checked once: what
+# stands before and after the key. Their data are bytes, one character each.
+_around: dict[Command, tuple[str, str]] = {}
+
+
+def _template(command: Command) -> tuple[str, str]:
+    match command:
+        case Get(lease, touch, value):
+            rest = ""  # flags are obeyed in their order: t must tell the new time
+            if touch is not None:
+                rest += f" T{_seconds(touch)}"
+            if lease is not None:
+                rest += f" N{_seconds(lease)}"
+            return "mg ", f"{rest} {'v' if value else 's'} f c t\r\n"
+        case Set():
+            header = _header("", command).decode()
+            return "ms ", f"{header[3:]}{command.data.decode('latin-1')}\r\n"
+        case Invalidate(ttl, cas):
+            rest = " I"
+            if ttl is not None:
+                rest += f" T{_seconds(ttl)}"
+            if cas is not None:
+                rest += f" C{cas:d}"
+            return "md ", f"{rest}\r\n"
 
 
 def records(parts: Iterable[bytes]) -> list[bytes]:
@@ -228,7 +248,12 @@ _PLAIN = {
     b"NF": Result("NF"),
     b"MN": Result("TL"),  # in place of what was too large: see encode
 }
+_WHOLE = {
+    **_PLAIN,
+    **{status + b" c0": _PLAIN[status] for status in (b"NS", b"EX", b"NF")},
+}
 _FAILED: Final = Result("TL")
+_new = tuple.__new__  # Result(...) takes twice as long
 
 
 class Parser:
@@ -330,12 +355,17 @@ def _result(status: str, words: list[bytes], data: bytes, size: int) -> Result:
             raise OutOfStep(f"a flag nobody asked for: {word!r}")
     if base > size:  # somebody else's item, with client flags of another meaning
         base = 0
-    return Result(status, data, cas, size, base, ttl, won, stale, taken)
+    return _new(Result, (status, data, cas, size, base, ttl, won, stale, taken))
 
 
 def _line(line: bytes) -> Result:
+    known = _WHOLE.get(line)
+    if known is not None:
+        return known
     words = line.split()  # up to 1.6.17 a space may trail
     status = words[0]
+    if len(words) == 2 and status == b"HD" and words[1][0] == _C:  # stored: the most frequent
+        return _new(Result, ("HD", b"", int(words[1][1:]), 0, 0, -1, False, False, False))
     if status in _PLAIN:
         plain = _PLAIN[status]
         return plain if len(words) == 1 else _result(plain.status, words, b"", 0)
