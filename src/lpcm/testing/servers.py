@@ -121,6 +121,7 @@ class Server:
     def stop(self) -> None:
         """SIGSTOP it: connections stand, nothing is answered."""
         os.kill(self.pid, signal.SIGSTOP)
+        os.waitpid(self.pid, os.WUNTRACED)  # a signal is on its way before it is obeyed
 
     def cont(self) -> None:
         """SIGCONT it."""
