@@ -14,7 +14,6 @@ PAGES = [
 # Announced by what has landed, and being written.
 AWAITED = {
     "docs/explanation/coherence.md",
-    "docs/reference/cli.md",
     "docs/reference/memcached.md",
 }
 LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
