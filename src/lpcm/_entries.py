@@ -152,8 +152,13 @@ class Entries:
         """Return the values of those keys that are present."""
         wanted = {key: encode(key) for key in keys}
         found = await self._tier.read_many(self._map, list(wanted.values()), self._now())
-        pairs = zip(wanted, found, strict=True)
-        return {key: self._value(stored) for key, stored in pairs if stored is not None}
+        bare, decoded = self._bare, self._decode
+        # The body of _value once more: its call is a tenth of a cached read.
+        return {
+            key: stored[0] if bare and stored[1] is None else decoded(stored[0], stored[1])
+            for key, stored in zip(wanted, found, strict=True)
+            if stored is not None
+        }
 
     def default(self) -> Any:
         """Return a fresh copy of the map's default, or MISSING."""

@@ -316,6 +316,21 @@ def test_closed_in_the_middle(client):
         driven.look("k")
 
 
+@CLIENTS
+def test_foreign_items(client, memcached):
+    """An item that another program stored, with flags of another meaning, has nothing to serve."""
+    key = fresh_key()
+    with socket.create_connection((memcached.host, memcached.port), timeout=20) as other:
+        for flags in (3, 1_000, 2**32 - 1):
+            other.sendall(f"ms {key} 2 F{flags} T100\r\nab\r\n".encode())
+            assert other.recv(100) == b"HD\r\n"
+            with client(at(memcached)) as driven:
+                assert driven.look(key).data == b"ab"
+                assert driven.do(key, Get()).base == 0
+                (found,) = driven.run(driven.cache.look_many([key], 10))
+                assert found.results[0].data == b"ab"
+
+
 # Connections and tokens among threads
 
 

@@ -11,6 +11,7 @@ from lpcm.caches.memcached.meta import (
     MAX_DATA,
     OutOfStep,
     Parser,
+    bases,
     encode,
     greeted,
     login,
@@ -81,6 +82,16 @@ def test_an_unfinished_reply(reply, place):
     assert parser.feed(line[:part]) == []
     assert parser.empty == (part == 0)
     assert parser.feed(line[part:]) == [result]
+
+
+@given(st.lists(replies(), min_size=1, max_size=20), st.integers(0))
+def test_replies_to_lookups(wanted, place):
+    """In bulk, replies are read as one by one, when all are there; before, they are not."""
+    ordered = [each for each in wanted if re.match(rb"(?!VA)|VA \d+ f", each[1])]
+    data = b"".join(line for _, line in ordered) + b"MN\r\n"
+    assert bases(data[: place % len(data)], len(ordered)) is None
+    for (result, _), found in zip(ordered, bases(data, len(ordered)), strict=True):
+        assert found == (result.data[: result.base] if result.base else result)
 
 
 @given(st.lists(st.binary(max_size=60) | replies().map(lambda reply: reply[1]), max_size=8))

@@ -190,7 +190,7 @@ class Memcached:
                 _, size, flags, rest = data.split(b" ", 3)
                 base = int(flags[1:])
                 at = rest.find(b"\n") + 1
-                if base and len(rest) - at == int(size) + 2:
+                if 0 < base <= int(size) == len(rest) - at - 2:
                     server.idle.append(connection)
                     if connection.waiting:
                         server.hand_over(connection)

@@ -108,9 +108,17 @@ def bases(data: bytes, count: int) -> list[bytes | Result] | None:
     [b'ab', Result(status='VA', data=b'', cas=8, size=0, base=0, ttl=5, won=True, ...)]
     """
     results: list[bytes | Result] = []
-    at, length = 0, len(data)
+    at = size = base = 0
+    like = b"\0"  # how the last reply with a base began: many are of one length
     try:
         for _ in range(count):
+            if data.startswith(like, at):
+                start = data.find(b"\n", at) + 1
+                if not start:
+                    return None
+                at = start + size + 2
+                results.append(data[start : start + base])
+                continue
             end = data.find(b"\r\n", at)
             if end < 0:
                 return None
@@ -119,21 +127,22 @@ def bases(data: bytes, count: int) -> list[bytes | Result] | None:
                 results.append(_line(data[at:end]))
                 at = start
                 continue
-            size, flags, rest = data[at + 3 : end].split(b" ", 2)
-            at = start + int(size) + 2
-            base = int(flags[1:])
-            if base:
+            words = data[at + 3 : end].split()
+            size, base = int(words[0]), int(words[1][1:])
+            at = start + size + 2
+            if 0 < base <= size:
+                like = b"VA %b %b " % (words[0], words[1])
                 results.append(data[start : start + base])
-                continue
-            if at > length:
+            elif at > len(data):
                 return None
-            words = [size, flags, *rest.split()]
-            results.append(_result("VA", words, data[start : at - 2], at - 2 - start))
+            else:
+                results.append(_result("VA", words, data[start : at - 2], size))
+                like = b"\0"
     except (ValueError, IndexError) as error:
         raise OutOfStep(f"not a reply: {data[at : at + 80]!r}") from error
     if data[at:] == b"MN\r\n":
         return results
-    if length >= at + 4:
+    if len(data) >= at + 4:
         raise OutOfStep("other replies than to lookups")
     return None
 
