@@ -133,7 +133,7 @@ class Coherent:
         if self._owed:
             await self._invalidations.pay()
         found: dict[str, Stored | None] = {}
-        wanted = iter(dict.fromkeys(sks))
+        wanted, new = iter(dict.fromkeys(sks)), tuple.__new__
         while chunk := list(islice(wanted, _BULK)):
             keys, names = places(self._prefix, map, chunk)
             looks = await self._cache.look_many(keys, self._lease)
@@ -151,7 +151,7 @@ class Coherent:
                         entry = None
                     found[sk] = entry
                 else:
-                    items.append(Item(sk, key, name))
+                    items.append(new(Item, (sk, key, name)))
                     first.append(cast("Replies | CacheLost", look))
             if items:
                 entries = await self._reading.finish(map, items, first, now)

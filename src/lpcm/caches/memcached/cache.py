@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from lpcm.caches.memcached.meta import MAX_KEY, bases, encode, lookups
@@ -39,7 +39,7 @@ class _Pipeline:
     are read must fit into the kernel's buffers, or have short replies only.
     """
 
-    def __init__(self, server: Pool, packets: Sequence[Packet], numbers: list[int]) -> None:
+    def __init__(self, server: Pool, packets: Sequence[Packet], numbers: Sequence[int]) -> None:
         self.server = server
         self.packets = packets
         self.numbers = numbers
@@ -148,7 +148,7 @@ class _Pipeline:
             self.server.give(self.connection)
         at, results, new = 0, self.results, tuple.__new__
         for number in self.numbers:
-            stop = at + len(self.packets[number].commands)
+            stop = at + len(self.packets[number][1])
             if stop <= len(results):
                 answers[number] = new(Replies, (results[at:stop], came_over))
             else:
@@ -259,9 +259,9 @@ class Memcached:
             else:
                 break
         server.give(connection)
-        came_over = connection.id
+        came_over, new = connection.id, tuple.__new__
         return [
-            result if type(result) is bytes else Replies((cast("Result", result),), came_over)
+            result if type(result) is bytes else new(Replies, ((result,), came_over))
             for result in results
         ]
 
@@ -287,14 +287,18 @@ class Memcached:
 
     async def send_many(self, packets: Sequence[Packet]) -> list[Replies | CacheLost]:
         """Do many packets. Cost: the servers' round trips at once; one for each 32 KB of gets."""
-        groups: dict[tuple[int, int], list[int]] = {}
-        for number, packet in enumerate(packets):
-            where = 0 if self._only else self._choose(packet.key)
-            groups.setdefault((where, packet.connection or 0), []).append(number)
-        pipelines = [
-            _Pipeline(self._servers[where], packets, numbers)
-            for (where, _), numbers in groups.items()
-        ]
+        pipelines: list[_Pipeline]
+        if self._only is not None and len({packet[2] for packet in packets}) == 1:
+            pipelines = [_Pipeline(self._only, packets, range(len(packets)))]
+        else:
+            groups: dict[tuple[int, int], list[int]] = {}
+            for number, packet in enumerate(packets):
+                where = 0 if self._only else self._choose(packet.key)
+                groups.setdefault((where, packet.connection or 0), []).append(number)
+            pipelines = [
+                _Pipeline(self._servers[where], packets, numbers)
+                for (where, _), numbers in groups.items()
+            ]
         answers: list[Replies | CacheLost] = [CacheLost("not sent")] * len(packets)
         try:
             # Those of tokens first, by id: see the first invariant.

@@ -163,12 +163,18 @@ def encode(key: str, commands: Iterable[Command], limit: int = MAX_DATA) -> list
     _key(key)
     parts: list[bytes] = []
     for command in commands:
-        if type(command) is Set and (command.cas is not None or len(command.data) > _SHORT):
-            header = _header(key, command)
-            if len(command.data) + len(key) + _ITEM > limit:
+        if type(command) is Set and (command[4] is not None or len(command[0]) > _SHORT):
+            data, base, ttl, mode, cas = command
+            size = len(data)
+            if mode == "S" and cas is not None and 0 <= base <= size and 1 <= ttl <= LONGEST:
+                # A publication: _header without its call.
+                header = f"ms {key} {size} C{cas:d} F{base} T{ttl} c\r\n".encode()
+            else:
+                header = _header(key, command)
+            if size + len(key) + _ITEM > limit:
                 parts.append(b"mn\r\n")
             else:
-                parts.append(b"%b%b\r\n" % (header, command.data))
+                parts.append(b"%b%b\r\n" % (header, data))
         else:
             around = _around.get(command)
             if around is None:
@@ -306,6 +312,14 @@ class Parser:
         results: list[Result] = []
         at, length = 0, len(data)
         try:
+            if b"VA" not in data:  # lines alone, as after writes
+                lines = data.split(b"\r\n")
+                rest = lines.pop()
+                if rest:
+                    if len(rest) > _MAX_LINE:
+                        raise OutOfStep("a reply without an end")
+                    self._keep(rest, 0, len(rest) + 1)
+                return [_line(line) for line in lines]
             while at < length:
                 end = data.find(b"\r\n", at)
                 if end < 0:
@@ -341,6 +355,11 @@ class Parser:
 
 
 def _result(status: str, words: list[bytes], data: bytes, size: int) -> Result:
+    if len(words) == 5 and words[4] == b"W" and words[1] == b"f0":  # a miss, and its stub won
+        _, _, cas_word, ttl_word, _ = words
+        if cas_word[0] == _C and ttl_word[0] == _T:
+            cas, ttl = int(cas_word[1:]), int(ttl_word[1:])
+            return _new(Result, (status, data, cas, size, 0, ttl, True, False, False))
     cas = base = 0
     ttl = -1
     won = stale = taken = False
