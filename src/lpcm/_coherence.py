@@ -54,7 +54,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
 
 from lpcm._invalidation import Invalidations
-from lpcm._items import Item, Policy, item, places, plain
+from lpcm._items import PLAIN, Item, Policy, item, places
 from lpcm._payload import Unreadable, unpack
 from lpcm._reading import Reading
 from lpcm._writing import Writing
@@ -109,7 +109,7 @@ class Coherent:
         """Return the entry: one cache trip on a hit; two, and one read, on a miss."""
         # The hot path: `item`, without its call and its tuple where the key stands as it is.
         key, name = f"{self._prefix}{map}{sk}", b""
-        if not plain(key):
+        if len(key) > PLAIN or " " in key or not (key.isascii() and key.isprintable()):
             _, key, name = item(self._prefix, map, sk)
         if self._owed:
             await self._invalidations.pay()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MARK",
+    "PLAIN",
     "Item",
     "Policy",
     "Token",
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 MARK: Final = b"+"
-_PLAIN: Final = 200
+PLAIN: Final = 200
 """Characters of a cache key that is the entry's own name; longer ones become a digest."""
 _new = tuple.__new__  # a NamedTuple's own constructor takes twice as long
 _LONGEST: Final = 30 * 24 * 3600
@@ -90,7 +91,7 @@ class Token(NamedTuple):
 
 def plain(key: str) -> bool:
     """Tell whether the cache takes the key as it is."""
-    return len(key) <= _PLAIN and key.isascii() and key.isprintable() and " " not in key
+    return len(key) <= PLAIN and key.isascii() and key.isprintable() and " " not in key
 
 
 def item(prefix: str, map: str, sk: str) -> Item:
@@ -118,7 +119,7 @@ def places(prefix: str, map: str, sks: Sequence[str]) -> tuple[list[str], Iterab
     text = "".join(keys)  # looked at once: `plain` for each takes as long as all the rest
     if text.isascii() and text.isprintable() and " " not in text:
         longest = max(keys, key=len, default="")
-        if len(longest) <= _PLAIN:
+        if len(longest) <= PLAIN:
             return keys, repeat(b"")
     items = [item(prefix, map, sk) for sk in sks]
     return [each.key for each in items], [each.name for each in items]

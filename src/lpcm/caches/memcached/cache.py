@@ -111,11 +111,13 @@ class _Pipeline:
     def _next_piece(self) -> list[bytes]:
         parts: list[bytes] = []
         size, seen = 0, self._next
+        checked: object = None
         for number in itertools.islice(self.numbers, seen, None):
             key, commands, _ = self.packets[number]
             encoded = encode(key, commands, self.server.limit)
             size += len(encoded[0]) if len(encoded) == 1 else sum(map(len, encoded))
-            if parts and size > _PIPELINE_BYTES:
+            if parts and size > _PIPELINE_BYTES and commands is not checked:
+                checked = commands
                 if self._values(seen, self._next + 1):
                     break
                 seen = self._next + 1
@@ -186,11 +188,12 @@ class Memcached:
         try:
             connection.send(request)
             data = connection.recv(PIECE)
-            if data.startswith(b"VA ") and data.endswith(b"\r\n"):
-                _, size, flags, rest = data.split(b" ", 3)
-                base = int(flags[1:])
+            words = data.split(b" ", 3)
+            if len(words) == 4 and words[0] == b"VA":
+                rest = words[3]
                 at = rest.find(b"\n") + 1
-                if 0 < base <= int(size) == len(rest) - at - 2:
+                base = int(words[2][1:])
+                if at and 0 < base <= int(words[1]) == len(rest) - at - 2:
                     server.idle.append(connection)
                     if connection.waiting:
                         server.hand_over(connection)

@@ -255,6 +255,7 @@ def _header(key: str, command: Set) -> bytes:
 # From the server
 
 _C, _F, _S, _T, _W, _X, _Z = b"cfstWXZ"
+_SEEN: Final = [_S, _F, _C, _T]
 _PLAIN = {
     b"HD": Result("HD"),
     b"EN": Result("EN"),
@@ -392,8 +393,13 @@ def _line(line: bytes) -> Result:
         return known
     words = line.split()  # up to 1.6.17 a space may trail
     status = words[0]
-    if len(words) == 2 and status == b"HD" and words[1][0] == _C:  # stored: the most frequent
-        return _new(Result, ("HD", b"", int(words[1][1:]), 0, 0, -1, False, False, False))
+    if status == b"HD":  # the most frequent: what is stored, and a mark that is seen
+        if len(words) == 2 and words[1][0] == _C:
+            return _new(Result, ("HD", b"", int(words[1][1:]), 0, 0, -1, False, False, False))
+        if len(words) == 5 and [word[0] for word in words[1:]] == _SEEN:
+            size, base, cas, ttl = [int(word[1:]) for word in words[1:]]
+            if base <= size:
+                return _new(Result, ("HD", b"", cas, size, base, ttl, False, False, False))
     if status in _PLAIN:
         plain = _PLAIN[status]
         return plain if len(words) == 1 else _result(plain.status, words, b"", 0)
