@@ -103,6 +103,7 @@ UNKNOWING: Mapping[str, frozenset[str]] = {
 LONGEST = 500
 _CONTRACT = "a contract is one list of requirements, read and inherited as a whole"
 LONG: Mapping[str, str] = {
+    "lpcm.testing.cache_contract": _CONTRACT,
     "lpcm.testing.mapping_contract": _CONTRACT,
     "lpcm.testing.store_contract": _CONTRACT,
 }

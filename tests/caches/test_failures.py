@@ -168,6 +168,17 @@ def test_a_stopped_server(client, own, told):
     assert states == ["down", "up"]
 
 
+def test_a_listener_may_use_the_cache(own):
+    """Who hears that a server is down may look something up there, and is told as much."""
+    heard = []
+    with blocking(at(own)) as driven:
+        assert answers(driven)
+        own.kill()
+        with events.subscribe(lambda event: heard.append(answers(driven, "other"))):
+            assert not answers(driven)
+    assert heard == [False]
+
+
 @CLIENTS
 def test_one_of_several(client, own):
     """Keys stay with their server: those of one that is down are lost, the others as before."""

@@ -480,7 +480,12 @@ class CacheContract:
                 driven.look(fresh_key())
             with pytest.raises(CacheLost):
                 driven.do(fresh_key(), Get())
-            (answer,) = driven.run(driven.cache.send_many([Packet(fresh_key(), (Get(),))]))
+            packet = Packet(fresh_key(), (Get(),))
+            with pytest.raises(CacheLost):
+                driven.run(driven.cache.send(packet, fresh=True))
+            (answer,) = driven.run(driven.cache.send_many([packet]))
+            assert isinstance(answer, CacheLost)
+            (answer,) = driven.run(driven.cache.look_many([fresh_key()], 10))
             assert isinstance(answer, CacheLost)
 
     @staticmethod

@@ -21,7 +21,7 @@ import itertools
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from lpcm.caches.memcached.meta import MAX_DATA, OutOfStep, Parser, records
 from lpcm.caches.memcached.servers import Breaker
@@ -88,7 +88,7 @@ class _Waiter:
 class _Closed:
     """Stands for the idle connections of a closed client."""
 
-    def pop(self) -> Connection:
+    def pop(self) -> NoReturn:
         raise CacheLost("this client of memcached is closed")
 
     def append(self, connection: Connection) -> None:
@@ -107,7 +107,7 @@ class Pool:
         self.breaker = Breaker(str(address))
         self.idle: deque[Connection] | _Closed = deque()
         self.open: dict[int, Connection] = {}
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # whoever hears of an event may come back here
         self.limit = MAX_DATA
         """Bytes of the largest item, once the server has told."""
 
@@ -214,6 +214,8 @@ class Pool:
 
     def connect(self) -> Connection:
         """Open a connection, make sure of the server, and return it."""
+        if isinstance(self.idle, _Closed):
+            self.idle.pop()
         patience = self.settings.connect_timeout
         with self.lock:
             trial = self.breaker.admit(time.monotonic(), 2 * patience)
@@ -242,7 +244,7 @@ class Pool:
 
     def orphan(self) -> None:
         """In a forked child: leave the parent's connections alone."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         for connection in list(self.open.values()):
             # An operation the fork interrupted must not read what the parent waits for.
             connection.socket.close()
