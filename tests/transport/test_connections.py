@@ -4,21 +4,24 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 import trustme
 
+from lpcm import ConfigError
 from lpcm._run import run
 from lpcm.stores.dynamodb.aio import AsyncTransport
 from lpcm.stores.dynamodb.identity import Identity
+from lpcm.stores.dynamodb.links import Limits
 from lpcm.stores.dynamodb.port import NotSent, ReplyLost
 from lpcm.stores.dynamodb.transport import SocketTransport
 from tests.transport.canned import answer, canned
@@ -325,3 +328,109 @@ def test_nothing_is_left_open(aws):
             time.sleep(0.01)
         assert descriptors() <= before
         assert threading.active_count() < 50
+
+
+class Gate:
+    """A proxy that connects whoever asks it to, or says what it is told."""
+
+    def __init__(self, target, says=None):
+        self.asked = []
+
+        def script(peer):
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += peer.sock.recv(1)
+            self.asked.append(head)
+            if says is not None:
+                peer.say(says)
+                return
+            with socket.create_connection(("127.0.0.1", target), 20) as onward:
+                peer.say(b"HTTP/1.1 200 Connection established\r\nVia: gate\r\n\r\n")
+                back = threading.Thread(target=pump, args=(onward, peer.sock))
+                back.start()
+                pump(peer.sock, onward)
+                back.join(20)
+
+        self.script = script
+
+
+def pump(source, sink):
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def behind(monkeypatch):
+    for name in ("no_proxy", "NO_PROXY", "http_proxy", "HTTP_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    return lambda text: monkeypatch.setenv("HTTPS_PROXY", text)
+
+
+def test_through_a_proxy(caller, authority, behind):
+    """TLS endpoints are reached through the proxy of HTTPS_PROXY, verified end to end."""
+    with canned(echo, context(authority, "dynamodb.test")) as server:
+        gate = Gate(server.port)
+        with canned(gate.script) as proxy:
+            behind(f"http://me:p%40ss@127.0.0.1:{proxy.port}")
+            call = caller("https://dynamodb.test", bundle=authority.path)
+            for number in range(3):
+                assert call(request={"n": number}).body == {"n": number}
+            assert call(request={"x": "y" * 300_000}).body == {"x": "y" * 300_000}
+        asked = (
+            b"CONNECT dynamodb.test:443 HTTP/1.1\r\nHost: dynamodb.test:443\r\n"
+            b"Proxy-Authorization: Basic bWU6cEBzcw==\r\n\r\n"
+        )
+        assert gate.asked == [asked]
+        assert server.accepted == 1
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
+        b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 5\r\n\r\n",
+        b"SSH-2.0\r\n\r\n",
+        b"HTTP/1.1 200",
+        b"x" * 20_000,
+        b"",
+    ],
+)
+def test_a_proxy_that_refuses(caller, authority, behind, says):
+    """What a proxy does not let through was not sent; the error names the proxy."""
+    with canned(Gate(0, says).script) as proxy:
+        behind(f"127.0.0.1:{proxy.port}")
+        with pytest.raises(NotSent, match=f"through the proxy 127.0.0.1:{proxy.port}: "):
+            caller("https://dynamodb.test", bundle=authority.path)()
+
+
+def test_a_mute_proxy(caller, authority, behind):
+    """A proxy that says nothing costs no more than the connect limit."""
+    with canned(lambda peer: peer.sock.recv(1000) and time.sleep(1.0)) as proxy:
+        behind(f"127.0.0.1:{proxy.port}")
+        call = caller("https://dynamodb.test", bundle=authority.path, limits=Limits(connect=0.3))
+        start = time.monotonic()
+        with pytest.raises(NotSent):
+            call()
+        assert 0.25 <= time.monotonic() - start < 0.95
+
+
+def test_past_the_proxy(caller, authority, behind, monkeypatch):
+    """Plain endpoints and those in NO_PROXY are reached directly."""
+    behind("http://127.0.0.1:1")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with canned(echo) as server:
+        assert caller(server.endpoint)().status == 200
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with canned(echo, context(authority, "127.0.0.1")) as server:
+        assert caller(server.endpoint, bundle=authority.path)().status == 200
+
+
+@pytest.mark.parametrize("scheme", ["https", "socks5"])
+def test_another_kind_of_proxy(caller, authority, behind, scheme):
+    """A proxy of a kind that is not spoken is refused, naming what can be used."""
+    behind(f"{scheme}://127.0.0.1:1")
+    with pytest.raises(ConfigError, match="boto3"):
+        caller("https://dynamodb.test", bundle=authority.path)()

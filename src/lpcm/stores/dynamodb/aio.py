@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from lpcm.errors import StoreError
 from lpcm.stores.dynamodb.exchange import CHUNK, Incoming, Malformed, encode
+from lpcm.stores.dynamodb.identity import Way
 from lpcm.stores.dynamodb.links import Limits
 from lpcm.stores.dynamodb.port import NotSent, ReplyLost
 from lpcm.stores.dynamodb.transport import POOL
+from lpcm.stores.dynamodb.tunnel import refusal
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Mapping
 
-    from lpcm.stores.dynamodb.identity import Identity, Place
+    from lpcm.stores.dynamodb.identity import Identity
     from lpcm.stores.dynamodb.port import Reply
 
 __all__ = ["AsyncTransport"]
@@ -143,26 +144,20 @@ class AsyncTransport:
             connection.close()
         loop = asyncio.get_running_loop()
         until = min(deadline, loop.time() + self._limits.connect)
-        place, context = await self._reach(_left(loop, deadline))
+        way = await self._reach(_left(loop, deadline))
         try:
             async with asyncio.timeout_at(until):
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(loop, self._limits.read),
-                    place.host,
-                    place.port,
-                    ssl=context,
-                    happy_eyeballs_delay=0.25,
-                )
+                return await _dial(loop, way, self._limits.read)
         except OSError as error:
+            through = f" through {way.via}" if way.via else ""
             why = str(error) or "the time is up"
-            raise NotSent(f"{place.url}: no connection: {why}") from error
-        return connection
+            raise NotSent(f"{way.place.url}: no connection{through}: {why}") from error
 
-    async def _reach(self, within: float) -> tuple[Place, ssl.SSLContext | None]:
+    async def _reach(self, within: float) -> Way:
         place = self._identity.place
         if place is None or place.secure:
             return await asyncio.to_thread(self._identity.reach, within)
-        return place, None
+        return Way(place, None, None)
 
     def _story(self, operation: str, what: object) -> str:
         return f"{self.endpoint}: {operation}: {what}"
@@ -170,6 +165,58 @@ class AsyncTransport:
 
 def _left(loop: asyncio.AbstractEventLoop, deadline: float) -> float:
     return max(0.0, deadline - loop.time())
+
+
+async def _dial(loop: asyncio.AbstractEventLoop, way: Way, read: float) -> _Connection:
+    place, context, via = way
+    if via is None:
+        _, connection = await loop.create_connection(
+            lambda: _Connection(loop, read),
+            place.host,
+            place.port,
+            ssl=context,
+            happy_eyeballs_delay=0.25,
+        )
+        return connection
+    raw, asked = await loop.create_connection(
+        lambda: _Asked(loop), via.host, via.port, happy_eyeballs_delay=0.25
+    )
+    try:
+        raw.write(via.request)
+        await asked.connected
+        assert context is not None
+        connection = _Connection(loop, read)
+        over = await loop.start_tls(raw, connection, context, server_hostname=place.host)
+    except BaseException:
+        raw.abort()
+        raise
+    assert over is not None
+    connection.connection_made(over)
+    return connection
+
+
+class _Asked(asyncio.Protocol):
+    """A proxy that was asked to connect."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.connected: asyncio.Future[None] = loop.create_future()
+        self._answer = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the proxy says; TLS begins only when it has been asked to."""
+        self._answer += data
+        why = refusal(self._answer)
+        if why is None or self.connected.done():
+            return
+        if why:
+            self.connected.set_exception(OSError(why))
+        else:
+            self.connected.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note the end."""
+        if not self.connected.done():
+            self.connected.set_exception(exc or OSError("it closed the connection"))
 
 
 class _Connection(asyncio.BufferedProtocol):

@@ -21,11 +21,14 @@ from urllib.parse import urlsplit
 from lpcm.errors import ConfigError, LPCMError, StoreDenied
 from lpcm.stores.dynamodb.port import NotSent
 from lpcm.stores.dynamodb.signing import Keys, Signer
+from lpcm.stores.dynamodb.tunnel import tunnel
 
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["Identity", "Place", "place"]
+    from lpcm.stores.dynamodb.tunnel import Tunnel
+
+__all__ = ["Identity", "Place", "Way", "place"]
 
 ASK_AGAIN = 60.0
 """Seconds after which botocore is asked whether the keys are to be renewed."""
@@ -71,6 +74,14 @@ def place(endpoint: str, region: str) -> Place:
         raise ConfigError(f"not an endpoint: {endpoint!r}: write https://host or http://host:port")
     secure = parts.scheme == "https"
     return Place(secure, parts.hostname, port or (443 if secure else 80), region)
+
+
+class Way(NamedTuple):
+    """How to connect to a place: what to trust, where it is TLS, and through which proxy."""
+
+    place: Place
+    context: ssl.SSLContext | None
+    via: Tunnel | None
 
 
 class Identity:
@@ -147,8 +158,8 @@ class Identity:
             signer = self._signer = Signer(self.place.authority, self.place.region, _agent())
         return signer.head(operation, body, keys, time.time())
 
-    def reach(self, within: float) -> tuple[Place, ssl.SSLContext | None]:
-        """Return where to connect to, and for TLS what to trust. **Raises** as ``keys`` does."""
+    def reach(self, within: float) -> Way:
+        """Return how to connect. **Raises** as ``keys`` does."""
         at = self.place
         if at is None or (at.secure and self._context is None):
             self.keys(within)
@@ -156,7 +167,7 @@ class Identity:
             assert at is not None
             if at.secure:
                 self._context = _trust(self._bundle)
-        return at, self._context
+        return Way(at, self._context, tunnel(at))
 
     def _look_up(self, work: _Work) -> None:
         try:

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from lpcm.stores.dynamodb.exchange import CHUNK
 from lpcm.stores.dynamodb.port import NotSent
+from lpcm.stores.dynamodb.tunnel import refusal
 
 if TYPE_CHECKING:
-    import ssl
-
-    from lpcm.stores.dynamodb.identity import Place
+    from lpcm.stores.dynamodb.identity import Way
+    from lpcm.stores.dynamodb.tunnel import Tunnel
 
 TICK = 0.25
 """Seconds a blocking socket waits before it is asked what its limits are: as long as a
@@ -176,13 +176,17 @@ def _poller(sock: socket.socket) -> Any:
     return poll.poll
 
 
-def dial(place: Place, limits: Limits, deadline: float, context: ssl.SSLContext | None) -> Link:
+def dial(way: Way, limits: Limits, deadline: float) -> Link:
     """Connect to one of the name's addresses, as they are now. **Raises** NotSent."""
     deadline = min(deadline, monotonic() + limits.connect)
+    place, context, via = way
+    end = via or place
     try:
-        sock = _connect(addresses(place.host, place.port, deadline), deadline)
+        sock = _connect(addresses(end.host, end.port, deadline), deadline)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if via is not None:
+                _ask(sock, via, deadline)
             if context is not None:
                 sock.settimeout(_left(deadline))
                 sock = context.wrap_socket(sock, server_hostname=place.host)
@@ -190,10 +194,27 @@ def dial(place: Place, limits: Limits, deadline: float, context: ssl.SSLContext 
             sock.close()
             raise
     except OSError as error:
-        raise NotSent(f"{place.url}: no connection: {error}") from error
+        through = f" through {via}" if via else ""
+        raise NotSent(f"{place.url}: no connection{through}: {error}") from error
     if context is not None or sys.platform == "win32":
         return _Timed(sock, limits.read)
     return _Plain(sock, limits.read)
+
+
+def _ask(sock: socket.socket, via: Tunnel, deadline: float) -> None:
+    """Have the proxy connect."""
+    sock.settimeout(_left(deadline))
+    sock.sendall(via.request)
+    answer = b""
+    while (why := refusal(answer)) is None:
+        sock.settimeout(_left(deadline))
+        # Byte by byte, since what follows is TLS's; it happens once a connection.
+        received = sock.recv(1)
+        if not received:
+            raise OSError("it closed the connection")
+        answer += received
+    if why:
+        raise OSError(why)
 
 
 Address = tuple[int, Any]

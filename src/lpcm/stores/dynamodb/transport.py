@@ -76,8 +76,8 @@ class SocketTransport:
             link = slot.link
             if link is None or not link.quiet():
                 slot.drop()
-                place, context = identity.reach(_left(deadline))
-                link = slot.link = dial(place, self._limits, deadline, context)
+                way = identity.reach(_left(deadline))
+                link = slot.link = dial(way, self._limits, deadline)
             keys = identity.current(time.time()) or identity.keys(_left(deadline))
             data = identity.head(operation, body, keys) + body
             incoming = slot.incoming
