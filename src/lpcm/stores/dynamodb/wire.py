@@ -19,7 +19,8 @@ DynamoDB would round is refused.
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+from base64 import b64encode
+from binascii import a2b_base64
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -151,17 +152,21 @@ def _decode_number(text: str) -> int | Decimal:
     return int(exact) if exact == exact.to_integral_value() else exact
 
 
+def _decode_binary(text: str) -> bytes:
+    return a2b_base64(text, strict_mode=True)
+
+
 _DECODERS: dict[str, Callable[[Any], Any]] = {
     "N": _decode_number,
     "S": str,
-    "B": b64decode,
+    "B": _decode_binary,
     "BOOL": bool,
     "NULL": lambda _: None,
     "L": lambda members: [decode(member) for member in members],
     "M": lambda members: {name: decode(member) for name, member in members.items()},
     "SS": frozenset,
     "NS": lambda members: frozenset(map(_decode_number, members)),
-    "BS": lambda members: frozenset(map(b64decode, members)),
+    "BS": lambda members: frozenset(map(_decode_binary, members)),
 }
 
 
@@ -264,7 +269,17 @@ def _binary_size(text: str) -> int:
 
 
 def _number_size(text: str) -> int:
-    """Return a byte for each two digits, one more, and one for a minus."""
-    _, digits, _ = Decimal(text).as_tuple()
-    significant = len("".join(map(str, digits)).strip("0"))
-    return (significant + 1) // 2 + 1 + text.startswith("-")
+    """Return a byte for each two digits before the point and behind it, one, and one for a minus.
+
+    AWS calls its own formula approximate; this is the larger of what two engines count.
+    """
+    negative, digits, exponent = Decimal(text).as_tuple()
+    assert isinstance(exponent, int)
+    significant = "".join(map(str, digits))
+    whole = len(significant.lstrip("0")) + exponent
+    significant = significant.strip("0")
+    if 0 < whole < len(significant):
+        pairs = (whole + 1) // 2 + (len(significant) - whole + 1) // 2
+    else:
+        pairs = (len(significant) + 1) // 2
+    return pairs + 1 + negative
