@@ -66,6 +66,8 @@ class Policy(NamedTuple):
     """How long a reader waits for another one's fill, doubling with each steal."""
     deadline: float = 2.0
     """How long a reader tries to publish what it reads, before it only invalidates."""
+    tries: int = 3
+    """How often a writer tries to set its mark, before it does as without the cache."""
 
 
 class Item(NamedTuple):

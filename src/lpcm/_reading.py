@@ -54,6 +54,9 @@ class _Sorted:
 class Reading:
     """What brings reads of one map's entries to their end."""
 
+    published = frozenset({"HD"})
+    """The replies to a fill after which its value may be returned (R1)."""
+
     def __init__(
         self,
         store: Store,
@@ -177,7 +180,7 @@ class Reading:
         replies = await exchange(self._cache, packets)
         for (each, entry), reply in zip(tried, replies, strict=True):
             status = "" if isinstance(reply, CacheLost) else reply.results[0].status
-            if status == "HD":
+            if status in self.published:
                 found[each.sk] = entry
             elif status in {"TL", "NS"}:
                 unfit.append(each)

@@ -8,7 +8,7 @@ token, or after an invalidation made after the commit. Knows nothing of reads.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from lpcm._items import MARK, exchange, marked, marking, publication
 from lpcm.errors import CacheUnavailable, LPCMError, OutcomeUnknown, StoreError, ValueTooLarge
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Writing"]
 
-_TRIES: Final = 3
-
 Mark: TypeAlias = "Token | CacheLost"
 
 
 class Writing:
     """What brings writes to one map's entries to their end."""
+
+    published = frozenset({"HD", "NF"})
+    """The replies to a publication after which the write is acknowledged (R2)."""
 
     def __init__(
         self,
@@ -125,7 +126,7 @@ class Writing:
         marks: dict[int, Mark] = {}
         left = list(range(len(keys)))
         commands = marking(self._policy.mark)
-        for attempt in range(1, _TRIES + 1):
+        for left_tries in reversed(range(self._policy.tries)):
             replies = await exchange(self._cache, [Packet(keys[at], commands) for at in left])
             unmarked: list[int] = []
             for at, reply in zip(left, replies, strict=True):
@@ -138,7 +139,7 @@ class Writing:
             left = unmarked
             if not left:
                 break
-            if attempt == _TRIES - 1:
+            if left_tries == 1:
                 # An item may be so large that no mark fits behind it: make room.
                 await self._invalidations.make([keys[at] for at in left])
         for at in left:
@@ -166,7 +167,7 @@ class Writing:
                 packets[at] = packet
         replies = await exchange(self._cache, list(packets.values()))
         for at, reply in zip(packets, replies, strict=True):
-            if isinstance(reply, CacheLost) or reply.results[0].status not in {"HD", "NF"}:
+            if isinstance(reply, CacheLost) or reply.results[0].status not in self.published:
                 doubtful.append(at)
         settled = [outcome for _, _, outcome in written]
         if doubtful:

@@ -1,0 +1,168 @@
+"""The protocol with one rule broken each: what the explorer must find, or it finds nothing."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from lpcm._coherence import Coherent
+from lpcm._items import MARK, token
+from lpcm._reading import Reading
+from lpcm._writing import Writing
+from lpcm.errors import OutcomeUnknown
+from lpcm.ports import CacheLost, Get, Packet
+from lpcm.testing._world import Operation, World
+from lpcm.testing.explorer import NOT_LINEARIZABLE, STALE, Column, Faults
+
+PUT = Operation("put", value=1)
+OTHER = Operation("put", value=2)
+GET = Operation("get")
+
+
+class FillsUnpublished(Reading):
+    """R1 broken: what was read is returned even if the fill came too late."""
+
+    published = Reading.published | {"EX", "NF"}
+
+
+class NoR1(Coherent):
+    reading = FillsUnpublished
+
+
+class AcknowledgesUnpublished(Writing):
+    """R2 broken: a write whose token died is acknowledged without an invalidation."""
+
+    published = Writing.published | {"EX"}
+
+
+class NoR2(Coherent):
+    writing = AcknowledgesUnpublished
+
+
+class WritesUnmarked(Writing):
+    """R3 broken: only a token is taken before the store is written."""
+
+    async def _mark(self, keys):
+        looks = [Packet(key, (Get(5),)) for key in keys]
+        marks = []
+        for look in looks:
+            try:
+                reply = await self._cache.send(look)
+            except CacheLost as lost:
+                marks.append(lost)
+            else:
+                marks.append(token(reply, reply.results[0])._replace(marks=1))
+        return marks
+
+
+class NoMark(Coherent):
+    writing = WritesUnmarked
+
+
+class PublishesClean(Writing):
+    """R3 broken: every writer takes its own mark for the only one."""
+
+    def _life(self, mark, elapsed):
+        return self._policy.ttl, b""
+
+
+class NoSoleCheck(Coherent):
+    writing = PublishesClean
+
+
+class KeepsMarksForLong(Writing):
+    """R3 broken: the mark stays, but not the bound on how long it may live."""
+
+    def _life(self, mark, elapsed):
+        return self._policy.ttl, b"" if mark.marks == 1 else MARK
+
+
+class FillsForLong(Reading):
+    """R3 broken on the other side."""
+
+    def _life(self, right):
+        return self._policy.ttl, MARK if right.marks else b""
+
+
+class NoCap(Coherent):
+    reading = FillsForLong
+    writing = KeepsMarksForLong
+
+
+class Unbound(World):
+    """A cache that sends a token over whatever connection there is."""
+
+    def __init__(self, world):
+        super().__init__(world.moment)
+
+    async def send(self, packet, *, fresh=False):
+        return await super().send(packet._replace(connection=None), fresh=fresh)
+
+    async def send_many(self, packets):
+        return await super().send_many([packet._replace(connection=None) for packet in packets])
+
+
+def not_bound(store, cache, clock, policy, **options):
+    """Break R4."""
+    return Coherent(store, Unbound(cache), clock, policy, **options)
+
+
+class Resending(World):
+    """A store that sends a write again when no reply came."""
+
+    def __init__(self, world):
+        super().__init__(world.moment)
+
+    async def apply(self, map, sk, op, now):
+        try:
+            return await super().apply(map, sk, op, now)
+        except OutcomeUnknown:
+            return await super().apply(map, sk, op, now)
+
+
+def resends(store, cache, clock, policy, **options):
+    """Break the store's part of the bargain."""
+    return Coherent(Resending(store), cache, clock, policy, **options)
+
+
+class Mutant(NamedTuple):
+    name: str
+    tier: object
+    column: Column
+    broken: str
+
+
+MUTANTS = [
+    Mutant("no R1", NoR1, Column("no R1", ((PUT,), (GET,), (GET, GET))), NOT_LINEARIZABLE),
+    Mutant("no R2", NoR2, Column("no R2", ((PUT, GET), (GET,))), NOT_LINEARIZABLE),
+    Mutant("no mark", NoMark, Column("no mark", ((PUT,), (GET,)), Faults(crash=1)), STALE),
+    Mutant(
+        "no sole check",
+        NoSoleCheck,
+        Column("no sole check", ((PUT,), (OTHER,)), Faults(crash=1)),
+        STALE,
+    ),
+    Mutant(
+        "TTL cap dropped",
+        NoCap,
+        Column("TTL cap dropped", ((PUT,), (OTHER,)), Faults(crash=1)),
+        STALE,
+    ),
+    Mutant(
+        "token not bound",
+        not_bound,
+        Column("token not bound", ((GET,), (PUT, GET, GET)), Faults(restart=1)),
+        NOT_LINEARIZABLE,
+    ),
+    Mutant(
+        "eventual fill",
+        Coherent,
+        Column("eventual fill", ((PUT, GET),), Faults(evict=1), eventual=True),
+        NOT_LINEARIZABLE,
+    ),
+    Mutant(
+        "put resent blindly",
+        resends,
+        Column("put resent blindly", ((PUT,), (GET, OTHER, GET)), Faults(unknown=1)),
+        NOT_LINEARIZABLE,
+    ),
+]

@@ -1,0 +1,42 @@
+"""Every interleaving of a few clients, and what is found when a rule of the protocol is broken."""
+
+import pytest
+
+from lpcm.testing.columns import BEYOND, SMALL
+from lpcm.testing.explorer import Column, Counterexample, Faults, explore, simulate
+from tests.coherence.mutants import GET, MUTANTS, OTHER, PUT, NoR1
+
+
+@pytest.mark.parametrize("column", SMALL, ids=lambda column: column.name)
+def test_no_interleaving_breaks_the_promise(column):
+    """In every order of every step, with one fault anywhere, the promise holds."""
+    print(explore(column))
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_broken_rule_is_found(mutant):
+    """Each rule is needed: without it a history breaks the very property it is there for."""
+    with pytest.raises(Counterexample) as found:
+        explore(mutant.column, tier=mutant.tier, shortest=True)
+    print(found.value)
+    assert found.value.broken == mutant.broken
+
+
+def test_a_walk_at_random_is_repeated_by_its_seed():
+    """A simulation finds no violation; what one seed finds in a mutant, it finds again."""
+    for column in BEYOND:
+        assert simulate(column, seed=1, seconds=0.5).steps > 100
+    column = Column("walk", ((PUT, GET), (GET, OTHER), (GET, GET)))
+    found = []
+    for _ in range(2):
+        with pytest.raises(Counterexample) as walk:
+            simulate(column, seed=7, seconds=30, tier=NoR1)
+        found.append(str(walk.value))
+    assert found[0] == found[1]
+    assert "seed 7" in found[0]
+
+
+def test_too_many_states_are_an_error():
+    """A search that does not end within its limit says so, and is no success."""
+    with pytest.raises(RuntimeError, match="over 100 states"):
+        explore(Column("limited", ((PUT, GET), (OTHER, GET)), Faults(evict=1)), limit=100)
