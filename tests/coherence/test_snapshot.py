@@ -2,10 +2,12 @@
 
 import pytest
 
-from lpcm.testing import explorer
+from lpcm._coherence import Coherent
+from lpcm.testing import _graph
+from lpcm.testing._graph import Graph
 from lpcm.testing._snapshot import freeze
 from lpcm.testing._world import Node, Root
-from lpcm.testing.explorer import Column, Faults, _Explorer
+from lpcm.testing.explorer import Column, Faults
 from tests.coherence.mutants import OTHER, PUT
 
 
@@ -18,7 +20,7 @@ class Unmerged(Root):
 
 def reached(column):
     """Return all that can be cached, stored and explained, without the clients."""
-    graph = _Explorer(column, explorer.Coherent)
+    graph = Graph(column, Coherent)
     start = graph.start()
     known, todo, seen = {start}, [start], set()
     while todo:
@@ -39,7 +41,7 @@ def test_merging_loses_nothing(faults, monkeypatch):
     """With and without merging, the same items, stored values and histories are reached."""
     column = Column("w|r", ((PUT,), (OTHER,)), faults)
     fewer, merged = reached(column)
-    monkeypatch.setattr(explorer, "Root", Unmerged)
+    monkeypatch.setattr(_graph, "Root", Unmerged)
     more, unmerged = reached(column)
     assert fewer < more
     assert merged == unmerged

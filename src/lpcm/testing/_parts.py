@@ -1,0 +1,166 @@
+"""The parts of a state of the explorer, and what a store and a connection do to them.
+
+Plain, hashable tuples, numbered by ``Table``: a state is a tuple of such numbers. Knows no
+scheduler and judges nothing.
+
+Invariant: a part never changes; what happens to one makes another.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+
+from lpcm._coherence import Policy
+from lpcm.ports import Add, Applied, Put, Refused, Replies, Stored, When
+
+if TYPE_CHECKING:
+    from lpcm.ports import Op, Outcome
+    from lpcm.testing._world import Node, Program
+    from lpcm.testing.linearizable import Call
+
+__all__ = ["CONNECTIONS", "FAULTS", "FIRST", "GENERATION", "LATE", "LOSSY", "PAST", "POLICY",
+           "UNEXPLAINED", "Column", "Faults", "Late", "Local", "Move", "State", "Table", "Value",
+           "apply", "dealt", "live"]  # fmt: skip
+
+POLICY = Policy(strict=True, ttl=3600, mark=10, lease=5, patience=0.1, deadline=0.15, tries=2)
+
+
+class Faults(NamedTuple):
+    """How often each thing may go wrong in one history."""
+
+    evict: int = 0
+    """An item vanishes: evicted, flushed or expired."""
+    expire: int = 0
+    """A lease or a mark runs out."""
+    crash: int = 0
+    """A client dies amid an operation."""
+    stall: int = 0
+    """A client gets an answer only after longer than ``mark``, by its clock."""
+    restart: int = 0
+    """memcached forgets all and counts from 1 again."""
+    lose: int = 0
+    """A connection breaks in or after a packet; what was sent may arrive later still."""
+    unknown: int = 0
+    """The store's reply is lost; a write was applied, or is later, or never."""
+    cut: int = 0
+    """A client cannot reach memcached for a while."""
+    time: int = 0
+    """The entries with a time to live end."""
+
+
+class Column(NamedTuple):
+    """One bounded world: what each client does, and what may go wrong."""
+
+    name: str
+    programs: tuple[Program, ...]
+    faults: Faults = Faults()
+    policy: Policy = POLICY
+    eventual: bool = False
+    """Whether a read of the store may return the value before the last one: for a mutant."""
+
+
+class Value(NamedTuple):
+    """What the store holds under a key, and held before that."""
+
+    entry: Stored | None = None
+    before: Stored | None = None
+
+
+class Local(NamedTuple):
+    """A client between two steps."""
+
+    number: int
+    done: int = 0
+    """Operations completed."""
+    node: Node | None = None
+    """Where in the operation under way; None: not begun."""
+    partial: tuple[Any, ...] = ()
+    """Results of the packets on their way, in order."""
+    started: int = 0
+    """The connection they went over."""
+    losses: int = 0
+    """Connections lost, and so the number of the one in use."""
+    owed: tuple[str, ...] = ()
+    unknown: tuple[tuple[int, Call], ...] = ()
+    """(key, write) of those that may yet take effect."""
+    cut: bool = False
+    dead: bool = False
+
+
+class Late(NamedTuple):
+    """What was sent by someone who no longer listens, and may still arrive."""
+
+    commands: tuple[tuple[int, Any], ...]
+    """(key, command or write)."""
+    generation: int
+    """Of the server it was sent to; 0: to the store."""
+
+
+class Move(NamedTuple):
+    """One step of a client, as far as it depends on the client and one key alone."""
+
+    label: str
+    fault: str
+    """What it uses up, if anything."""
+    local: int
+    focus: int
+    """The item, or the stored value, afterwards."""
+    late: Late | None = None
+    lossy: bool = False
+    ended: tuple[tuple[int, Call, Any], ...] = ()
+    """(key, call, result) of an operation that ended with this."""
+
+
+State: TypeAlias = "tuple[int, ...]"
+GENERATION, PAST, FAULTS, LATE, LOSSY, FIRST = range(6)
+CONNECTIONS = 1000
+UNEXPLAINED = 0
+"""The number of the monitor with no configuration left."""
+
+
+class Table(dict[Any, int]):
+    """Numbers for the parts of states, in the order they are met."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[Any] = []
+
+    def __missing__(self, part: Any) -> int:
+        self.parts.append(part)
+        number = self[part] = len(self.parts) - 1
+        return number
+
+
+def live(entry: Stored | None, now: float) -> Stored | None:
+    expired = entry is not None and entry.expires is not None and entry.expires <= now
+    return None if expired else entry
+
+
+def apply(value: Value, op: Op, now: float) -> tuple[Value, Outcome]:
+    """Apply a write to what is stored."""
+    current = live(value.entry, now)
+    made: Stored | None
+    match op:
+        case Put((data, _), etag, expires, when):
+            if when is When.ABSENT and current is not None:
+                return value, Refused(current)
+            made = Stored(data, None, etag, expires)
+        case Add(delta, initial, etag):
+            held = cast("int", initial if current is None else current.data)
+            made = Stored(held + delta, None, etag, current.expires if current else None)
+        case _:
+            made = None
+    return Value(made, value.entry), Applied(made)
+
+
+def dealt(node: Node, results: tuple[Any, ...], connection: int) -> tuple[Replies, ...]:
+    """Deal results out to the packets they belong to, as far as they are complete."""
+    replies: list[Replies] = []
+    start = 0
+    for packet in node.packets:
+        stop = start + len(packet.commands)
+        if stop > len(results):
+            break
+        replies.append(Replies(results[start:stop], connection))
+        start = stop
+    return tuple(replies)
