@@ -15,7 +15,7 @@ import dis
 import functools
 import operator
 from enum import Enum
-from types import FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from lpcm._items import Token
@@ -79,7 +79,7 @@ def freeze(part: Any, opaque: tuple[type, ...]) -> Any:
         return ("set", frozenset(freeze(each, opaque) for each in part))
     if isinstance(part, BaseException):
         return (type(part).__name__, str(part))
-    if isinstance(part, (FunctionType, MethodType)):
+    if isinstance(part, (FunctionType, MethodType, BuiltinFunctionType)):
         return part.__qualname__
     if hasattr(part, "gi_frame"):
         return ("generator", part.gi_frame.f_lasti, freeze(dict(part.gi_frame.f_locals), opaque))

@@ -87,6 +87,15 @@ class World:
         found = replies.results[0]
         return found.data[: found.base] if found.base else replies
 
+    async def look_many(self, keys: Sequence[str], lease: int) -> list[bytes | Replies | CacheLost]:
+        looks: list[bytes | Replies | CacheLost] = []
+        for each in await self.send_many([Packet(key, (Get(lease),)) for key in keys]):
+            if isinstance(each, Replies) and each.results[0].base:
+                looks.append(each.results[0].data[: each.results[0].base])
+            else:
+                looks.append(each)
+        return looks
+
     async def send(self, packet: Packet, *, fresh: bool = False) -> Replies:
         (replies,) = await _Ask("cache", (packet,), fresh)
         if replies is LOST:
