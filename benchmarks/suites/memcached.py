@@ -83,6 +83,7 @@ TARGETS: Sequence[Target | Limit] = [
     Target("hit", "lpcm", "bare socket", 1.3, cpu=True),
     Target("read 100", "lpcm", "pylibmc", 1.8),
     Target("read 100", "lpcm client", "pylibmc", 1.8),
+    Target("write 100", "lpcm", "pylibmc", 1.7),
     Target("write 100", "lpcm client", "pylibmc", 1.7),
     Limit("miss", "lpcm", 140e-6),
     Limit("write", "lpcm", 140e-6),
