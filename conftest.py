@@ -67,12 +67,14 @@ def _apart(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     import lpcm
+    from lpcm import _engine
     from lpcm.testing import insulate
 
     directory = request.getfixturevalue("tmp_path")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(directory)
         patch.delenv("LPCM_URL", raising=False)
+        patch.setattr(_engine, "_aliases", {})  # what an earlier one configured
         with insulate():
             yield
         lpcm.close()
