@@ -59,11 +59,25 @@ LAYERS: tuple[frozenset[str], ...] = (
             "lpcm._run",
             "lpcm._arithmetic",
             "lpcm._entries",
+            "lpcm._attempts",
             "lpcm._engine",
             "lpcm._observe",
         }
     ),
-    frozenset({"lpcm._live", "lpcm._views", "lpcm._amap", "lpcm._map"}),
+    frozenset(
+        {
+            "lpcm._place",
+            "lpcm._spot",
+            "lpcm._deeds",
+            "lpcm._numbers",
+            "lpcm._containers",
+            "lpcm._sets",
+            "lpcm._live",
+            "lpcm._views",
+            "lpcm._amap",
+            "lpcm._map",
+        }
+    ),
     frozenset({"lpcm"}),
     frozenset(
         {"lpcm.testing", "lpcm.django", "lpcm.cli", "lpcm.telemetry", "lpcm.__main__", "lpcm.apps"}
@@ -78,7 +92,8 @@ ADAPTER_IMPORTS = frozenset({"lpcm.ports", "lpcm.errors", "lpcm.events", "lpcm.k
 # Whatever else is imported from outside the standard library, inside functions included.
 THIRD_PARTY: Mapping[str, frozenset[str]] = {
     "lpcm.__main__": frozenset({"click", "rich"}),
-    "lpcm._map": frozenset({"typing_extensions"}),  # for type checkers, which have it built in
+    "lpcm._map": frozenset({"typing_extensions"}),
+    "lpcm._sets": frozenset({"typing_extensions"}),  # for type checkers, which have it built in
     "lpcm.cli": frozenset({"click", "rich"}),
     "lpcm.codec": frozenset({"pydantic"}),
     "lpcm.stores.dynamodb": frozenset({"boto3", "botocore", "httptools", "orjson"}),
@@ -90,7 +105,9 @@ THIRD_PARTY: Mapping[str, frozenset[str]] = {
 _IO = frozenset({"asyncio", "http", "multiprocessing", "selectors", "socket", "sqlite3", "ssl"})
 _CLOCKS = frozenset({"threading", "time"})
 UNKNOWING: Mapping[str, frozenset[str]] = {
-    **dict.fromkeys(("lpcm._engine", "lpcm._live", "lpcm._views", "lpcm._amap", "lpcm._map"), _IO),
+    **dict.fromkeys(
+        ("lpcm._engine", "lpcm._live", "lpcm._sets", "lpcm._views", "lpcm._amap", "lpcm._map"), _IO
+    ),
     **dict.fromkeys(("lpcm.errors", "lpcm.keys", "lpcm.codec", "lpcm.ports"), _IO | _CLOCKS),
     **dict.fromkeys(("lpcm._arithmetic", "lpcm._entries"), _IO | _CLOCKS),
     **dict.fromkeys(

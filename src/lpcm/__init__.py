@@ -11,6 +11,7 @@ from lpcm._engine import Engine, amaps, close, configure, maps
 from lpcm._entries import Entry
 from lpcm._map import LPCM
 from lpcm._registry import register
+from lpcm._sets import LPCMSet
 from lpcm.errors import (
     BatchError,
     CacheUnavailable,
@@ -50,6 +51,7 @@ __all__ = [
     "KeyEncodingError",
     "KeyTooLong",
     "LPCMError",
+    "LPCMSet",
     "OutcomeUnknown",
     "StoreBusy",
     "StoreCorrupt",

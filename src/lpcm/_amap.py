@@ -170,6 +170,14 @@ class AsyncTwins(Generic[K, V]):
         """Await ``copy``."""
         return {key: value async for key, value in self.aitems()}
 
+    async def amost_common(self, n: int | None = None) -> list[tuple[K, V]]:
+        """Await ``most_common``."""
+        from heapq import nlargest  # see most_common
+
+        items = [item async for item in self.aitems()]
+        most = len(items) if n is None else n
+        return nlargest(most, items, key=lambda item: item[1])  # type: ignore[return-value,arg-type]  # ordered values
+
     def __aiter__(self) -> AsyncIterator[K]:
         return self.akeys()
 

@@ -11,14 +11,24 @@ before without such a condition.
 
 from __future__ import annotations
 
-import os
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, cast
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    cast,
+)
 
 from lpcm._arithmetic import add, check_delta, negate
+from lpcm._attempts import UNCHANGED, Retry, etag
 from lpcm.config import seconds
 from lpcm.errors import BatchError, Conflict, StoreTooNew
-from lpcm.keys import decode, encode
+from lpcm.keys import decode, encode, partition
 from lpcm.ports import (
     Add,
     Applied,
@@ -29,17 +39,18 @@ from lpcm.ports import (
     Put,
     Refused,
     Touch,
+    Update,
     When,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
     from datetime import timedelta
 
     from lpcm._engine import Engine, Stack
-    from lpcm.ports import Cell, Clock, Op, Stored
+    from lpcm.ports import Action, Cell, Op, Step, Stored
 
-__all__ = ["MISSING", "Entries", "Entry", "Missing"]
+__all__ = ["MISSING", "TTL", "Entries", "Entry", "Missing", "Waker", "Wakers"]
 
 V = TypeVar("V")
 FORMAT: Final = 1
@@ -52,6 +63,8 @@ class Missing(Enum):
 
 
 MISSING: Final = Missing.MISSING
+
+
 TTL: TypeAlias = "float | timedelta | None"
 
 
@@ -66,34 +79,33 @@ class Entry(NamedTuple, Generic[V]):
     """Epoch seconds at which it expires; None: never."""
 
 
-# Drawn in advance, for asking the system each time is a tenth of an embedded write. From
-# os.urandom and not random: users seed the latter. A fork's child draws its own.
-_etags: list[int] = []
+class Home(Protocol):
+    """Where entries are: what live values remember of it."""
+
+    engine: Engine
+    name: str
+    namespace: str
+    identity: tuple[int, str]
 
 
-def _etag() -> int:
-    try:
-        return _etags.pop()
-    except IndexError:
-        drawn = memoryview(os.urandom(8 * 128)).cast("q").tolist()
-        _etags.extend(drawn[1:])
-        return drawn[0]
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_etags.clear)
+Waker: TypeAlias = "Callable[[Any, Any, object], Any]"
+"""Makes a live value of (a plain value, the home, the key)."""
+Wakers: TypeAlias = "tuple[Mapping[type, Waker], Mapping[type, Waker]]"
+"""How values of a type become live however they are read; and with numbers, by subscripting."""
 
 
 class Entries:
     """The operations on the entries of one map of one engine."""
 
     def __init__(
-        self, engine: Engine, stack: Stack, name: str, default: object, ttl: float | None
+        self, home: Home, stack: Stack, default: object, ttl: float | None, wakers: Wakers
     ) -> None:
-        self._engine = engine
-        self._name = name
-        self._namespace = engine.namespace
-        self._map = engine.partition(name)
+        engine = self._engine = home.engine
+        self._name = home.name
+        self._namespace = home.namespace
+        self._home = home
+        self._wakers, self._number_wakers = wakers
+        self._map = partition(home.namespace, home.name)
         self._tier = stack.tier
         self._store = stack.store
         self._catalogued = engine.catalogued
@@ -101,6 +113,7 @@ class Entries:
         self._read = stack.tier.read
         self._now = stack.clock.now
         self.drive = stack.drive
+        self.codec = engine.codec
         self._encode = engine.codec.encode
         self._decode = engine.codec.decode
         # Data without a kind are the value itself, but for trees, which hold tags.
@@ -109,7 +122,7 @@ class Entries:
         self._factory = default if callable(default) else None
         plain = default is not MISSING and self._factory is None
         self._default = engine.codec.encode(default) if plain else None
-        self.place = (id(engine), self._map)
+        self.place = home.identity
 
     # Reading
 
@@ -117,9 +130,11 @@ class Entries:
         """Return the value, else the fallback, else the map's default, else MISSING."""
         stored = await self._read(self._map, encode(key), self._now())
         if stored is None:
-            return self.default() if fallback is MISSING else fallback
+            return self._woken(key, self.default()) if fallback is MISSING else fallback
         data, kind, _, _ = stored
-        return data if kind is None and self._bare else self._decode(data, kind)
+        value = data if kind is None and self._bare else self._decode(data, kind)
+        wake = self._wakers.get(type(value))
+        return value if wake is None else wake(value, self._home, key)
 
     async def item(self, key: object) -> Any:
         """Return the value or the map's default; else raise KeyError."""
@@ -129,9 +144,11 @@ class Entries:
             value = self.default()
             if value is MISSING:
                 raise KeyError(key)
-            return value
-        data, kind, _, _ = stored
-        return data if kind is None and self._bare else self._decode(data, kind)
+        else:
+            data, kind, _, _ = stored
+            value = data if kind is None and self._bare else self._decode(data, kind)
+        wake = self._number_wakers.get(type(value))
+        return value if wake is None else wake(value, self._home, key)
 
     async def contains(self, key: object) -> bool:
         """Tell whether the key has an entry."""
@@ -140,7 +157,7 @@ class Entries:
     async def entry(self, key: object) -> Entry[Any]:
         """Return the entry with its etag and expiry; else raise KeyError."""
         stored = await self._present(key)
-        return Entry(key, self._value(stored), stored.etag, stored.expires)
+        return Entry(key, self._woken(key, self._value(stored)), stored.etag, stored.expires)
 
     async def ttl(self, key: object) -> float | None:
         """Return the seconds the entry has left, None for ever; else raise KeyError."""
@@ -152,13 +169,18 @@ class Entries:
         """Return the values of those keys that are present."""
         wanted = {key: encode(key) for key in keys}
         found = await self._tier.read_many(self._map, list(wanted.values()), self._now())
-        bare, decoded = self._bare, self._decode
+        bare, decoded, wakers = self._bare, self._decode, self._wakers
         # The body of _value once more: its call is a tenth of a cached read.
-        return {
+        values = {
             key: stored[0] if bare and stored[1] is None else decoded(stored[0], stored[1])
             for key, stored in zip(wanted, found, strict=True)
             if stored is not None
         }
+        if wakers:
+            for key, value in values.items():
+                if type(value) in wakers:
+                    values[key] = self._woken(key, value)
+        return values
 
     def default(self) -> Any:
         """Return a fresh copy of the map's default, or MISSING."""
@@ -180,7 +202,9 @@ class Entries:
             value = None if start is MISSING else start
         put = self._put(value, self._expiry(ttl), When.ABSENT)
         outcome = await self._apply(sk, put)
-        return self._value(cast("Stored", outcome.entry))
+        stored = self._value(cast("Stored", outcome.entry))
+        wake = self._number_wakers.get(type(stored))
+        return stored if wake is None else wake(stored, self._home, key)
 
     async def replace(self, key: object, value: object, if_etag: int | None, ttl: TTL) -> int:
         """Store the value if the key is present, with that etag if one is given."""
@@ -219,7 +243,7 @@ class Entries:
 
     async def popitem(self, keys: KeyRange) -> tuple[Any, Any]:
         """Remove the last entry in key order and return it; else raise KeyError."""
-        retry = _Retry(self._clock, self._engine.timeout, "popitem", self._name)
+        retry = Retry(self._clock, self._engine.timeout, "popitem", self._name)
         while True:
             page = await self._store.scan(
                 self._map, keys, self._now(), reverse=True, limit=1, values=False
@@ -235,7 +259,7 @@ class Entries:
     async def expire(self, key: object, ttl: TTL) -> None:
         """Let the entry expire after ``ttl``, None: never; else raise KeyError."""
         expires = None if ttl is None else self._now() + seconds(ttl)
-        if isinstance(await self._apply(encode(key), Touch(expires, _etag())), Refused):
+        if isinstance(await self._apply(encode(key), Touch(expires, etag())), Refused):
             raise KeyError(key)
 
     async def increment(self, key: object, delta: object) -> Any:
@@ -245,13 +269,27 @@ class Entries:
         initial = self.default()
         initial = 0 if initial is MISSING else initial
         if type(delta) is int and type(initial) is int:
-            outcome = await self._apply(sk, Add(delta, initial, _etag(), self._expiry(None)))
+            outcome = await self._apply(sk, Add(delta, initial, etag(), self._expiry(None)))
             if isinstance(outcome, Applied):
                 return self._value(cast("Stored", outcome.entry))
             current = outcome.entry
         else:
             current = await self._read(self._map, sk, self._now())
         return await self._update(key, sk, current, lambda value: add(value, delta), initial)
+
+    async def grow(self, key: object, delta: object) -> Any:
+        """Leave what ``m[key] + delta`` would be; else, without any default, raise KeyError."""
+        sk = encode(key)
+        initial = self.default()
+        if type(delta) is int and (initial is MISSING or type(initial) is int):
+            start = None if initial is MISSING else initial
+            outcome = await self._apply(sk, Add(delta, start, etag(), self._expiry(None)))
+            if isinstance(outcome, Applied):
+                return self._value(cast("Stored", outcome.entry))
+            current = outcome.entry
+        else:
+            current = await self._read(self._map, sk, self._now())
+        return await self._update(key, sk, current, lambda value: add(value, delta), MISSING)
 
     async def decrement(self, key: object, delta: object) -> Any:
         """Leave what ``m[key] - delta`` would be, from the map's default or 0."""
@@ -265,6 +303,44 @@ class Entries:
         current = await self._read(self._map, sk, self._now())
         return await self._update(key, sk, current, fn, fallback)
 
+    async def mutate(
+        self,
+        key: object,
+        change: Callable[[Any], Any],
+        native: tuple[tuple[Step, ...], Action] | None,
+    ) -> tuple[Any, Any]:
+        """Have the store change the value, or else compare-and-set what ``change`` leaves.
+
+        ``change`` mutates a copy of the value in place and may be called several times; what
+        it returns last is returned with the value after it, None for a native change.
+        ``UNCHANGED`` means there is nothing to write.
+        """
+        sk = encode(key)
+        if native is None:
+            current = await self._read(self._map, sk, self._now())
+        else:
+            outcome = await self._apply(sk, Update(*native, etag()))
+            if isinstance(outcome, Applied):
+                return self._value(cast("Stored", outcome.entry)), None
+            current = outcome.entry
+        retry = Retry(self._clock, self._engine.timeout, f"update of {key!r}", self._name)
+        while True:
+            value = self.default() if current is None else self._value(current)
+            if value is MISSING:
+                raise KeyError(key)
+            result = change(value)
+            if result is UNCHANGED:
+                return value, result
+            if current is None:
+                put = self._put(value, self._expiry(None), When.ABSENT)
+            else:
+                put = self._put(value, current.expires, current.etag)
+            outcome = await self._apply(sk, put)
+            if isinstance(outcome, Applied):
+                return self._decode(*put.cell), result
+            current = outcome.entry
+            await retry.pause()
+
     async def _update(
         self,
         key: object,
@@ -274,7 +350,7 @@ class Entries:
         fallback: object,
     ) -> Any:
         """Compare-and-set from ``current`` on; a refusal brings the next one along."""
-        retry = _Retry(self._clock, self._engine.timeout, f"update of {key!r}", self._name)
+        retry = Retry(self._clock, self._engine.timeout, f"update of {key!r}", self._name)
         while True:
             if current is not None:
                 put = self._put(fn(self._value(current)), current.expires, current.etag)
@@ -328,7 +404,10 @@ class Entries:
         )
         if not values:
             return [(decode(sk), None) for sk, _ in page.entries], page.resume
-        return [(decode(sk), self._value(stored)) for sk, stored in page.entries], page.resume
+        pairs = [(decode(sk), self._value(stored)) for sk, stored in page.entries]
+        if self._wakers:
+            pairs = [(key, self._woken(key, value)) for key, value in pairs]
+        return pairs, page.resume
 
     async def entries(
         self, keys: KeyRange, after: str | None, *, limit: int
@@ -375,10 +454,15 @@ class Entries:
         data, kind, _, _ = stored
         return data if kind is None and self._bare else self._decode(data, kind)
 
+    def _woken(self, key: object, value: Any) -> Any:
+        """Return a container live, anything else as it is."""
+        wake = self._wakers.get(type(value))
+        return value if wake is None else wake(value, self._home, key)
+
     def _put(self, value: object, expires: float | None, when: When | int = When.ALWAYS) -> Put:
         cell: Cell = self._encode(value)
         # Put's own constructor takes twice as long, for defaults that are not asked for here.
-        return tuple.__new__(Put, (cell, _etag(), expires, when))
+        return tuple.__new__(Put, (cell, etag(), expires, when))
 
     def _expiry(self, ttl: TTL) -> float | None:
         length = self._ttl if ttl is None else seconds(ttl)
@@ -412,26 +496,3 @@ class Entries:
                 f"version of lpcm writes format {FORMAT}: upgrade lpcm"
             )
         self._catalogued.add(self._map)
-
-
-class _Retry:
-    """The pauses between attempts of one compare-and-set, within the engine's timeout."""
-
-    def __init__(self, clock: Clock, timeout: float, what: str, name: str) -> None:
-        self._clock = clock
-        self._timeout = timeout
-        self._what = f"{what} in {name!r}"
-        self._deadline = clock.monotonic() + timeout
-        self._ceiling = 0.001
-
-    async def pause(self) -> None:
-        """Wait a random moment, longer each time; raise Conflict when time is up."""
-        if self._clock.monotonic() >= self._deadline:
-            raise Conflict(
-                f"{self._what} lost against other writers for {self._timeout:g} s; nothing was "
-                "written"
-            )
-        from random import uniform  # 4 ms to import, for contended keys alone
-
-        await self._clock.sleep(uniform(0, self._ceiling))  # noqa: S311  # jitter
-        self._ceiling = min(self._ceiling * 2, 0.064)

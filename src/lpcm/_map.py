@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
-from lpcm import _engine, _observe
+from lpcm import _engine, _live
 from lpcm._amap import AsyncTwins, pairs
 from lpcm._entries import MISSING, Entries, Entry, Missing
-from lpcm._run import run, running_loop
+from lpcm._place import Place
+from lpcm._run import run
 from lpcm._views import Items, Keys, Span, Values, span, stream
 from lpcm.config import seconds
 from lpcm.keys import partition
@@ -52,6 +53,9 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
     ``ttl``
         Seconds (or a timedelta) after which entries written without a ``ttl`` of their
         own expire; None: never, or what the configuration says.
+    ``live``
+        Whether ``m[key] += 1`` and ``m[key].append(x)`` happen in the store, atomically: see
+        docs/explanation/live-values.md. False: values are plain.
     ``using``, ``url``
         Where it lives: an alias of ``lpcm.configure``, an ``Engine``, or a URL.
 
@@ -81,6 +85,7 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         *,
         default: V | Callable[[], V] | Missing = MISSING,
         ttl: TTL = None,
+        live: bool = True,
         using: str | _engine.Engine = "default",
         url: str | None = None,
     ) -> None:
@@ -91,9 +96,8 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         self._using = using
         self._url = url
         # One tuple, replaced whole: other threads never see an epoch with another's entries.
-        self._bound: tuple[int, Entries] = (-1, cast("Entries", None))
-        # The same for the event loop that awaited last: (epoch, loop, entries).
-        self._awaited: tuple[int, object, Entries] | None = None
+        self._bound: tuple[int, Entries, Place] = (-1, *cast("tuple[Entries, Place]", (None, None)))
+        self._live = live
 
     @property
     def name(self) -> str:
@@ -108,22 +112,15 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
     def _bind(self) -> Entries:
         now = _engine.epoch  # before resolving: a change meanwhile must not go unseen
         engine = _engine.resolve(self._using, self._url)
-        stack = _observe.over(engine.stack, engine, self._name)
-        entries = Entries(engine, stack, self._name, self._default, self._ttl)
-        self._bound = now, entries
-        return entries
+        wakers = _live.AWAKE if self._live else _live.ASLEEP
+        place = Place(engine, self._name, self._default, self._ttl, wakers)
+        self._bound = now, place.use(), place
+        return self._bound[1]
 
     def _ause(self) -> Entries:
-        loop = running_loop()
-        known = self._awaited
-        if known is not None and known[0] == _engine.epoch and known[1] is loop:
-            return known[2]
-        now = _engine.epoch
-        engine = _engine.resolve(self._using, self._url)
-        stack = _observe.over(engine.awaitable(), engine, self._name)
-        entries = Entries(engine, stack, self._name, self._default, self._ttl)
-        self._awaited = now, loop, entries
-        return entries
+        if self._bound[0] != _engine.epoch:
+            self._bind()
+        return self._bound[2].ause()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._name!r})"
@@ -133,7 +130,7 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
             raise TypeError(
                 f"{self!r} uses an Engine of its own, which cannot be pickled or copied"
             )
-        options = {"default": self._default, "ttl": self._ttl}
+        options = {"default": self._default, "ttl": self._ttl, "live": self._live}
         return _restore, (
             type(self),
             self._name,
@@ -200,7 +197,10 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
     # Writing one key
 
     def __setitem__(self, key: K, value: V) -> None:
-        run(self._use().set(key, value))
+        use = self._use()
+        if type(value) in _live.TYPES and _live.returns(value, use, key):
+            return
+        run(use.set(key, value))
 
     def set(self, key: K, value: V, *, ttl: TTL = None) -> None:
         """Store the value, expiring in ``ttl`` seconds (or a timedelta).
@@ -394,6 +394,22 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         """Return a plain dict of all entries, in key order. **Cost**: as walking ``items``."""
         return dict(stream(self._use, Span()))
 
+    def most_common(self, n: int | None = None) -> list[tuple[K, V]]:
+        """Return the n entries of the greatest values, greatest first; None: all.
+
+        **Cost**: as walking ``items``; holds n entries at a time.
+
+        >>> m = LPCM("m")
+        >>> m.update(a=1, b=3, c=2)
+        >>> m.most_common(2)
+        [('b', 3), ('c', 2)]
+        """
+        if n is None:
+            return sorted(self.items(), key=_count, reverse=True)
+        from heapq import nlargest  # as collections.Counter does
+
+        return nlargest(n, self.items(), key=_count)
+
     def __eq__(self, other: object) -> bool:
         if isinstance(other, LPCM):
             return self._use().place == other._use().place or all(
@@ -436,6 +452,10 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         made: LPCM[K, Any] = cls(name, **options)
         made.set_many((key, value) for key in iterable)
         return made
+
+
+def _count(item: tuple[Any, Any]) -> Any:
+    return item[1]
 
 
 def _plain(mapping: Mapping[Any, Any]) -> dict[Any, Any]:

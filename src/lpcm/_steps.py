@@ -6,14 +6,27 @@ speak of until ``where`` writes it down. Knows nothing of what values can be.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lpcm.errors import ValueEncodingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["INSIDE", "Member", "check_text", "shown", "where"]
+__all__ = [
+    "DEPTH_LIMIT",
+    "INSIDE",
+    "NAME_LIMIT",
+    "Member",
+    "check_text",
+    "depth",
+    "shown",
+    "step",
+    "where",
+]
+
+DEPTH_LIMIT: Final = 32
+NAME_LIMIT: Final = 16_000  # characters; DynamoDB's names have 1 to 65,535 bytes
 
 
 class Member(NamedTuple):
@@ -52,3 +65,23 @@ def shown(value: object) -> str:
     except ValueError:  # an int of more digits than the process writes
         text = f"a huge {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def step(name: object) -> str | None:
+    """Return a dict's key as a name of its tree; None where a tree has no such names.
+
+    >>> step("a"), step("!a"), step(7)
+    ('a', '!!a', None)
+    """
+    if type(name) is not str or not 0 < len(name) <= NAME_LIMIT:
+        return None
+    return f"!{name}" if name.startswith("!") else name
+
+
+def depth(tree: Any) -> int:
+    """Count the containers within each other."""
+    if isinstance(tree, dict):
+        return 1 + max(map(depth, tree.values()), default=0)
+    if isinstance(tree, list):
+        return 1 + max(map(depth, tree), default=0)
+    return 0

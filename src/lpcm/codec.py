@@ -44,17 +44,15 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lpcm import _moments, _registry, keys
-from lpcm._steps import INSIDE, Member, check_text, shown, where
+from lpcm._steps import DEPTH_LIMIT, INSIDE, NAME_LIMIT, Member, check_text, depth, shown, where
 from lpcm.errors import KeyEncodingError, ValueDecodingError, ValueEncodingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Cell", "Codec", "Encoder", "Form", "plain"]
+__all__ = ["Cell", "Codec", "Encoder", "Form", "accept", "plain"]
 
-DEPTH_LIMIT: Final = 32
 _NATIVE_INT: Final = 10**38
-_NAME_LIMIT: Final = 16_000  # characters; DynamoDB's names have 1 to 65,535 bytes
 _ALLOWED: Final = (
     "a value is None, bool, int, float, Decimal, str, bytes, list, tuple, dict, set, frozenset, "
     "date, time, datetime, timedelta, UUID, or of a class given to lpcm.register"
@@ -116,6 +114,10 @@ class Codec:
         self.form = form
         self.encode: Callable[[object], Cell] = _encode_text if form is Form.TEXT else _encode_tree
 
+    def part(self, value: object) -> object:
+        """Return a value as it stands inside a tree, a bare number tagged where need be."""
+        return Encoder(self.form).whole(value)
+
     def decode(self, data: Any, kind: str | None) -> Any:
         """Return the value of a cell, a new object each time.
 
@@ -140,6 +142,8 @@ def _encode_text(value: object) -> Cell:
         return Cell(value, None)
     if kind is bytes or (kind is float and value == value):  # noqa: PLR0124  # not nan
         return Cell(value, None)
+    if kind in _PLAIN:
+        return _encode_text(_PLAIN[kind](value))
     tree = Encoder(Form.TEXT).whole(value)
     return Cell(_json().dumps(tree), "json")
 
@@ -152,6 +156,8 @@ def _encode_tree(value: object) -> Cell:
             return Cell(value, "float")
         case Decimal() if type(value) is Decimal and _holds(value):
             return Cell(value, "decimal")
+        case _ if type(value) in _PLAIN:
+            return _encode_tree(_PLAIN[type(value)](value))
         case _:
             return Cell(Encoder(Form.TREE).whole(value), None)
 
@@ -189,7 +195,7 @@ class Encoder:
         """Return the tree of the value this encoder was made for."""
         tree = self.tree(value)
         # A step down is three levels at the most, {"!dict": [[key, value]]}, and a tag.
-        if 3 * self._steps + 1 > DEPTH_LIMIT and _depth(tree) > DEPTH_LIMIT:
+        if 3 * self._steps + 1 > DEPTH_LIMIT and depth(tree) > DEPTH_LIMIT:
             raise self._too_deep()
         return tree
 
@@ -286,7 +292,7 @@ class Encoder:
 
     def _dict(self, value: dict[Any, object]) -> object:
         if all(type(key) is str for key in value):
-            if self._text or all(0 < len(key) <= _NAME_LIMIT for key in value):
+            if self._text or all(0 < len(key) <= NAME_LIMIT for key in value):
                 return self._str_dict(value)
             ordered = sorted(value)
         else:
@@ -364,13 +370,13 @@ _ENCODERS: dict[type, Callable[[Encoder, Any], object]] = {
 }
 
 
-def _depth(tree: Any) -> int:
-    """Count the containers within each other."""
-    if isinstance(tree, dict):
-        return 1 + max(map(_depth, tree.values()), default=0)
-    if isinstance(tree, list):
-        return 1 + max(map(_depth, tree), default=0)
-    return 0
+_PLAIN: dict[type, Callable[[Any], object]] = {}
+
+
+def accept(cls: type, plain: Callable[[Any], object]) -> None:
+    """Take objects of a class for what ``plain`` makes of them; they come back as that."""
+    _PLAIN[cls] = plain
+    _ENCODERS[cls] = lambda encoder, value: encoder.tree(plain(value))
 
 
 def _order(part: object) -> tuple[str, str]:

@@ -169,7 +169,7 @@ def machine(open_engine: Callable[[FakeClock], Engine]) -> type[RuleBasedStateMa
         def open(self, side: int) -> None:
             engine = self.engines[side] = open_engine(self.clock)
             for face, options in FACES.items():
-                self.maps[side, face] = LPCM(self.name, using=engine, **options)
+                self.maps[side, face] = LPCM(self.name, live=False, using=engine, **options)
 
         def teardown(self) -> None:
             self.maps[0, "plain"].clear()

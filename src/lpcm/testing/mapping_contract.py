@@ -136,19 +136,20 @@ class MappingContract:
         assert m.get("gone", 1) == 1
 
     def test_values_are_copies(self) -> None:
-        """Changing an object after it was stored, or a default read, changes no entry."""
+        """Changing an object after it was stored, or a plain one after a read, changes no entry."""
         value = {"tags": ["x"]}
         m = self.make(default=[])
         m["k"] = value
         value["tags"].append("y")
         assert m["k"] == {"tags": ["x"]}
-        m["gone"].append(1)
-        assert m["gone"] == []
-        assert "gone" not in m
+        plain = self.make(default=[], live=False)
+        plain["gone"].append(1)
+        assert plain["gone"] == []
+        assert "gone" not in plain
 
     def test_values_come_back_as_they_went_in(self) -> None:
-        """A value comes back equal and of the same type."""
-        m = self.make()
+        """A value comes back equal and of the same type; live, it is a subclass of it."""
+        m, alive = self.make(live=False), self.make()
         values: list[Any] = [
             *(None, True, 1, 10**40, -(2**63), 1.0, -0.0, math.inf, Decimal("1.10"), "", "é\0"),
             *(b"", b"\0\xff", [], [1, "a"], (), (1,), {}, {"a": {1: None}}, {1, "a"}, set()),
@@ -160,6 +161,8 @@ class MappingContract:
             for read in (m[n], m.get(n), m.get_many([n])[n], m.entry(n).value, m.copy()[n]):
                 assert type(read) is type(value), value
                 assert repr(read) == repr(value) or (read == value and len(repr(value)) > 6)
+            assert isinstance(alive[n], type(value))
+            assert alive[n] == value
 
     def test_setdefault(self) -> None:
         """``setdefault`` stores only where there is nothing, and returns what is stored."""

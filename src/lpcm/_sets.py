@@ -1,0 +1,96 @@
+"""Maps of sets: members come and go atomically, and a missing key reads as the empty set.
+
+Knows sets of members as live values do (``_deeds``); everything else is a map's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lpcm import _deeds
+from lpcm._map import LPCM
+from lpcm._run import run
+from lpcm._spot import Spot, perform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+
+    # Their defaults are what an unannotated map has; type checkers bring the module along.
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    from lpcm import _engine
+    from lpcm._entries import TTL
+
+    K = TypeVarWithDefault("K", default=Any)
+    T = TypeVarWithDefault("T", default=Any)
+else:
+    K = TypeVar("K")
+    T = TypeVar("T")
+
+__all__ = ["LPCMSet"]
+
+
+class LPCMSet(LPCM[K, set[T]]):
+    """A map whose values are sets; a missing key reads as the empty set.
+
+    Takes what ``LPCM`` takes. Members may be of any types a value can have.
+
+    >>> tags = LPCMSet("tags")
+    >>> tags["k"]
+    set()
+    >>> tags.insert_values("k", {1, 2})
+    >>> tags.remove_values("k", {1})
+    >>> tags["k"] |= {3}
+    >>> tags["k"] == {2, 3}
+    True
+    >>> tags.insert_values("k", [[]])
+    Traceback (most recent call last):
+        ...
+    TypeError: unhashable type: 'list'
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        default: set[T] | Callable[[], set[T]] = set,
+        ttl: TTL = None,
+        live: bool = True,
+        using: str | _engine.Engine = "default",
+        url: str | None = None,
+    ) -> None:
+        super().__init__(name, default=default, ttl=ttl, live=live, using=using, url=url)
+
+    def insert_values(self, key: K, values: Iterable[T], /) -> None:
+        """Put these members into the set.
+
+        **Cost**: one request where the set has members and all are str, int or bytes; else
+        two, more when others write the same key. **Atomic**: nothing is lost. **Raises**
+        TypeError for a member that no set can hold, ValueEncodingError for one no value can.
+        """
+        use = self._use()
+        run(self._change(use, key, set(values), _deeds.join, "update"))
+
+    def remove_values(self, key: K, values: Iterable[T], /) -> None:
+        """Take these members out of the set, where they are in it; else like ``insert_values``.
+
+        A set that loses its last member stays, empty.
+        """
+        use = self._use()
+        run(self._change(use, key, set(values), _deeds.leave, "difference_update"))
+
+    async def ainsert_values(self, key: K, values: Iterable[T], /) -> None:
+        """Await ``insert_values``."""
+        use = self._ause()
+        await use.drive(self._change(use, key, set(values), _deeds.join, "update"))
+
+    async def aremove_values(self, key: K, values: Iterable[T], /) -> None:
+        """Await ``remove_values``."""
+        use = self._ause()
+        await use.drive(self._change(use, key, set(values), _deeds.leave, "difference_update"))
+
+    def _change(
+        self, use: Any, key: K, members: set[Any], make: Callable[..., Any], method: str
+    ) -> Coroutine[Any, Any, Any]:
+        spot = Spot(self._bound[2], key)
+        return perform(use, spot, (set,), make(spot, method, members))
