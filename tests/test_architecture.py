@@ -62,16 +62,17 @@ LAYERS: tuple[frozenset[str], ...] = (
             "lpcm._attempts",
             "lpcm._engine",
             "lpcm._observe",
+            "lpcm._place",
         }
     ),
     frozenset(
         {
-            "lpcm._place",
             "lpcm._spot",
             "lpcm._deeds",
             "lpcm._numbers",
             "lpcm._containers",
             "lpcm._sets",
+            "lpcm._transaction",
             "lpcm._live",
             "lpcm._views",
             "lpcm._amap",

@@ -12,6 +12,7 @@ from lpcm._entries import Entry
 from lpcm._map import LPCM
 from lpcm._registry import register
 from lpcm._sets import LPCMSet
+from lpcm._transaction import Transaction, atransact, transact, transaction
 from lpcm.errors import (
     BatchError,
     CacheUnavailable,
@@ -64,15 +65,19 @@ __all__ = [
     "StoreThrottled",
     "StoreTooNew",
     "StoreUnavailable",
+    "Transaction",
     "ValueDecodingError",
     "ValueEncodingError",
     "ValueTooLarge",
     "amaps",
+    "atransact",
     "close",
     "configure",
     "maps",
     "meter",
     "register",
+    "transact",
+    "transaction",
 ]
 
 __version__ = "0.1.0"

@@ -64,7 +64,19 @@ from lpcm.ports import CacheLost, Delete, KeyRange
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from lpcm.ports import Cache, Clock, Op, Outcome, Replies, Store, Stored
+    from lpcm.ports import (
+        Aborted,
+        Applied,
+        Cache,
+        Change,
+        Check,
+        Clock,
+        Op,
+        Outcome,
+        Replies,
+        Store,
+        Stored,
+    )
 
 __all__ = ["Coherent", "Policy"]
 
@@ -187,6 +199,18 @@ class Coherent:
         ):
             raise first
         return outcomes
+
+    async def transact(
+        self, changes: Sequence[Change], checks: Sequence[Check], now: float
+    ) -> list[Applied] | Aborted:
+        """Do all changes or none: each key marked and published as by a write of its own.
+
+        Readers may see some of the changes before the others.
+        """
+        if self._owed:
+            await self._invalidations.pay()
+        items = [item(self._prefix, pk, sk) for pk, sk, _ in changes]
+        return await self._writing.together(items, changes, checks, now)
 
     async def clear(self, map: str, keys: KeyRange) -> None:
         """Delete every entry of the range, each as a write of its own; pages of 1,000.

@@ -18,7 +18,6 @@ from typing import (
     Final,
     Generic,
     NamedTuple,
-    Protocol,
     TypeAlias,
     TypeVar,
     cast,
@@ -47,7 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
     from datetime import timedelta
 
-    from lpcm._engine import Engine, Stack
+    from lpcm._engine import Stack
+    from lpcm._place import Place
     from lpcm.ports import Action, Cell, Op, Step, Stored
 
 __all__ = ["MISSING", "TTL", "Entries", "Entry", "Missing", "Waker", "Wakers"]
@@ -79,17 +79,8 @@ class Entry(NamedTuple, Generic[V]):
     """Epoch seconds at which it expires; None: never."""
 
 
-class Home(Protocol):
-    """Where entries are: what live values remember of it."""
-
-    engine: Engine
-    name: str
-    namespace: str
-    identity: tuple[int, str]
-
-
 Waker: TypeAlias = "Callable[[Any, Any, object], Any]"
-"""Makes a live value of (a plain value, the home, the key)."""
+"""Makes a live value of (a plain value, the place, the key)."""
 Wakers: TypeAlias = "tuple[Mapping[type, Waker], Mapping[type, Waker]]"
 """How values of a type become live however they are read; and with numbers, by subscripting."""
 
@@ -98,14 +89,14 @@ class Entries:
     """The operations on the entries of one map of one engine."""
 
     def __init__(
-        self, home: Home, stack: Stack, default: object, ttl: float | None, wakers: Wakers
+        self, place: Place, stack: Stack, default: object, ttl: float | None, wakers: Wakers
     ) -> None:
-        engine = self._engine = home.engine
-        self._name = home.name
-        self._namespace = home.namespace
-        self._home = home
+        engine = self._engine = place.engine
+        self._name = place.name
+        self._namespace = place.namespace
+        self._place = place
         self._wakers, self._number_wakers = wakers
-        self._map = partition(home.namespace, home.name)
+        self._map = partition(place.namespace, place.name)
         self._tier = stack.tier
         self._store = stack.store
         self._catalogued = engine.catalogued
@@ -122,7 +113,7 @@ class Entries:
         self._factory = default if callable(default) else None
         plain = default is not MISSING and self._factory is None
         self._default = engine.codec.encode(default) if plain else None
-        self.place = home.identity
+        self.identity = place.identity
 
     # Reading
 
@@ -134,7 +125,7 @@ class Entries:
         data, kind, _, _ = stored
         value = data if kind is None and self._bare else self._decode(data, kind)
         wake = self._wakers.get(type(value))
-        return value if wake is None else wake(value, self._home, key)
+        return value if wake is None else wake(value, self._place, key)
 
     async def item(self, key: object) -> Any:
         """Return the value or the map's default; else raise KeyError."""
@@ -148,7 +139,7 @@ class Entries:
             data, kind, _, _ = stored
             value = data if kind is None and self._bare else self._decode(data, kind)
         wake = self._number_wakers.get(type(value))
-        return value if wake is None else wake(value, self._home, key)
+        return value if wake is None else wake(value, self._place, key)
 
     async def contains(self, key: object) -> bool:
         """Tell whether the key has an entry."""
@@ -204,7 +195,7 @@ class Entries:
         outcome = await self._apply(sk, put)
         stored = self._value(cast("Stored", outcome.entry))
         wake = self._number_wakers.get(type(stored))
-        return stored if wake is None else wake(stored, self._home, key)
+        return stored if wake is None else wake(stored, self._place, key)
 
     async def replace(self, key: object, value: object, if_etag: int | None, ttl: TTL) -> int:
         """Store the value if the key is present, with that etag if one is given."""
@@ -457,7 +448,7 @@ class Entries:
     def _woken(self, key: object, value: Any) -> Any:
         """Return a container live, anything else as it is."""
         wake = self._wakers.get(type(value))
-        return value if wake is None else wake(value, self._home, key)
+        return value if wake is None else wake(value, self._place, key)
 
     def _put(self, value: object, expires: float | None, when: When | int = When.ALWAYS) -> Put:
         cell: Cell = self._encode(value)

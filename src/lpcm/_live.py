@@ -62,8 +62,8 @@ def returns(value: Any, use: Entries, key: object) -> bool:
     A sum is added to what is stored; what an operator like ``|=`` made is stored already.
     """
     if type(value) in NUMBERS:
-        if not comes_back(value, use.place, key, ()):
+        if not comes_back(value, use.identity, key, ()):
             return False
         settle(value, use)
         return True
-    return echoes(value, use.place, key, ())
+    return echoes(value, use.identity, key, ())

@@ -412,7 +412,7 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, LPCM):
-            return self._use().place == other._use().place or all(
+            return self._use().identity == other._use().identity or all(
                 one == two for one, two in zip_longest(self.items(), other.items())
             )
         if not isinstance(other, Mapping):

@@ -247,7 +247,7 @@ class Watched:
     ) -> list[Applied] | Aborted:
         """Do all changes, or none."""
         call = self._call("write", [one.sk for one in changes], [one.op for one in changes])
-        return await self._tell(call, self._store.transact(changes, checks, now))
+        return await self._tell(call, self._tier.transact(changes, checks, now))
 
     async def clear(self, map: str, keys: KeyRange) -> None:
         """Delete a range."""

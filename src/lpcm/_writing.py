@@ -8,22 +8,24 @@ token, or after an invalidation made after the commit. Knows nothing of reads.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from lpcm._items import MARK, exchange, marked, marking, publication
 from lpcm.errors import CacheUnavailable, LPCMError, OutcomeUnknown, StoreError, ValueTooLarge
-from lpcm.ports import Applied, CacheLost, Packet, Refused
+from lpcm.ports import Aborted, Applied, CacheLost, Packet, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lpcm._invalidation import Invalidations
     from lpcm._items import Item, Policy, Token
-    from lpcm.ports import Cache, Clock, Op, Outcome, Store
+    from lpcm.ports import Cache, Change, Check, Clock, Op, Outcome, Store
 
 __all__ = ["Writing"]
 
 Mark: TypeAlias = "Token | CacheLost"
+
+_UNTOLD: Final = StoreError("what is stored is not known")
 
 
 class Writing:
@@ -58,6 +60,47 @@ class Writing:
     ) -> list[Outcome | Exception]:
         """Do writes to keys that differ; what prevented one stands in its place."""
         return await self._do(map, items, writes, now, bulk=True)
+
+    async def together(
+        self, items: Sequence[Item], changes: Sequence[Change], checks: Sequence[Check], now: float
+    ) -> list[Applied] | Aborted:
+        """Do a transaction. What it changes is marked before, and published after.
+
+        What a failed condition says of an entry is published too; of the other entries it
+        says nothing, so those are invalidated.
+        """
+        began = self._clock.monotonic()
+        marks = await self._mark([each.key for each in items])
+        lost = next((mark for mark in marks if isinstance(mark, CacheLost)), None)
+        if lost is not None and self._policy.strict:
+            held = zip(items, marks, strict=True)
+            await self._invalidations.make([i.key for i, m in held if not isinstance(m, CacheLost)])
+            raise CacheUnavailable(f"{lost}: nothing was written")
+        try:
+            done = await self._store.transact(changes, checks, now)
+        except LPCMError as error:
+            await self._disown(list(items), owe=not isinstance(error, (StoreError, ValueTooLarge)))
+            raise
+        except GeneratorExit:  # see _store_them
+            for each in items:
+                self._invalidations.owe(each.key)
+            raise
+        except BaseException:
+            await self._disown(list(items), owe=True)
+            raise
+        outcomes: list[Outcome | Exception] = []
+        if isinstance(done, Aborted):
+            refused: dict[tuple[str, str], Outcome | Exception] = {
+                (pk, sk): outcome for pk, sk, outcome in done.reasons
+            }
+            outcomes += [refused.get((pk, sk), _UNTOLD) for pk, sk, _ in changes]
+        else:
+            outcomes += done
+        settled = await self._publish(list(zip(items, marks, outcomes, strict=True)), began)
+        for before, after in zip(outcomes, settled, strict=True):
+            if isinstance(after, Exception) and after is not before:
+                raise after
+        return done
 
     async def _do(
         self,

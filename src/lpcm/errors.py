@@ -36,7 +36,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
     "BatchError",
@@ -100,8 +100,13 @@ class Conflict(LPCMError):
     """The entry is not the one the caller decided on. Nothing was written.
 
     Raised by ``replace(if_etag=...)`` when the etag differs, and by a compare-and-set
-    that lost against other writers until its time ran out.
+    that lost against other writers until its time ran out. ``keys`` are those that were in
+    the way of a transaction, each as (map name, key).
     """
+
+    def __init__(self, message: str, *, keys: Sequence[tuple[str, Any]] = ()) -> None:
+        self.keys = tuple(keys)
+        super().__init__(message)
 
 
 class BatchError(LPCMError):

@@ -262,6 +262,17 @@ class Tier(Protocol):
         """
         ...
 
+    async def transact(
+        self, changes: Sequence[Change], checks: Sequence[Check], now: float
+    ) -> list[Applied] | Aborted:
+        """Do all changes if every condition holds, theirs and the checks', in one instant.
+
+        One ``Applied`` for each change, in order. At most 100 changes and checks together,
+        no two of one entry. Where another transaction is in the way the store waits for
+        it, within its time budget. **Raises** ``StoreError`` where it cannot do transactions.
+        """
+        ...
+
     async def clear(self, map: str, keys: KeyRange) -> None:
         """Delete every entry of the range, in bulk; not atomic as a whole."""
         ...
@@ -301,17 +312,6 @@ class Store(Tier, Protocol):
 
     async def register(self, namespace: str, info: MapInfo) -> MapInfo:
         """Enter a map into the catalogue unless it is there; return what stands there."""
-        ...
-
-    async def transact(
-        self, changes: Sequence[Change], checks: Sequence[Check], now: float
-    ) -> list[Applied] | Aborted:
-        """Do all changes if every condition holds, theirs and the checks', in one instant.
-
-        One ``Applied`` for each change, in order. At most 100 changes and checks together,
-        no two of one entry. Where another transaction is in the way the store waits for
-        it, within its time budget. **Raises** ``StoreError`` where it cannot do transactions.
-        """
         ...
 
     async def maps(self, namespace: str) -> list[MapInfo]:

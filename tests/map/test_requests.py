@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lpcm import LPCM, Engine, config
+from lpcm import LPCM, Engine, config, transact
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cost.md"
 ROW = re.compile(
@@ -72,7 +72,9 @@ def engine(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("requests") / "m.sqlite3"
     url = "memory://" if request.param == "memory" else f"sqlite:///{path}?synchronous=normal"
     inner = Engine.open(url)
-    yield Engine(Counting(inner.store), config.parse(url))
+    counting = Engine(Counting(inner.store), config.parse(url))
+    yield counting
+    counting.close()
     inner.close()
 
 
@@ -80,16 +82,17 @@ def engine(request, tmp_path_factory):
 def test_cost(engine, code, requests, kinds):
     """An idiom sends exactly the requests that the page says."""
     m, other = LPCM("m", using=engine), LPCM("other", using=engine)
-    entries = {n: n for n in range(2_499)}
+    entries = {n: n for n in range(2_498)}
     for each in (m, other):
         each.clear()
-        each.update({**entries, "k": 0})
+        each.update({**entries, "k": 0, "list": []})
     names = {
         "m": m,
         "other": other,
         "large": entries,
         "hundred": list(range(100)),
         "consume": consume,
+        "transact": transact,
         "etag": m.entry("k").etag,
     }
     sent = engine.store.requests

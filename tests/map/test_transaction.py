@@ -1,0 +1,245 @@
+"""Transactions over several maps, on every store, through the cache, and under contention."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import lpcm
+from lpcm import (
+    LPCM,
+    CacheUnavailable,
+    ConfigError,
+    Conflict,
+    Engine,
+    LPCMError,
+    ValueTooLarge,
+)
+from lpcm.testing import servers
+from tests.dynamodb.conftest import dynoxide_table  # noqa: F401  # a fixture
+
+
+@pytest.fixture(scope="module", params=["memory", "sqlite", "dynoxide", "behind memcached"])
+def engine(request, tmp_path_factory):
+    """Yield an engine; the last two are DynamoDB without and with a cache."""
+    if request.param == "memory":
+        url = "memory://"
+    elif request.param == "sqlite":
+        path = tmp_path_factory.mktemp("transaction")
+        url = f"sqlite:///{path}/m.sqlite3?synchronous=normal"
+    else:
+        url = request.getfixturevalue("dynoxide_table").url
+        if request.param == "behind memcached":
+            memcached = request.getfixturevalue("memcached")
+            url += f"&cache=memcached://{memcached.host}:{memcached.port}"
+    engine = Engine.open(url)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def maps(engine):
+    """Return two empty maps."""
+    made = [LPCM(name, using=engine) for name in ("one", "two")]
+    for each in made:
+        each.clear()
+    return made
+
+
+def test_all_is_written_or_nothing(maps):
+    """Writes are seen by nobody before the end, and all of them after it; none if it raises."""
+    one, two = maps
+    one.update(a=1, gone=1)
+    with lpcm.transaction() as t:
+        t[one]["a"] += 5
+        t[two]["b"] = {"x": [1, (2,)]}
+        t[two].set("ttl", 1, ttl=60)
+        del t[one]["gone"]
+        assert t[one]["a"] == 6
+        assert t[one].get("gone", "no") == "no"
+        assert "gone" not in t[one]
+        assert "b" in t[two]
+        assert (one["a"], "b" in two, "gone" in one) == (1, False, True)
+    assert (one.copy(), two["b"]) == ({"a": 6}, {"x": [1, (2,)]})
+    assert 59 < two.ttl("ttl") <= 60
+    with pytest.raises(ZeroDivisionError), lpcm.transaction() as t:
+        t[one]["a"] = 1 / 0
+    assert one["a"] == 6
+
+
+def test_a_conflict_names_the_keys(maps):
+    """What others wrote after it was read prevents all writes, read-only keys included."""
+    one, two = maps
+    one.update(a=1, b=1)
+
+    def attempt(meanwhile):
+        with lpcm.transaction() as t:
+            t[two]["out"] = t[one]["a"] + t[one].get("none", 0)
+            t[one]["b"] += 1
+            meanwhile()
+
+    for meanwhile, keys in (
+        (lambda: one.increment("a"), [("one", "a")]),
+        (lambda: one.increment("b"), [("one", "b")]),
+        (lambda: one.delete("a"), [("one", "a")]),
+        (lambda: one.update(a=1, none=1), [("one", "a"), ("one", "none")]),
+    ):
+        with pytest.raises(Conflict) as caught:
+            attempt(meanwhile)
+        assert sorted(caught.value.keys) == keys
+        assert "out" not in two
+        assert one.get_many(["a", "b"]) == LPCM("one", live=False, using=one._using).get_many(
+            ["a", "b"]
+        )
+        one.update(a=1)
+        one.delete("none")
+    attempt(lambda: one.update(other=1))
+    assert (two["out"], one["b"]) == (1, 3)
+
+
+def test_what_was_not_read_is_no_condition(maps):
+    """A blind write happens whatever others did."""
+    one, _ = maps
+    with lpcm.transaction() as t:
+        t[one]["k"] = 1
+        one["k"] = 2
+    assert one["k"] == 1
+    with lpcm.transaction() as t:
+        pass
+    with lpcm.transaction() as t:
+        t[one].delete("never")
+
+
+def test_what_was_only_read_is_one_picture(maps):
+    """A transaction that writes nothing ends well only if what it read was there at once."""
+    one, two = maps
+    one["a"], two["b"] = 1, 1
+    with lpcm.transaction() as t:
+        assert (t[one]["a"], t[two]["b"]) == (1, 1)
+
+    def torn():
+        with lpcm.transaction() as t:
+            before = t[one]["a"]
+            one["a"] = two["b"] = 2
+            return before, t[two]["b"]
+
+    with pytest.raises(Conflict):
+        torn()
+
+
+def test_an_ended_transaction_says_so(maps):
+    """Neither reads nor writes are taken after the end, which would be lost."""
+    one, _ = maps
+    with lpcm.transaction() as t:
+        t[one]["a"] = 1
+    for attempt in (
+        lambda: t[one].get("a"),
+        lambda: t[one].set("a", 2),
+        lambda: t[one].delete("a"),
+    ):
+        with pytest.raises(LPCMError, match="has ended"):
+            attempt()
+    assert one["a"] == 1
+
+
+def test_strict_writes_nothing_without_the_cache(tmp_path):
+    """With ``on_cache_error=strict`` a transaction that cannot mark its entries is refused."""
+    path = f"sqlite:///{tmp_path}/m.sqlite3"
+    with servers.memcached() as memcached:
+        url = f"{path}?cache=memcached://{memcached.host}:{memcached.port}&on_cache_error=strict"
+        cached = LPCM("m", using=(engine := Engine.open(url)))
+        cached["a"] = 1
+        memcached.kill()
+        with pytest.raises(CacheUnavailable), lpcm.transaction() as t:
+            t[cached]["a"] = 2
+        engine.close()
+    assert LPCM("m", url=path).copy() == {"a": 1}
+
+
+def test_missing_keys(maps, engine):
+    """A missing key is a KeyError, or the map's default."""
+    one, _ = maps
+    with lpcm.transaction() as t:
+        with pytest.raises(KeyError):
+            t[one]["k"]
+        with pytest.raises(KeyError):
+            del t[one]["k"]
+        counts = LPCM("two", default=5, using=engine)
+        assert t[counts]["n"] == 5
+        assert t[counts].increment("n") == 6
+    assert counts.copy() == {"n": 6}
+
+
+def test_limits(maps):
+    """Over 100 keys, over 4 MB and maps of two stores are refused before anything is sent."""
+    one, _ = maps
+    with lpcm.transaction() as t:
+        for n in range(100):
+            t[one][n] = n
+        with pytest.raises(ValueTooLarge):
+            t[one][100] = 1
+        with pytest.raises(ValueTooLarge):
+            t[one][101]
+        t[one][99] = "again"
+    assert len(one) == 100
+    with lpcm.transaction() as t:
+        for n in range(13):
+            t[one][n] = "x" * 320_000
+        with pytest.raises(ValueTooLarge):
+            t[one][13] = "x" * 320_000
+        for n in range(13):
+            t[one][n] = n
+    elsewhere = Engine.open("memory://")
+    with lpcm.transaction() as t, pytest.raises(ConfigError):
+        t[one][1] = t[LPCM("m", using=elsewhere)].get(1)
+    elsewhere.close()
+
+
+def test_transact_retries(maps, engine):
+    """``transact`` runs the function again after a conflict, and moves without loss."""
+    one, _ = maps
+    one.update(a=1000, b=0)
+    barrier = threading.Barrier(8)
+
+    def move(t):
+        t[one]["a"] -= 1
+        t[one]["b"] += 1
+        return t[one]["b"]
+
+    def client(_):
+        barrier.wait()
+        return [lpcm.transact(move) for _ in range(5)]
+
+    with ThreadPoolExecutor(8) as pool:
+        results = [result for results in pool.map(client, range(8)) for result in results]
+    assert sorted(results) == list(range(1, 41))
+    assert one.copy() == {"a": 960, "b": 40}
+    with pytest.raises(ZeroDivisionError):
+        lpcm.transact(lambda t: t[one].set("a", 1 / 0))
+
+
+def test_async_twins(maps, engine):
+    """``async with``, the reading a-twins and ``atransact`` do the same."""
+    one, two = maps
+    one["a"] = 1
+
+    async def main():
+        async with lpcm.transaction() as t:
+            t[two]["first"] = 0
+            t[one]["a"] = await t[one].agetitem("a") + 1
+            assert await t[one].aget("none", 7) == 7
+            assert not await t[two].acontains("none")
+        with pytest.raises(Conflict):
+            async with lpcm.transaction() as t:
+                t[two]["b"] = await t[one].aget("a")
+                await one.aincrement("a")
+
+        async def move(t):
+            t[two]["b"] = await t[one].agetitem("a")
+            return t[two]["b"]
+
+        return await lpcm.atransact(move)
+
+    assert asyncio.run(main()) == 3
+    assert (one["a"], two.copy()) == (3, {"b": 3, "first": 0})
