@@ -1,10 +1,14 @@
 """Every interleaving of a few clients, and what is found when a rule of the protocol is broken."""
 
+from pathlib import Path
+
 import pytest
 
 from lpcm.testing.columns import BEYOND, SMALL
 from lpcm.testing.explorer import Column, Counterexample, Faults, explore, simulate
 from tests.coherence.mutants import GET, MUTANTS, OTHER, PUT, NoR1
+
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "coherence.md"
 
 
 @pytest.mark.parametrize("column", SMALL, ids=lambda column: column.name)
@@ -15,11 +19,14 @@ def test_no_interleaving_breaks_the_promise(column):
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_broken_rule_is_found(mutant):
-    """Each rule is needed: without it a history breaks the very property it is there for."""
+    """Each rule is needed: without it a history breaks the very property it is there for.
+
+    The documentation shows that history.
+    """
     with pytest.raises(Counterexample) as found:
         explore(mutant.column, tier=mutant.tier, shortest=True)
-    print(found.value)
     assert found.value.broken == mutant.broken
+    assert str(found.value) in PAGE.read_text(encoding="utf-8")
 
 
 def test_a_walk_at_random_is_repeated_by_its_seed():
