@@ -89,6 +89,10 @@ TABLES = ("lpcm.stores", "lpcm.caches")
 # Who may know one adapter: what administrates it, which no port is for.
 ADMINISTRATORS: Mapping[str, str] = {"lpcm.cli.table": "lpcm.stores.dynamodb"}
 ADAPTER_IMPORTS = frozenset({"lpcm.ports", "lpcm.errors", "lpcm.events", "lpcm.keys"})
+# An adapter made of another one: the cached-only store is a cache and nothing else.
+MADE_OF: Mapping[str, frozenset[str]] = {
+    "lpcm.stores.memcached": frozenset({"lpcm.caches.memcached"}),
+}
 
 # Whatever else is imported from outside the standard library, inside functions included.
 THIRD_PARTY: Mapping[str, frozenset[str]] = {
@@ -217,6 +221,9 @@ def violations(imports: Mapping[str, set[str]]) -> Iterator[str]:
                 near = target.startswith(siblings) and siblings[:-1] not in TABLES
                 near = near or target.startswith(name + ".")  # inside a package
                 private = target.startswith(siblings + "_")
+                made_of = any(target.startswith(part) for part in MADE_OF.get(name, ()))
+                if made_of:
+                    continue
                 if target not in ADAPTER_IMPORTS and not near and not private:
                     yield f"{name}, an adapter, imports {target}"
             elif is_adapter(target):

@@ -78,7 +78,7 @@ if TYPE_CHECKING:
         Stored,
     )
 
-__all__ = ["Coherent", "Policy"]
+__all__ = ["Coherent", "Policy", "Uncached"]
 
 _BULK: Final = 1000
 """Keys that share a round: few enough that their leases and marks outlive it."""
@@ -170,6 +170,16 @@ class Coherent:
                 found.update(zip([each.sk for each in items], entries, strict=True))
         return [found[sk] for sk in sks]
 
+    async def read_stored(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
+        """Return what the store has, and invalidate it (R1, second form)."""
+        if self._owed:
+            await self._invalidations.pay()
+        wanted = list(dict.fromkeys(sks))
+        items = [item(self._prefix, map, sk) for sk in wanted]
+        entries = await self._reading.finish(map, items, [None] * len(items), now)
+        found = dict(zip(wanted, entries, strict=True))
+        return [found[sk] for sk in sks]
+
     async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
         """Do one write: two cache trips, and the store's own."""
         if self._owed:
@@ -238,6 +248,22 @@ class Coherent:
     async def settle(self) -> int:
         """Try the invalidations owed, before the process goes; return how many are left."""
         return await self._invalidations.settle() if self._owed else 0
+
+
+class Uncached:
+    """The same tier for who wants to see the store: reads ask it, and empty what is cached."""
+
+    def __init__(self, coherent: Coherent) -> None:
+        self.read_many = coherent.read_stored
+        self.apply = coherent.apply
+        self.apply_many = coherent.apply_many
+        self.transact = coherent.transact
+        self.clear = coherent.clear
+
+    async def read(self, map: str, sk: str, now: float) -> Stored | None:
+        """Return the entry: one read of the store and one cache trip."""
+        (entry,) = await self.read_many(map, [sk], now)
+        return entry
 
 
 def _rounds(writes: Sequence[tuple[str, Op]]) -> Iterator[Sequence[tuple[str, Op]]]:

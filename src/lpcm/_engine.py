@@ -91,6 +91,14 @@ class Stack(NamedTuple):
     """The tier, where it is a cache."""
     cache: Cache | None = None
 
+    def uncached(self) -> Stack:
+        """Return the same for who reads past the cache."""
+        if self.coherent is None:
+            return self
+        from lpcm._coherence import Uncached  # 5 ms to import, for maps that are cached
+
+        return self._replace(tier=Uncached(self.coherent))
+
 
 class Engine:
     """A store ready to use, with what turns Python values into its cells.
@@ -206,7 +214,8 @@ def _open(settings: config.Config, kind: str = "") -> tuple[Store, Cache | None]
     """Open what is configured, in its blocking form or, with ``async_``, the awaitable one."""
     store_adapter = stores.adapter(settings.scheme)
     open_store = getattr(store_adapter, f"open_{kind}store")
-    store = open_store(settings.path, **dict(settings.store_options))
+    which = {"scheme": settings.scheme} if hasattr(store_adapter, "MANY_SCHEMES") else {}
+    store = open_store(settings.path, **which, **dict(settings.store_options))
     if settings.cache is None:
         return store, None
     scheme, path, options = settings.cache
@@ -315,16 +324,35 @@ def restore(settings: config.Config | None) -> None:
         refresh()
 
 
-def resolve(using: str | Engine, url: str | None) -> Engine:
-    """Return the open engine of an alias or URL, opening it if need be."""
+def resolve(
+    using: str | Engine,
+    url: str | None,
+    *,
+    cache_only: bool = False,
+    cache_timeout: float | None = None,
+) -> Engine:
+    """Return the open engine of an alias or URL, opening it if need be.
+
+    ``cache_only``: the one in whose store its cache is. ``cache_timeout``: seconds entries
+    live there, or without it are cached.
+    """
     if isinstance(using, Engine):
+        if cache_only or cache_timeout is not None:
+            raise ConfigError(
+                "cache_only= and cache_timeout= go with an alias or a URL: open the Engine with "
+                "the options cache_only, ttl and cache_ttl instead"
+            )
         return using
     if not _watching:
         _watch()
     with _lock:
-        settings = _override or _scratched(
-            config.parse(url) if url is not None else _settings(using)
-        )
+        asked = config.parse(url) if url is not None else _settings(using)
+        if cache_only:
+            asked = config.cached_only(asked)
+            asked = asked._replace(ttl=cache_timeout or asked.ttl)
+        elif cache_timeout is not None:
+            asked = asked._replace(cache_ttl=max(1, int(cache_timeout)))
+        settings = _override or _scratched(asked)
         if _fence:
             _used[settings] = None
         engine = _shared.get(settings)

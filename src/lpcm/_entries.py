@@ -89,7 +89,14 @@ class Entries:
     """The operations on the entries of one map of one engine."""
 
     def __init__(
-        self, place: Place, stack: Stack, default: object, ttl: float | None, wakers: Wakers
+        self,
+        place: Place,
+        stack: Stack,
+        default: object,
+        ttl: float | None,
+        wakers: Wakers,
+        *,
+        fit: Callable[[Any], object] | None = None,
     ) -> None:
         engine = self._engine = place.engine
         self._name = place.name
@@ -105,14 +112,16 @@ class Entries:
         self._now = stack.clock.now
         self.drive = stack.drive
         self.codec = engine.codec
-        self._encode = engine.codec.encode
+        codec = engine.codec
+        # ``fit`` makes what the map holds of what is given, or refuses it.
+        self.encode = codec.encode if fit is None else lambda value: codec.encode(fit(value))
         self._decode = engine.codec.decode
         # Data without a kind are the value itself, but for trees, which hold tags.
         self._bare = engine.codec.form is Form.TEXT
         self._ttl = ttl if ttl is not None else engine.ttl
         self._factory = default if callable(default) else None
         plain = default is not MISSING and self._factory is None
-        self._default = engine.codec.encode(default) if plain else None
+        self._default = self.encode(default) if plain else None
         self.identity = place.identity
 
     # Reading
@@ -451,7 +460,7 @@ class Entries:
         return value if wake is None else wake(value, self._place, key)
 
     def _put(self, value: object, expires: float | None, when: When | int = When.ALWAYS) -> Put:
-        cell: Cell = self._encode(value)
+        cell: Cell = self.encode(value)
         # Put's own constructor takes twice as long, for defaults that are not asked for here.
         return tuple.__new__(Put, (cell, etag(), expires, when))
 

@@ -58,6 +58,12 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         docs/explanation/live-values.md. False: values are plain.
     ``using``, ``url``
         Where it lives: an alias of ``lpcm.configure``, an ``Engine``, or a URL.
+    ``cache_only``
+        True: entries live in the cache alone, or without one in this process, and may vanish;
+        the store is never asked. See docs/howto/cached-only.md.
+    ``cache_timeout``
+        Seconds (or a timedelta) that entries stay cached; where ``cache_only``, that they
+        live, unless written with a ``ttl``. None: what the configuration says.
 
     **Cost**: reading or writing one key is one request. **Atomic**: every method that
     takes one key is, among all threads, processes and machines. **Raises**
@@ -79,6 +85,9 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
     lpcm.errors.KeyEncodingError: ...
     """
 
+    _fit: Callable[[Any], object] | None = None
+    """What makes a value of this kind of map of what is assigned; TypeError refuses it."""
+
     def __init__(
         self,
         name: str,
@@ -88,6 +97,8 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         live: bool = True,
         using: str | _engine.Engine = "default",
         url: str | None = None,
+        cache_only: bool = False,
+        cache_timeout: TTL = None,
     ) -> None:
         partition("default", name)  # refuses a name that cannot be one, before anything else
         self._name = name
@@ -95,6 +106,11 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         self._ttl = None if ttl is None else seconds(ttl)
         self._using = using
         self._url = url
+        self._cache_only = cache_only
+        self._cache_timeout = (
+            None if cache_timeout is None else seconds(cache_timeout, "cache_timeout")
+        )
+        self._caching = True
         # One tuple, replaced whole: other threads never see an epoch with another's entries.
         self._bound: tuple[int, Entries, Place] = (-1, *cast("tuple[Entries, Place]", (None, None)))
         self._live = live
@@ -111,9 +127,12 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
 
     def _bind(self) -> Entries:
         now = _engine.epoch  # before resolving: a change meanwhile must not go unseen
-        engine = _engine.resolve(self._using, self._url)
+        engine = _engine.resolve(
+            self._using, self._url, cache_only=self._cache_only, cache_timeout=self._cache_timeout
+        )
         wakers = _live.AWAKE if self._live else _live.ASLEEP
-        place = Place(engine, self._name, self._default, self._ttl, wakers)
+        options = self._default, self._ttl, wakers
+        place = Place(engine, self._name, *options, fit=self._fit, caching=self._caching)
         self._bound = now, place.use(), place
         return self._bound[1]
 
@@ -123,19 +142,31 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         return self._bound[2].ause()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._name!r})"
+        alone = ", cache_only=True" if self._cache_only else ""
+        return f"{type(self).__name__}({self._name!r}{alone})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         if isinstance(self._using, _engine.Engine):
             raise TypeError(
                 f"{self!r} uses an Engine of its own, which cannot be pickled or copied"
             )
-        options = {"default": self._default, "ttl": self._ttl, "live": self._live}
-        return _restore, (
-            type(self),
-            self._name,
-            {**options, "using": self._using, "url": self._url},
-        )
+        options = {
+            name: getattr(self, f"_{name}")
+            for name in (
+                "default", "ttl", "live", "using", "url", "cache_only", "cache_timeout", "caching",
+            )
+        }  # fmt: skip
+        return _restore, (type(self), self._name, options)
+
+    def disable_caching(self) -> None:
+        """Read from the store from now on, by this object, whatever is cached.
+
+        For debugging, and after changes made to the store by other means: what was read is
+        removed from the cache, so that everybody reads it anew. Writes stay as they are.
+        **Cost**: a read is one of the store and one round trip to the cache.
+        """
+        self._caching = False
+        self._bound = (-1, *self._bound[1:])
 
     # Reading
 
@@ -463,4 +494,7 @@ def _plain(mapping: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def _restore(cls: type[LPCM[Any, Any]], name: str, options: dict[str, Any]) -> LPCM[Any, Any]:
-    return cls(name, **options)
+    caching = options.pop("caching")
+    made = cls(name, **options)
+    made._caching = caching  # same module
+    return made

@@ -16,6 +16,9 @@ from lpcm._entries import Entries
 from lpcm._run import running_loop
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from lpcm._entries import Wakers
 
 __all__ = ["Place"]
@@ -31,12 +34,17 @@ class Place:
         default: object,
         ttl: float | None,
         wakers: Wakers,
+        *,
+        fit: Callable[[Any], object] | None = None,
+        caching: bool = True,
     ) -> None:
         self.engine = engine
         self.name = name
         self.namespace = engine.namespace
         self.identity = (id(engine), engine.partition(name))
         self._options = default, ttl, wakers
+        self._fit = fit
+        self._caching = caching
         self._blocking: tuple[int, Entries] | None = None
         self._awaited: tuple[int, object, Entries] | None = None
 
@@ -62,5 +70,7 @@ class Place:
         return entries
 
     def _entries(self, stack: _engine.Stack) -> Entries:
+        if not self._caching:
+            stack = stack.uncached()
         seen = _observe.over(stack, self.engine, self.name)
-        return Entries(self, seen, *self._options)
+        return Entries(self, seen, *self._options, fit=self._fit)

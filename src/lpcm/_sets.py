@@ -30,10 +30,17 @@ else:
 __all__ = ["LPCMSet"]
 
 
+def _as_set(value: Any) -> set[Any]:
+    if isinstance(value, (set, frozenset, list, tuple)):
+        return set(value)
+    raise TypeError(f"a map of sets takes a set, list or tuple, not {value!r}")
+
+
 class LPCMSet(LPCM[K, set[T]]):
     """A map whose values are sets; a missing key reads as the empty set.
 
-    Takes what ``LPCM`` takes. Members may be of any types a value can have.
+    Takes what ``LPCM`` takes. Members may be of any types a value can have; a list or tuple
+    assigned to a key becomes a set, anything else is a TypeError.
 
     >>> tags = LPCMSet("tags")
     >>> tags["k"]
@@ -49,6 +56,8 @@ class LPCMSet(LPCM[K, set[T]]):
     TypeError: unhashable type: 'list'
     """
 
+    _fit = staticmethod(_as_set)
+
     def __init__(
         self,
         name: str,
@@ -58,8 +67,19 @@ class LPCMSet(LPCM[K, set[T]]):
         live: bool = True,
         using: str | _engine.Engine = "default",
         url: str | None = None,
+        cache_only: bool = False,
+        cache_timeout: TTL = None,
     ) -> None:
-        super().__init__(name, default=default, ttl=ttl, live=live, using=using, url=url)
+        super().__init__(
+            name,
+            default=default,
+            ttl=ttl,
+            live=live,
+            using=using,
+            url=url,
+            cache_only=cache_only,
+            cache_timeout=cache_timeout,
+        )
 
     def insert_values(self, key: K, values: Iterable[T], /) -> None:
         """Put these members into the set.

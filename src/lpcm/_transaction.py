@@ -212,7 +212,7 @@ class Part(Generic[K, V]):
     def set(self, key: K, value: V, *, ttl: TTL = None) -> None:
         """Store the value at the end, expiring ``ttl`` seconds from now."""
         use = self._entries()
-        self._whole._write(use, key, _Write(use.codec.encode(value), use._expiry(ttl)))
+        self._whole._write(use, key, _Write(use.encode(value), use._expiry(ttl)))
 
     def delete(self, key: K) -> None:
         """Remove the entry at the end, if there is one."""

@@ -8,10 +8,13 @@ option is one ``ConfigError`` here, before anything is opened or written.
 ``sqlite:////var/lib/app/lpcm.sqlite3`` a file, absolute (four slashes, as in SQLAlchemy)
 ``memory://``                           this process only, private to the configuration
 ``memory://name``                       this process only, shared by name
+``dynamodb://table``                    DynamoDB: any number of machines
+``memcached://host1,host2``             cached only: entries may vanish
 ======================================= ==================================================
 
 Options stand in the URL's query or are given to ``configure``: ``namespace``, ``ttl``
-(seconds), ``timeout`` (seconds a compare-and-set may try), and those of the store. A cache in
+(seconds), ``timeout`` (seconds a compare-and-set may try), ``cache_only`` (``true``: entries
+live in the cache alone), and those of the store. A cache in
 front of it is one more: ``cache=memcached://host1,host2``, with ``on_cache_error``
 (``available`` or ``strict``) and ``cache_ttl`` (seconds). The cache's own options stand in its
 URL: ``cache=memcached://host?timeout=0.5``, a second one behind ``%26`` for ``&``.
@@ -36,6 +39,7 @@ __all__ = [
     "DEFAULT_URL",
     "CacheConfig",
     "Config",
+    "cached_only",
     "parse",
     "scratch",
     "seconds",
@@ -128,7 +132,25 @@ def parse(url: str, options: Mapping[str, object] | None = None) -> Config:
     common: dict[str, Any] = {
         _FIELDS.get(name, name): checked.pop(name) for name in _COMMON if name in checked
     }
-    return Config(scheme, path, tuple(sorted(checked.items())), **common)
+    alone = common.pop("cache_only", False)
+    settings = Config(scheme, path, tuple(sorted(checked.items())), **common)
+    return cached_only(settings) if alone else settings
+
+
+def cached_only(settings: Config) -> Config:
+    """Return the same with its cache for a store; in this process's memory without one.
+
+    >>> cached_only(parse("sqlite:///shop.sqlite3?ttl=60&cache=memcached://host")).location
+    'memcached://host'
+    >>> cached_only(parse("sqlite:///shop.sqlite3")).scheme
+    'memory'
+    """
+    if settings.scheme == "memory" or settings.scheme.startswith("memcached"):
+        return settings._replace(cache=None)
+    scheme, path, options = settings.cache or CacheConfig("memory", "")
+    if not scheme.startswith("memcached"):
+        scheme, path, options = "memory", f"cached only {settings.location}", ()
+    return Config(scheme, path, options, settings.namespace, settings.ttl, settings.timeout)
 
 
 def scratch(settings: Config, directory: str) -> Config:
@@ -240,8 +262,15 @@ def _cache_ttl(text: str) -> int:
     return length
 
 
+def _truth(text: str) -> bool:
+    if text.lower() not in {"true", "false"}:
+        raise ValueError("use true or false")
+    return text.lower() == "true"
+
+
 _COMMON: Mapping[str, Callable[[str], object]] = {
     "cache": _cache,
+    "cache_only": _truth,
     "cache_ttl": _cache_ttl,
     "namespace": _namespace,
     "on_cache_error": _on_cache_error,

@@ -32,7 +32,7 @@ def test_a_broken_rule_is_found(mutant):
 def test_a_walk_at_random_is_repeated_by_its_seed():
     """A simulation finds no violation; what one seed finds in a mutant, it finds again."""
     for column in BEYOND:
-        assert simulate(column, seed=1, seconds=0.5).steps > 100
+        assert simulate(column, seed=1, seconds=0.5).steps > 10  # one walk, however slow
     column = Column("walk", ((PUT, GET), (GET, OTHER), (GET, GET)))
     found = []
     for _ in range(2):

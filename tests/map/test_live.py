@@ -510,6 +510,17 @@ def test_sets(engine):
     asyncio.run(m.aremove_values("j", {3}))
     assert m["j"] == {4, 5}
     assert type(pickle.loads(pickle.dumps(LPCMSet("m")))) is LPCMSet
+    m["l"] = [1, 1, 2]
+    m.set_many({"t": ("a",), "f": frozenset({None})})
+    assert m.get_many("ltf") == {"l": {1, 2}, "t": {"a"}, "f": {None}}
+    for refused in (17, "text", {"a": 1}):
+        with pytest.raises(TypeError, match="a map of sets takes"):
+            m["l"] = refused
+        with pytest.raises(TypeError, match="a map of sets takes"):
+            asyncio.run(m.aset("l", refused))
+        with pytest.raises(TypeError, match="a map of sets takes"):
+            m.set_many({"t": set(), "l": refused})
+    assert m.get_many("lt") == {"l": {1, 2}, "t": {"a"}}
 
 
 def test_most_common(m):

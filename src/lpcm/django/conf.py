@@ -82,19 +82,10 @@ def check(alias: str, given: Any) -> config.Config:
     options = dict(given.get("OPTIONS") or {})
     cache = given.get("CACHE")
     cache = _translated(cache) if cache else None
-    if given.get("CACHE_ONLY"):
-        return _cache_only(cache, options)
     if cache is not None:
         options["cache"] = cache
-    return config.parse(given.get("STORE") or config.DEFAULT_URL, options)
-
-
-def _cache_only(cache: str | None, options: dict[str, Any]) -> config.Config:
-    """Return a configuration whose store is the cache, or this process without one."""
-    shared = cache is not None and cache.startswith("memcached")
-    of_caches = {"on_cache_error", "cache_ttl"}
-    kept = {name: value for name, value in options.items() if name not in of_caches}
-    return config.parse(cache if shared and cache else "memory://lpcm-cache-only", kept)
+    found = config.parse(given.get("STORE") or config.DEFAULT_URL, options)
+    return config.cached_only(found) if given.get("CACHE_ONLY") else found
 
 
 def _translated(cache: str) -> str:

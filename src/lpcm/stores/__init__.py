@@ -2,8 +2,9 @@
 
 An adapter offers ``OPTIONS`` (the URL options it takes, each with the parser of its text)
 and ``open_store(path, **options)``. Where it has ``OBJECTS``, these options are handed on as
-they are when given to ``configure`` and not in a URL. It imports only ``ports``, ``errors``
-and ``keys``.
+they are when given to ``configure`` and not in a URL. Where it has ``MANY_SCHEMES``,
+``open_store`` is told the ``scheme`` as well. It imports only ``ports``, ``errors`` and
+``keys``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ __all__ = ["SCHEMES", "Adapter", "adapter"]
 
 SCHEMES: Mapping[str, str] = {
     "dynamodb": "lpcm.stores.dynamodb.opening",
+    "memcached": "lpcm.stores.memcached",
+    "memcached+tls": "lpcm.stores.memcached",
+    "memcached+unix": "lpcm.stores.memcached",
     "memory": "lpcm.stores.memory",
     "sqlite": "lpcm.stores.sqlite",
 }

@@ -20,26 +20,23 @@ from lpcm.errors import StoreError, ValueTooLarge
 from lpcm.keys import partition
 from lpcm.ports import (
     Aborted,
-    Add,
     Applied,
     Cell,
-    Delete,
     Form,
     MapInfo,
     Page,
     Put,
     Refused,
     Stored,
-    Touch,
     Update,
-    When,
 )
+from lpcm.stores._deciding import decide, holds, size
 from lpcm.stores._trees import changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from lpcm.ports import Change, Check, Condition, KeyRange, Op, Outcome
+    from lpcm.ports import Change, Check, KeyRange, Op, Outcome
 
 __all__ = ["OPTIONS", "MemoryStore", "open_store"]
 
@@ -166,7 +163,7 @@ class MemoryStore:
                 if entry is None:
                     continue
                 found.append((sk, entry if values else Stored(None, None, *entry[2:])))
-                room -= _size(entry.data) if values else 0
+                room -= size(entry.data) if values else 0
                 if room <= 0 or len(found) == limit:
                     return Page(found, sk)
         return Page(found, None)
@@ -205,7 +202,7 @@ class MemoryStore:
             reasons: list[tuple[str, str, Refused]] = []
             for pk, sk, when in (*conditions, *checks):
                 current = self._map(data, pk).get(sk, now)
-                if not _holds(when, current):
+                if not holds(when, current):
                     reasons.append((pk, sk, Refused(current)))
             if reasons:
                 return Aborted(reasons)
@@ -251,91 +248,36 @@ class MemoryStore:
     def _check_size(self, op: Op) -> None:
         if self._max_value is None or not isinstance(op, Put):
             return
-        size = _size(op.cell.data)
-        if size > self._max_value:
+        length = size(op.cell.data)
+        if length > self._max_value:
             raise ValueTooLarge(
-                f"memory store: a value of {size:,} bytes is over the limit of {self._max_value:,}"
+                f"memory store: a value of {length:,} bytes is over the limit of "
+                f"{self._max_value:,}"
             )
 
 
 def _apply(entries: _Map, sk: str, op: Op, now: float) -> Outcome:
-    current = entries.get(sk, now)
-    match op:
-        case Put((data, kind), etag, expires, when):
-            if not _holds(when, current):
-                return Refused(current)
-            new = Stored(data, kind, etag, expires)
-        case Delete(when, returning):
-            if not _holds(when, current):
-                return Refused(current)
+    outcome = decide(entries.get(sk, now), op)
+    if isinstance(outcome, Applied):
+        if outcome.entry is None:
             entries.remove(sk)
-            return Applied(None, current if returning else None)
-        case Touch(expires, etag):
-            if current is None:
-                return Refused(None)
-            new = current._replace(etag=etag, expires=expires)
-        case Add(delta, initial, etag, expires):
-            total = _sum(current, delta, initial)
-            if total is None:
-                return Refused(current)
-            new = Stored(total, None, etag, expires if current is None else current.expires)
-        case Update():  # the store's, which knows how large a value may be
-            return Refused(current)
-    entries.set(sk, new, now)
-    return Applied(new)
-
-
-def _holds(when: Condition, current: Stored | None) -> bool:
-    match when:
-        case When.ALWAYS:
-            return True
-        case When.ABSENT:
-            return current is None
-        case When.PRESENT:
-            return current is not None
-        case etag:
-            return current is not None and current.etag == etag
-
-
-def _sum(current: Stored | None, delta: int, initial: int | None) -> int | None:
-    """Return the sum if all numbers are ints of 64 bits, as a store of this form has them."""
-    if current is None:
-        start = initial
-    elif current.kind is None and type(current.data) is int:
-        start = current.data
-    else:
-        start = None
-    if start is None or not _fits(delta) or not _fits(start + delta):
-        return None
-    return start + delta
-
-
-def _fits(number: int) -> bool:
-    return -(2**63) <= number < 2**63
+        else:
+            entries.set(sk, outcome.entry, now)
+    return outcome
 
 
 def _expired(entry: Stored, now: float) -> bool:
     return entry.expires is not None and entry.expires <= now
 
 
-def _size(data: object) -> int:
-    match data:
-        case str():
-            return len(data.encode())
-        case bytes():
-            return len(data)
-        case _:
-            return 8
-
-
 # Opening
 
 
 def _max_value(text: str) -> int:
-    size = int(text)
-    if size < 1:
+    number = int(text)
+    if number < 1:
         raise ValueError("use a number of bytes, 1 or more")
-    return size
+    return number
 
 
 OPTIONS: Mapping[str, Callable[[str], object]] = {"max_value": _max_value}

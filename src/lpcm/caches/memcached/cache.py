@@ -173,6 +173,11 @@ class Memcached:
     def __repr__(self) -> str:
         return f"<Memcached {', '.join(str(server.address) for server in self._servers)}>"
 
+    @property
+    def servers(self) -> Sequence[Pool]:
+        """The servers' connections, for what concerns a whole server."""
+        return self._servers
+
     async def look(self, key: str, lease: int) -> bytes | Replies:
         """Look an item up. Cost: one round trip, at little more than the bare socket's."""
         server = self._only or self._servers[self._choose(key)]
