@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import lpcm
 from lpcm import LPCM, StoreUnavailable, ValueTooLarge
 from lpcm._run import run
 from lpcm.keys import partition
@@ -29,6 +30,13 @@ def pair() -> Iterator[list[Server]]:
     """Yield two servers."""
     with servers.memcached() as one, servers.memcached() as two:
         yield [one, two]
+
+
+@pytest.fixture(autouse=True)
+def _close() -> Iterator[None]:
+    """Close the engines that maps opened: their servers end with the test."""
+    yield
+    lpcm.close()
 
 
 class TestMemcached(StoreContract):
