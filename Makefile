@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test faults check-coherence lint servers format bench clean python dev
+.PHONY: help demo test faults counts check-coherence lint servers format bench clean python dev
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,9 @@ test: lint servers  ## Check everything: the linters, then all tests and doctest
 
 faults: dev servers  ## Let clients of DynamoDB work under faults for a minute, not seconds.
 	@$(RUN) pytest tests/consistency/test_dynamodb_faults.py --fault-seconds=60 $(ARGS)
+
+counts: dev servers  ## Let eight processes make 1,000 of each live change, on each store.
+	@$(RUN) pytest tests/consistency/test_live.py --changes=1000 --durations=0 $(ARGS)
 
 check-coherence: dev servers  ## Search every interleaving of the protocol (half an hour).
 	@$(VENV)/bin/python -m lpcm.testing.columns $(ARGS)

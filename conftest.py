@@ -44,6 +44,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=10.0,
         help="seconds that clients of DynamoDB work under faults (default: 10)",
     )
+    parser.addoption(
+        "--changes",
+        type=int,
+        default=20,
+        help="times each of eight processes makes each live change to shared keys (default: 20)",
+    )
 
 
 @pytest.fixture
@@ -51,6 +57,13 @@ def fault_seconds(request: pytest.FixtureRequest) -> float:
     """Return for how long clients of DynamoDB shall work under faults."""
     seconds: float = request.config.getoption("--fault-seconds")
     return seconds
+
+
+@pytest.fixture
+def changes(request: pytest.FixtureRequest) -> int:
+    """Return how often each process shall make each live change."""
+    number: int = request.config.getoption("--changes")
+    return number
 
 
 @pytest.fixture

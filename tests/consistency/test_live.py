@@ -1,44 +1,120 @@
 """Eight processes change the same values, on each store: nothing is lost, nothing doubled.
 
-LPCM_LIVE_TIMES sets how often each process makes each change; the full run is 1,000.
+``make counts`` has them make each change a thousand times.
 """
 
-import os
+import json
+from collections import Counter
+from contextlib import ExitStack
+from threading import Thread
 
 import pytest
 
 from lpcm import LPCM, Engine
+from lpcm.testing.proxy import Faults, http_proxy, proxy
 from tests.consistency import live_workers
 from tests.consistency.processes import crew
-from tests.dynamodb.conftest import dynoxide_table  # noqa: F401  # a fixture
+from tests.dynamodb.conftest import dynoxide_table, extenddb_table  # noqa: F401  # fixtures
+from tests.dynamodb.tables import REGION, TABLE
 
 PROCESSES = 8
-TIMES = int(os.environ.get("LPCM_LIVE_TIMES", "20"))
+HURT = Faults(refuse=0.01, lose=0.03, cut=0.01, delay=0.1, seconds=(0.001, 0.01))
+HURT_HTTP = HURT._replace(fail=0.01, fail_after=0.01, throttle=0.03)
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "dynoxide", "dynoxide behind memcached"])
-@pytest.mark.timeout(3600 if TIMES > 100 else 300)
-def test_eight_processes_lose_nothing(kind, request, tmp_path):
+def emptied(request, name):
+    table = request.getfixturevalue(f"{name}_table")
+    table.empty()
+    return table
+
+
+@pytest.mark.parametrize(
+    "kind", ["memory", "sqlite", "dynoxide", "extenddb", "dynoxide behind memcached"]
+)
+@pytest.mark.timeout(3600)
+def test_nothing_is_lost_or_doubled(kind, request, tmp_path, changes):
     """Each ``+=``, nested ``+=``, ``append``, ``|=`` and ``transform`` counts exactly once."""
-    if kind == "sqlite":
-        url = f"sqlite:///{tmp_path}/m.sqlite3?synchronous=normal"
+    times = changes
+    if kind == "memory":
+        url = "memory://shared?timeout=60"
+    elif kind == "sqlite":
+        url = f"sqlite:///{tmp_path}/m.sqlite3?synchronous=normal&timeout=60"
     else:
-        table = request.getfixturevalue("dynoxide_table")
-        table.empty()
-        url = f"{table.url}&timeout=120"
-        if kind != "dynoxide":
+        url = f"{emptied(request, kind.split()[0]).url}&timeout=60"
+        if "memcached" in kind:
             memcached = request.getfixturevalue("memcached")
             url += f"&cache=memcached://{memcached.host}:{memcached.port}"
     engine = Engine.open(url)
     m = LPCM("m", live=False, using=engine)
-    m.update(plus=0, nested={"a": {"n": 0}}, append=[], members={-1}, transform=0)
-    with crew() as processes:
-        started = [
-            processes.start(live_workers.work, url, number, TIMES) for number in range(PROCESSES)
-        ]
-        processes.wait(*started, timeout=240 if TIMES <= 100 else 3500)
-    total = PROCESSES * TIMES
-    assert (m["plus"], m["nested"]["a"]["n"], m["transform"]) == (total, total, total)
-    assert sorted(m["append"]) == list(range(total))
-    assert m["members"] == {-1, *range(total)}
+    live_workers.start(m, times)
+    logs = [tmp_path / f"log{number}" for number in range(PROCESSES)]
+    work = [(url, log, number, times) for number, log in enumerate(logs)]
+    if kind == "memory":
+        threads = [Thread(target=live_workers.work, args=each, daemon=True) for each in work]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60 + times)
+    else:
+        with crew() as processes:
+            started = [processes.start(live_workers.work, *each) for each in work]
+            processes.wait(*started, timeout=60 + 3 * times)
+    told = [word for log in logs for _, _, word in json.loads(log.read_text())]
+    assert Counter(told) == {"done": PROCESSES * times * len(live_workers.KINDS)}
+    everything = sorted((number, turn) for number in range(PROCESSES) for turn in range(times))
+    for name, found in live_workers.made(m, PROCESSES, times).items():
+        assert sorted(found) == everything, name
+    engine.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite behind memcached", "dynoxide behind memcached"])
+@pytest.mark.timeout(3600)
+def test_nothing_is_lost_or_doubled_under_faults(kind, request, tmp_path, changes, memcached):
+    """What was told to be done is stored once, what was not is not, the unknown at most once.
+
+    Proxies lose, cut, fail and throttle what goes to the cache and to DynamoDB.
+    """
+    times = changes
+    with ExitStack() as stack:
+        cache = stack.enter_context(proxy(memcached.host, memcached.port, HURT))
+        proxies = [cache]
+        if kind.startswith("sqlite"):
+            url = true_url = f"sqlite:///{tmp_path}/m.sqlite3?synchronous=normal"
+        else:
+            table = emptied(request, "dynoxide")
+            host, port = table.endpoint.removeprefix("http://").split(":")
+            between = stack.enter_context(http_proxy(host, int(port), HURT_HTTP))
+            proxies.append(between)
+            true_url = table.url
+            url = (
+                f"dynamodb://{TABLE}?region={REGION}&endpoint={between.endpoint}"
+                "&budget=5&patience=0.4"
+            )
+        engine = Engine.open(true_url)
+        m = LPCM("m", live=False, using=engine)
+        live_workers.start(m, times)
+        url += f"&timeout=20&cache=memcached://{cache.host}:{cache.port}"
+        logs = [tmp_path / f"log{number}" for number in range(PROCESSES)]
+        with crew() as processes:
+            started = [
+                processes.start(live_workers.work, url, log, number, times)
+                for number, log in enumerate(logs)
+            ]
+            processes.wait(*started, timeout=120 + 10 * times)
+        counts = [Counter(each.counts) for each in proxies]
+    assert all(count["lose"] > 0 for count in counts), counts
+    told = {
+        (name, number, turn): word
+        for number, log in enumerate(logs)
+        for name, turn, word in json.loads(log.read_text())
+    }
+    words = Counter(told.values())
+    print(words, *map(dict, counts), sep="\n")
+    assert words["done"] > 0.8 * len(told), words
+    for name, found in live_workers.made(m, PROCESSES, times).items():
+        stored = Counter(found)
+        assert set(stored.values()) == {1}, (name, "made twice")
+        for (kind_of, number, turn), word in told.items():
+            if kind_of == name and word != "unknown":
+                assert stored[number, turn] == (word == "done"), (name, number, turn, word)
     engine.close()
