@@ -34,8 +34,9 @@ faults: dev servers  ## Let clients of DynamoDB work under faults for a minute, 
 counts: dev servers  ## Let eight processes make 1,000 of each live change, on each store.
 	@$(RUN) pytest tests/consistency/test_live.py --changes=1000 --durations=0 $(ARGS)
 
-check-coherence: dev servers  ## Search every interleaving of the protocol (half an hour).
+check-coherence: dev servers  ## Search every interleaving, record histories under faults (40 minutes).
 	@$(VENV)/bin/python -m lpcm.testing.columns $(ARGS)
+	@$(VENV)/bin/python -m lpcm.testing.histories
 
 lint: dev  ## Check style and types only: ruff, mypy, pyright.
 	@echo "== ruff check"

@@ -87,7 +87,10 @@ LAYERS: tuple[frozenset[str], ...] = (
 TOP = LAYERS[-1]
 TABLES = ("lpcm.stores", "lpcm.caches")
 # Who may know one adapter: what administrates it, which no port is for.
-ADMINISTRATORS: Mapping[str, str] = {"lpcm.cli.table": "lpcm.stores.dynamodb"}
+ADMINISTRATORS: Mapping[str, str] = {
+    "lpcm.cli.table": "lpcm.stores.dynamodb",
+    "lpcm.testing.histories.stands": "lpcm.stores.dynamodb",
+}
 ADAPTER_IMPORTS = frozenset({"lpcm.ports", "lpcm.errors", "lpcm.events", "lpcm.keys"})
 # An adapter made of another one: the cached-only store is a cache and nothing else.
 MADE_OF: Mapping[str, frozenset[str]] = {

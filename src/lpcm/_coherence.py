@@ -54,12 +54,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
 
 from lpcm._invalidation import Invalidations
-from lpcm._items import PLAIN, Item, Policy, item, places
+from lpcm._items import PLAIN, Item, Policy, exchange, item, places
 from lpcm._payload import Unreadable, unpack
 from lpcm._reading import Reading
 from lpcm._writing import Writing
 from lpcm.errors import CacheUnavailable, LPCMError
-from lpcm.ports import CacheLost, Delete, KeyRange
+from lpcm.ports import CacheLost, Delete, Get, KeyRange, Packet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -169,6 +169,26 @@ class Coherent:
                 entries = await self._reading.finish(map, items, first, now)
                 found.update(zip([each.sk for each in items], entries, strict=True))
         return [found[sk] for sk in sks]
+
+    async def cached(self, map: str, sks: Sequence[str]) -> dict[str, Stored | None]:
+        """Return what the cache would serve of these now; None: that the entry is absent.
+
+        One pipelined trip for each thousand; fills and changes nothing. **Raises** CacheLost.
+        """
+        found: dict[str, Stored | None] = {}
+        for start in range(0, len(sks), _BULK):
+            items = [item(self._prefix, map, sk) for sk in sks[start : start + _BULK]]
+            replies = await exchange(self._cache, [Packet(each.key, (Get(),)) for each in items])
+            for each, reply in zip(items, replies, strict=True):
+                if isinstance(reply, CacheLost):
+                    raise reply
+                seen = reply.results[0]
+                if seen.base > 0:
+                    try:
+                        found[each.sk] = unpack(seen.data[: seen.base], each.name)
+                    except Unreadable:
+                        continue
+        return found
 
     async def read_stored(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
         """Return what the store has, and invalidate it (R1, second form)."""

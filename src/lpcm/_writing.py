@@ -241,6 +241,7 @@ class Writing:
             return outcome
         match outcome:
             case Applied():
+                self._invalidations.owe(key)  # the mark may have been forgotten
                 return OutcomeUnknown(
                     f"the write is stored, but {loss}: readers may see the value before it "
                     f"for up to {self._policy.ttl} s",

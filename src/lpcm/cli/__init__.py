@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 import lpcm
-from lpcm import LPCM, LPCMError
+from lpcm import LPCM, Engine, LPCMError
+from lpcm._engine import resolve
 from lpcm._registry import foreign
 from lpcm.errors import BatchError, CacheUnavailable, OutcomeUnknown, StoreError
 from lpcm.notation import printable
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Session", "fail", "main"]
 
 COMMANDS: Mapping[str, str] = {
+    "audit": "lpcm.cli.audit:audit",
     "copy": "lpcm.cli.copy:copy",
     "count": "lpcm.cli.entries:count",
     "del": "lpcm.cli.entries:delete",
@@ -53,6 +55,7 @@ COMMANDS: Mapping[str, str] = {
     "maps": "lpcm.cli.entries:maps",
     "set": "lpcm.cli.entries:set_",
     "table": "lpcm.cli.table:table",
+    "verify": "lpcm.cli.verify:verify",
 }
 """Where each command is: ``module:name``."""
 
@@ -68,12 +71,13 @@ class Session:
         """Return the map of that name."""
         return LPCM(name, url=self.url)
 
+    def engine(self) -> Engine:
+        """Return the engine of the URL."""
+        return resolve("default", self.url)
+
     def maps(self) -> list[str]:
         """Return the names of all maps."""
-        if self.url is None:
-            return lpcm.maps()
-        lpcm.configure(self.url, using="command line")
-        return lpcm.maps(using="command line")
+        return lpcm.maps(using=self.engine())
 
 
 class Commands(click.Group):

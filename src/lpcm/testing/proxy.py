@@ -33,7 +33,8 @@ CHUNK = 64 * 1024
 class Faults(NamedTuple):
     """How probable each fault is, for each request; at most one of them happens to it.
 
-    Those from ``fail`` on need HTTP. ``delay`` comes on top of any other.
+    Those from ``fail`` to ``unprocess`` need HTTP. ``hold`` and ``delay`` come on top of any
+    other.
     """
 
     refuse: float = 0.0
@@ -52,6 +53,8 @@ class Faults(NamedTuple):
     """A ProvisionedThroughputExceededException instead of passing the request on."""
     unprocess: float = 0.0
     """Of a batch, a part is passed on and the rest called unprocessed."""
+    hold: float = 0.0
+    """The request is held back, while others' overtake it."""
     delay: float = 0.0
     """The reply is held back."""
     seconds: tuple[float, float] = (0.001, 0.02)
@@ -165,12 +168,13 @@ class Proxy:
             if ends.fault == "refuse":
                 self.counts["refuse"] += 1
                 return
+            await self._wait("hold", self.faults.hold)
             ends.server.write(piece)
             await ends.server.drain()
 
     async def _pump_down(self, ends: _Ends) -> None:
         while piece := await ends.replies.read(CHUNK):
-            await self._hold()
+            await self._wait("delay", self.faults.delay)
             fault, ends.fault = ends.fault, ""
             if not await self._hurt(fault, piece, ends):
                 return
@@ -196,10 +200,10 @@ class Proxy:
                 await ends.client.drain()
                 return True
 
-    async def _hold(self) -> None:
-        if self._random.random() < self.faults.delay:
+    async def _wait(self, name: str, probability: float) -> None:
+        if self._random.random() < probability:
             await asyncio.sleep(self._random.uniform(*self.faults.seconds))
-            self.counts["delay"] += 1
+            self.counts[name] += 1
 
     def _draw(self, names: Sequence[str]) -> str:
         """Return which of these faults is to happen; empty for none."""
@@ -238,10 +242,11 @@ class _HTTPProxy(Proxy):
                 body, rest = self._divide(body)
             case _:
                 pass
+        await self._wait("hold", self.faults.hold)
         ends.server.write(_framed(head, body))
         await ends.server.drain()
         reply_head, reply = await _message(ends.replies)
-        await self._hold()
+        await self._wait("delay", self.faults.delay)
         if fault == "fail_after":
             self.counts[fault] += 1
             await self._answer(ends, *_ANSWERS["fail"])

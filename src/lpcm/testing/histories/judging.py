@@ -1,0 +1,256 @@
+"""The judge: finds out whether the history of each key can be explained, exactly.
+
+A history is *linearizable* if each operation can be given one instant between its beginning
+and its end so that every result is what a register would have returned. One whose client
+died, or was told that the outcome is unknown, took effect at any time after its beginning,
+or never. Linearizability is local (Herlihy and Wing 1990), so keys are judged one by one.
+
+Events are taken in the order of time, in memory bounded by what is under way. All
+*configurations* that still explain what was seen are kept: the register's value, and which of
+the operations under way have taken effect (Lowe 2017, just-in-time linearization). Results
+are known here from the beginning, unlike in ``linearizable``: so an operation is tried only
+where it would return what it did, and a read is placed at the first chance, which never hurts.
+
+Knows logs only: no store, cache or process.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+__all__ = ["STEP", "Operation", "Violation", "judge", "operations", "smallest"]
+
+STEP = 1000
+"""Values stored are multiples of this, and are counted up from there by ones."""
+_NEVER = float("inf")
+
+
+class Operation(NamedTuple):
+    """What one client did to one key, as it saw it."""
+
+    client: int
+    key: str
+    kind: str
+    """``get``, ``put``, ``add``, ``new`` (store if absent), ``del``, ``pop``."""
+    argument: int | None
+    result: int | None
+    """What it returned, if it ended."""
+    began: int
+    """Nanoseconds of a clock that all processes of the machine share."""
+    ended: float
+    """The same; infinite: nobody knows whether it took effect."""
+
+    def __str__(self) -> str:
+        what = f"{self.kind}({self.key}{'' if self.argument is None else f', {self.argument}'})"
+        told = "nothing" if self.ended == _NEVER else repr(self.result)
+        return f"client {self.client}: {what} -> {told}"
+
+
+class Violation(NamedTuple):
+    """A history that nothing explains."""
+
+    key: str
+    history: Sequence[Operation]
+    """Up to the end of the first operation that cannot have returned what it did."""
+
+    def __str__(self) -> str:
+        start = self.history[0].began
+        lines = [
+            f"  {(each.began - start) / 1e6:10.3f} to "
+            f"{'(open)' if each.ended == _NEVER else f'{(each.ended - start) / 1e6:.3f}':>10} ms  "
+            f"{each}"
+            for each in self.history
+        ]
+        return "\n".join([f"no order explains what was returned for {self.key!r}:", *lines])
+
+
+def operations(paths: Iterable[Path]) -> list[Operation]:
+    """Read what clients wrote down; the last line of one that was killed may be torn.
+
+    What was told not to have been done is left out.
+    """
+    found: list[Operation] = []
+    for path in paths:
+        begun: dict[int, tuple[Any, ...]] = {}
+        for line in path.read_text(encoding="ascii").split("\n")[:-1]:
+            kind, *row = json.loads(line)
+            if kind == "begin":
+                moment, number, *rest = row
+                begun[number] = (moment, *rest)
+                continue
+            moment, number, told, result = row
+            began, client, key, what, argument = begun.pop(number)
+            if told == "done":
+                found.append(Operation(client, key, what, argument, result, began, moment))
+            elif told == "unknown" and what != "get":
+                found.append(Operation(client, key, what, argument, None, began, _NEVER))
+        for began, client, key, what, argument in begun.values():
+            if what != "get":
+                found.append(Operation(client, key, what, argument, None, began, _NEVER))
+    return sorted(found, key=lambda each: each.began)
+
+
+def judge(history: Iterable[Operation], *, relaxed: bool = False) -> Violation | None:
+    """Return what cannot be explained, None where all can.
+
+    ``relaxed``: a read may return any value its key ever had; writes are judged as ever.
+
+    >>> put = Operation(1, "k", "put", 7, None, 0, 1)
+    >>> judge([put, Operation(2, "k", "get", None, 7, 2, 3)])
+    >>> judge([put, Operation(2, "k", "get", None, None, 2, 3)]).key
+    'k'
+    """
+    by_key: dict[str, list[Operation]] = {}
+    for each in history:
+        by_key.setdefault(each.key, []).append(each)
+    for key, whole in by_key.items():
+        own = _seen_or_ended(whole)
+        last = _first_unexplained(_without_reads(own) if relaxed else own)
+        if last is not None:
+            told = [each for each in own if each.began < last.ended]
+            return Violation(key, told)
+        if relaxed and (invented := _invented(own)) is not None:
+            return Violation(key, [each for each in own if each.began < invented.ended])
+    return None
+
+
+def _seen_or_ended(history: Sequence[Operation]) -> list[Operation]:
+    """Leave out what nobody was told the outcome of and nobody saw: it may as well never be."""
+    origins = {_origin(each.result) for each in history}
+    return [
+        each
+        for each in history
+        if each.ended != _NEVER
+        or each.kind not in {"put", "new"}
+        or _origin(each.argument) in origins
+    ]
+
+
+def _without_reads(history: Sequence[Operation]) -> list[Operation]:
+    return [each for each in history if each.kind != "get"]
+
+
+def _invented(history: Sequence[Operation]) -> Operation | None:
+    """Return a read of what nobody had written when it ended."""
+    if any(each.kind == "add" and each.ended == _NEVER for each in history):
+        return None  # what it left, if anything, nobody was told
+    values: dict[int | None, float] = {None: -_NEVER}
+    for each in history:
+        if each.kind != "get":
+            for value in (each.result, each.argument):
+                values.setdefault(value, each.began)
+    for each in history:
+        if each.kind == "get" and values.get(each.result, _NEVER) > each.ended:
+            return each
+    return None
+
+
+def _first_unexplained(history: Sequence[Operation]) -> Operation | None:
+    """Return the first operation at whose end no configuration is left."""
+    events: list[tuple[float, bool, int]] = []
+    for index, each in enumerate(history):
+        events.append((each.began, False, index))
+        if each.ended != _NEVER:
+            events.append((each.ended, True, index))
+    under_way: set[int] = set()
+    configurations = {(None, frozenset[int]())}
+    for _, ends, index in sorted(events):  # at equal times beginnings come first: they overlap
+        if not ends:
+            under_way.add(index)
+            continue
+        configurations = _placed(history, under_way, configurations, index)
+        if not configurations:
+            return history[index]
+        under_way.remove(index)
+    return None
+
+
+def _placed(
+    history: Sequence[Operation],
+    under_way: set[int],
+    configurations: set[tuple[Any, frozenset[int]]],
+    ending: int,
+) -> set[tuple[Any, frozenset[int]]]:
+    """Let operations under way take effect until the one that ends has; forget that one."""
+    reads = [index for index in under_way if history[index].kind == "get"]
+    writes = [index for index in under_way if history[index].kind != "get"]
+
+    def read(value: Any, took: frozenset[int]) -> tuple[Any, frozenset[int]]:
+        seen = [each for each in reads if each not in took and history[each].result == value]
+        return value, took.union(seen) if seen else took
+
+    todo = [read(*each) for each in configurations]
+    known = set(todo)
+    found: set[tuple[Any, frozenset[int]]] = set()
+    mark = {ending}
+    while todo:
+        value, took = todo.pop()
+        if ending in took:
+            found.add((value, took - mark))
+            continue
+        for index in writes:
+            if index in took:
+                continue
+            possible, after = _step(history[index], value)
+            if possible:
+                following = read(after, took | {index})
+                if following not in known:
+                    known.add(following)
+                    todo.append(following)
+    return found
+
+
+def _step(operation: Operation, value: int | None) -> tuple[bool, int | None]:
+    """Return whether a write could have returned what it did here, and what it leaves."""
+    told = operation.ended != _NEVER
+    match operation.kind:
+        case "put":
+            return True, operation.argument
+        case "del":
+            return True, None
+        case "pop":
+            return not told or operation.result == value, None
+        case "new":
+            after = operation.argument if value is None else value
+        case _:
+            assert operation.argument is not None
+            after = (value or 0) + operation.argument
+    return not told or operation.result == after, after
+
+
+def smallest(violation: Violation, *, relaxed: bool = False) -> Violation:
+    """Leave out of a violation what it does not need: reads, and writes nobody saw.
+
+    Such can be left out of any history that has an explanation without its losing that, so
+    what is left without one proves as much.
+    """
+    kept = list(violation.history)
+    size = max(1, len(kept) // 2)
+    while True:
+        start, dropped = 0, False
+        while start < len(kept):
+            part = kept[start : start + size]
+            seen = {_origin(each.result) for each in kept}
+            if all(each.kind == "get" or _unseen(each, seen) for each in part):
+                rest = kept[:start] + kept[start + size :]
+                if judge(rest, relaxed=relaxed) is not None:
+                    kept, dropped = rest, True
+                    continue
+            start += size
+        if size == 1 and not dropped:
+            return Violation(violation.key, kept)
+        size = max(1, size // 2)
+
+
+def _unseen(write: Operation, origins: set[int | None]) -> bool:
+    return write.kind == "put" and _origin(write.argument) not in origins
+
+
+def _origin(value: int | None) -> int | None:
+    """Return the value that somebody stored of what it was counted up to since."""
+    return None if value is None else value - value % STEP

@@ -1,0 +1,118 @@
+"""``lpcm verify`` and ``lpcm audit``: they pass what is right and find what is wrong."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+import lpcm
+from lpcm import LPCM
+from lpcm._items import Policy
+from lpcm.cli import audit as auditing
+from lpcm.cli import main
+from lpcm.testing.histories import client
+from tests.dynamodb.conftest import dynoxide_table  # noqa: F401  # a fixture
+
+
+@pytest.fixture(params=["sqlite", "dynamodb"])
+def url(request, tmp_path, memcached):
+    """Return the URL of a store with memcached in front."""
+    cache = f"cache=memcached://{memcached.host}:{memcached.port}"
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/m.sqlite3?{cache}"
+    else:
+        yield f"{request.getfixturevalue('dynoxide_table').url}&{cache}"
+    lpcm.close()
+
+
+def run(*words, code=0):
+    """Run a command line and return its result."""
+    result = CliRunner().invoke(main, [*map(str, words)])
+    assert result.exit_code == code, (result.output, result.stderr, result.exception)
+    return result
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("mode", ["strict", "available"])
+def test_verify(url, mode):
+    """A right stack passes; what was done is shown and what was written is gone."""
+    shown = run("--url", f"{url}&on_cache_error={mode}", "verify", "--seconds", 2).stdout
+    assert f"cached ({mode}), seed " in shown
+    assert "operations judged" in shown
+    assert "The promise held" in shown
+    engine = lpcm.Engine.open(url)
+    assert lpcm.maps(using=engine) == []
+    engine.close()
+
+
+@pytest.mark.timeout(60)
+def test_verify_without_a_cache(tmp_path):
+    """A store alone is judged exactly."""
+    shown = run("--url", f"sqlite:///{tmp_path}/m.sqlite3", "verify", "--seconds", 1).stdout
+    assert "The promise held: linearizable" in shown
+    assert "cached" not in shown
+    run("--url", "memory://", "verify", code=2)
+
+
+@pytest.mark.timeout(60)
+def test_verify_finds_what_is_wrong(tmp_path, monkeypatch):
+    """A store that loses writes is found, with the history that shows it."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "sitecustomize.py").write_text(
+        "import random\n"
+        "from lpcm.stores import sqlite\n"
+        "real = sqlite.SQLiteStore.read\n"
+        "async def read(self, map, sk, now):\n"
+        "    return None if random.random() < 0.1 else await real(self, map, sk, now)\n"
+        "sqlite.SQLiteStore.read = read\n"
+    )
+    result = run("--url", f"sqlite:///{tmp_path}/m.sqlite3", "verify", "--seconds", 2, code=1)
+    assert "BROKEN: no order explains what was returned for" in result.stdout
+
+
+def test_audit(url, monkeypatch):
+    """What is cached and not stored so is found, and mended; the rest is not touched."""
+    monkeypatch.setattr(auditing, "Policy", lambda: Policy(mark=-1))
+    m = LPCM("m", url=url)
+    m.update({"a": 1, "b": 2, "c": 3})
+    other = LPCM("n", url=url)
+    other["x"] = "y"
+    assert m.get_many("abc") == {"a": 1, "b": 2, "c": 3}
+    assert run("--url", url, "audit").stdout == "4 entries, 4 cached, 0 differ for good\n"
+    behind = LPCM("m", url=url.partition("cache=")[0].rstrip("?&"))
+    behind["b"] = "other\x1b[31m"
+    result = run("--url", url, "audit", code=1)
+    assert result.stdout.splitlines() == [
+        "m['b']: cached 2, stored 'other\\x1b[31m'",
+        "4 entries, 4 cached, 1 differ for good",
+    ]
+    assert run("--url", url, "audit", "n").stdout == "1 entries, 1 cached, 0 differ for good\n"
+    assert m["b"] == 2
+    found = json.loads(run("--url", url, "--json", "audit", "m", "--mend", code=1).stdout)
+    assert (found["cached"], found["differing"][0]["key"]) == (3, "'b'")
+    assert m["b"] == "other\x1b[31m"
+    assert run("--url", url, "audit").stdout == "4 entries, 4 cached, 0 differ for good\n"
+
+
+def test_audit_needs_a_cache(tmp_path):
+    """A map without a cache has nothing to audit, which is said."""
+    result = run("--url", f"sqlite:///{tmp_path}/m.sqlite3", "audit", code=3)
+    assert "has no cache to audit" in result.stderr
+    lpcm.close()
+
+
+def test_a_dead_cache_is_an_error(tmp_path):
+    """An audit that cannot look at the cache fails; it does not pass."""
+    url = f"sqlite:///{tmp_path}/m.sqlite3?cache=memcached://127.0.0.1:9"
+    LPCM("m", url=url)["a"] = 1
+    run("--url", url, "audit", code=4)
+    lpcm.close()
+
+
+def test_a_client_counts_what_is_refused():
+    """What a client may be told not to have done is exactly what says so of itself."""
+    assert {error.__name__ for error in client._NOT_DONE} == {
+        "CacheUnavailable",
+        "StoreError",
+        "Conflict",
+    }
