@@ -239,8 +239,9 @@ class Coherent:
         """
         if self._owed:
             await self._invalidations.pay()
-        items = [item(self._prefix, pk, sk) for pk, sk, _ in changes]
-        return await self._writing.together(items, changes, checks, now)
+        written = [(item(self._prefix, each.map, each.sk), each) for each in changes]
+        checked = [(item(self._prefix, each.map, each.sk), each) for each in checks]
+        return await self._writing.together(written, checked, now)
 
     async def clear(self, map: str, keys: KeyRange) -> None:
         """Delete every entry of the range, each as a write of its own; pages of 1,000.

@@ -63,10 +63,14 @@ class Transaction:
         """Return the map as this transaction sees it."""
         return Part(self, map)
 
-    def _enter(self, use: Entries) -> None:
-        """Take a map in; all must be of one store."""
+    def _open(self) -> None:
+        """Refuse to be used after the end: what is written then would be lost."""
         if self._ended:
             raise LPCMError("this transaction has ended: begin another")
+
+    def _enter(self, use: Entries) -> None:
+        """Take a map in; all must be of one store."""
+        self._open()
         for other in self._entries.values():
             if other._engine is not use._engine:
                 raise ConfigError(
@@ -92,6 +96,14 @@ class Transaction:
             self._read[place] = await use._read(*place, use._now())
         found = self._read[place]
         return MISSING if found is None else use._value(found)
+
+    def _expires(self, use: Entries, key: object) -> float | None:
+        """Return when what was left or found there expires, or a new entry would."""
+        place = use._map, encode(key)
+        held = self._writes[place] if place in self._writes else self._read[place]
+        if held is None or (isinstance(held, _Write) and held.cell is None):
+            return use._expiry(None)
+        return held.expires
 
     def _write(self, use: Entries, key: object, write: _Write) -> None:
         self._enter(use)
@@ -138,6 +150,7 @@ class Transaction:
             )
 
     def __enter__(self) -> Self:
+        self._open()
         return self
 
     def __exit__(
@@ -151,6 +164,7 @@ class Transaction:
             run(self._commit({pk: use._place.use() for pk, use in self._entries.items()}))
 
     async def __aenter__(self) -> Self:
+        self._open()
         return self
 
     async def __aexit__(
@@ -224,9 +238,14 @@ class Part(Generic[K, V]):
         self.delete(key)
 
     def increment(self, key: K, delta: Any = 1) -> Any:
-        """Leave what ``part[key] + delta`` would be, from the map's default or 0; return it."""
+        """Leave what ``part[key] + delta`` would be, from the map's default or 0; return it.
+
+        An entry keeps its expiry.
+        """
         total = add(self.get(key, 0), delta)
-        self[key] = total
+        use = self._entries()
+        expires = self._whole._expires(use, key)
+        self._whole._write(use, key, _Write(use.encode(total), expires))
         return total
 
     def _entries(self) -> Entries:

@@ -62,13 +62,18 @@ class Writing:
         return await self._do(map, items, writes, now, bulk=True)
 
     async def together(
-        self, items: Sequence[Item], changes: Sequence[Change], checks: Sequence[Check], now: float
+        self,
+        changes: Sequence[tuple[Item, Change]],
+        checks: Sequence[tuple[Item, Check]],
+        now: float,
     ) -> list[Applied] | Aborted:
         """Do a transaction. What it changes is marked before, and published after.
 
         What a failed condition says of an entry is published too; of the other entries it
-        says nothing, so those are invalidated.
+        says nothing, so those are invalidated. So is an entry whose check failed: its reader
+        knows by now that it is another one than what may be cached (R1, second form).
         """
+        items = [item for item, _ in changes]
         began = self._clock.monotonic()
         marks = await self._mark([each.key for each in items])
         lost = next((mark for mark in marks if isinstance(mark, CacheLost)), None)
@@ -77,7 +82,9 @@ class Writing:
             await self._invalidations.make([i.key for i, m in held if not isinstance(m, CacheLost)])
             raise CacheUnavailable(f"{lost}: nothing was written")
         try:
-            done = await self._store.transact(changes, checks, now)
+            done = await self._store.transact(
+                [change for _, change in changes], [check for _, check in checks], now
+            )
         except LPCMError as error:
             await self._disown(list(items), owe=not isinstance(error, (StoreError, ValueTooLarge)))
             raise
@@ -89,18 +96,28 @@ class Writing:
             await self._disown(list(items), owe=True)
             raise
         outcomes: list[Outcome | Exception] = []
+        refused: dict[tuple[str, str], Outcome | Exception] = {}
         if isinstance(done, Aborted):
-            refused: dict[tuple[str, str], Outcome | Exception] = {
-                (pk, sk): outcome for pk, sk, outcome in done.reasons
-            }
-            outcomes += [refused.get((pk, sk), _UNTOLD) for pk, sk, _ in changes]
+            refused.update(((pk, sk), outcome) for pk, sk, outcome in done.reasons)
+            outcomes += [refused.get((pk, sk), _UNTOLD) for _, (pk, sk, _) in changes]
         else:
             outcomes += done
         settled = await self._publish(list(zip(items, marks, outcomes, strict=True)), began)
         for before, after in zip(outcomes, settled, strict=True):
             if isinstance(after, Exception) and after is not before:
                 raise after
+        if isinstance(done, Aborted):
+            await self._uncover([item.key for item, (pk, sk, _) in checks if (pk, sk) in refused])
         return done
+
+    async def _uncover(self, keys: list[str]) -> None:
+        """Empty what is known to have changed, by whoever and whether acknowledged or not."""
+        losses = await self._invalidations.make(keys) if keys else []
+        for key, loss in zip(keys, losses, strict=True):
+            if loss is not None and self._policy.strict:
+                raise CacheUnavailable(f"{loss}: nothing was written")
+            if loss is not None:
+                self._invalidations.owe(key)
 
     async def _do(
         self,

@@ -124,6 +124,17 @@ def resends(store, cache, clock, policy, **options):
     return Coherent(Resending(store), cache, clock, policy, **options)
 
 
+class LeavesChecked(Writing):
+    """R1 broken: what a failed check told of an entry is not what readers are served after."""
+
+    async def _uncover(self, keys):
+        pass
+
+
+class NoUncovering(Coherent):
+    writing = LeavesChecked
+
+
 class Mutant(NamedTuple):
     name: str
     tier: object
@@ -157,6 +168,22 @@ MUTANTS = [
         "eventual fill",
         Coherent,
         Column("eventual fill", ((PUT, GET),), Faults(evict=1), eventual=True),
+        NOT_LINEARIZABLE,
+    ),
+    Mutant(
+        "failed check not uncovered",
+        NoUncovering,
+        Column(
+            "failed check not uncovered",
+            (
+                (Operation("put", ("b",), 2),),
+                (
+                    Operation("get", ("b",)),
+                    Operation("claim", ("a", "b"), 1),
+                    Operation("get", ("b",)),
+                ),
+            ),
+        ),
         NOT_LINEARIZABLE,
     ),
     Mutant(

@@ -14,8 +14,10 @@ def histories(draw):
     """Return up to five calls on one key, with beginnings, ends and results of a small range."""
     calls = []
     for slot in range(draw(st.integers(1, 5))):
-        kind = draw(st.sampled_from(["get", "put", "add", "new", "del", "pop"]))
-        argument = draw(st.integers(1, 2)) if kind in {"put", "add", "new"} else None
+        kind = draw(st.sampled_from(["get", "put", "add", "join", "new", "claim", "del", "pop"]))
+        argument = (
+            draw(st.integers(1, 2)) if kind in {"put", "add", "join", "new", "claim"} else None
+        )
         began = draw(st.integers(0, 6))
         ended = draw(st.none() | st.integers(began, 8))
         result = None if kind in {"put", "del"} else draw(st.sampled_from([None, 1, 2, 3]))

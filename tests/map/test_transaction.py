@@ -14,6 +14,7 @@ from lpcm import (
     Conflict,
     Engine,
     LPCMError,
+    LPCMSet,
     ValueTooLarge,
 )
 from lpcm.testing import servers
@@ -98,6 +99,32 @@ def test_a_conflict_names_the_keys(maps):
     assert (two["out"], one["b"]) == (1, 3)
 
 
+@pytest.mark.parametrize("changed", [True, False])
+def test_what_changed_behind_the_cache_is_read_again(request, memcached, changed):
+    """Whoever wrote an entry, and how: after a conflict it is read as it is stored."""
+    table = request.getfixturevalue("dynoxide_table")
+    behind = Engine.open(table.url)
+    url = f"{table.url}&cache=memcached://{memcached.host}:{memcached.port}"
+    engine = Engine.open(url)
+    one, two = LPCM("one", using=engine), LPCM("two", using=engine)
+    one["a"] = 1
+    assert one["a"] == 1  # cached
+    LPCM("one", using=behind)["a"] = 2
+    attempts = []
+
+    def move(t):
+        attempts.append(t[one]["a"])
+        t[two]["b"] = t[one]["a"]
+        if changed:
+            t[one]["a"] += 10
+
+    lpcm.transact(move)
+    assert attempts == [1, 2]
+    assert (one["a"], two["b"]) == (12 if changed else 2, 2)
+    behind.close()
+    engine.close()
+
+
 def test_what_was_not_read_is_no_condition(maps):
     """A blind write happens whatever others did."""
     one, _ = maps
@@ -128,6 +155,35 @@ def test_what_was_only_read_is_one_picture(maps):
         torn()
 
 
+def test_an_expiry_stays_with_an_increment(maps):
+    """``increment`` keeps the entry's expiry, of a pending write too; an assignment clears it."""
+    one, _ = maps
+    one.set("k", 1, ttl=60)
+    one.set("j", 1, ttl=60)
+    with lpcm.transaction() as t:
+        assert t[one].increment("k") == 2
+        assert t[one].increment("k", 3) == 5
+        t[one].set("new", 1, ttl=30)
+        t[one].increment("new")
+        t[one]["j"] += 1
+    assert one.copy() == {"k": 5, "j": 2, "new": 2}
+    assert 59 < one.ttl("k") <= 60
+    assert 29 < one.ttl("new") <= 30
+    assert one.ttl("j") is None
+
+
+def test_sets_take_what_they_take(maps, engine):
+    """A map of sets stores sets in a transaction as well, and reads a missing one as empty."""
+    tags = LPCMSet("two", using=engine)
+    with lpcm.transaction() as t:
+        assert t[tags]["k"] == set()
+        t[tags]["k"] |= {1}
+        t[tags]["l"] = [1, 1]
+        with pytest.raises(TypeError):
+            t[tags]["k"] = 5
+    assert tags.copy() == {"k": {1}, "l": {1}}
+
+
 def test_an_ended_transaction_says_so(maps):
     """Neither reads nor writes are taken after the end, which would be lost."""
     one, _ = maps
@@ -140,7 +196,10 @@ def test_an_ended_transaction_says_so(maps):
     ):
         with pytest.raises(LPCMError, match="has ended"):
             attempt()
-    assert one["a"] == 1
+    one["a"] = 5
+    with pytest.raises(LPCMError, match="has ended"), t:
+        pass
+    assert one["a"] == 5
 
 
 def test_strict_writes_nothing_without_the_cache(tmp_path):

@@ -15,8 +15,9 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from lpcm._payload import unpack
-from lpcm.errors import LPCMError, OutcomeUnknown, StoreUnavailable
+from lpcm.errors import LPCMError, OutcomeUnknown, StoreBusy, StoreUnavailable
 from lpcm.testing import linearizable
+from lpcm.testing._chance import accidents, arrivals
 from lpcm.testing._parts import (
     CONNECTIONS,
     FAULTS,
@@ -35,6 +36,7 @@ from lpcm.testing._parts import (
     apply,
     dealt,
     live,
+    transact,
 )
 from lpcm.testing._wording import said, shown, told_as
 from lpcm.testing._world import EXPIRES, LOST, Answer, Root
@@ -55,6 +57,7 @@ STALE = "stale for good"
 
 UNKNOWN = OutcomeUnknown("the store's reply is lost")
 NO_ANSWER = StoreUnavailable("the store does not answer")
+BUSY = StoreBusy("other transactions are in the way")
 
 
 class Graph:
@@ -90,7 +93,7 @@ class Graph:
         self._focus: dict[tuple[int, int], tuple[int, Node]] = {}
         self._ends: dict[tuple[Any, ...], int] = {}
         self._calls: dict[tuple[int, int, int], tuple[Call, ...]] = {}
-        self._expiring = frozenset(
+        self.expiring = frozenset(
             each.value for program in self.programs for each in program if each.kind == "ttl"
         )
         self._slot = [sum(map(len, self.programs[:number])) for number in range(clients)]
@@ -119,9 +122,9 @@ class Graph:
                     continue
                 after.append((move.label, self._moved(state, place, move, faults)))
         if state[LATE]:
-            self._arrivals(state, after)
+            after += arrivals(self, state)
         if faults.evict or faults.expire or faults.restart or faults.time:
-            self._accidents(state, faults, after)
+            after += accidents(self, state, faults)
         return after
 
     def _moves_of(self, state: State, number: int) -> tuple[Move, ...]:
@@ -134,16 +137,22 @@ class Graph:
             node = local.node or self._root(local, past).node
             known = self._focus[number, past] = (self._focus_of(node, local), node)
         focus, node = known
-        cas = self._new_cas(state, state[focus]) if node.kind == "cache" else 0
-        key = (number, past, state[GENERATION], state[focus], cas)
+        cas = self.new_cas(state, state[focus]) if node.kind == "cache" else 0
+        key: tuple[int, ...] = (number, past, state[GENERATION], state[focus], cas)
+        together = node.kind == "transact"
+        if together:
+            key += tuple(state[self.stored[self.at[sk]]] for sk in node.touches)
         moves = self._moves.get(key)
         if moves is None:
             self._cas, self._past = cas, past
-            moves = tuple(self._make_moves(local, node, state[GENERATION], focus, state[focus]))
+            if together:
+                moves = tuple(self._transact(local, node, state, state[focus]))
+            else:
+                moves = tuple(self._make_moves(local, node, state[GENERATION], focus, state[focus]))
             self._moves[key] = moves
         return moves
 
-    def _new_cas(self, state: State, item: int) -> int:
+    def new_cas(self, state: State, item: int) -> int:
         """Return the smallest CAS id that nobody has from this generation of the server."""
         generation = state[GENERATION]
         mask = 1
@@ -188,7 +197,7 @@ class Graph:
             return self.servers[self.at[node.sent[len(local.partial)][0]]]
         if node.kind == "ended":  # nothing to do, as settling when nothing is owed
             return GENERATION
-        return self.stored[self.at[node.request[0]]]
+        return self.stored[self.at[node.touches[0]]]
 
     def _moved(self, state: State, place: int, move: Move, faults: Faults) -> State:
         after = list(state)
@@ -196,6 +205,8 @@ class Graph:
         node = self._focus[state[place], state[PAST]][1]
         after[self._focus_of(node, local)] = move.focus
         after[place] = move.local
+        for at, part in move.more:
+            after[at] = part
         if move.fault:
             left = faults._replace(**{move.fault: getattr(faults, move.fault) - 1})
             after[FAULTS] = self.table_faults[left]
@@ -205,7 +216,7 @@ class Graph:
         if move.lossy:
             after[LOSSY] = 1
         for at, call, result in move.ended:
-            after[self.monitors[at]] = self._end(state, at, call, result)
+            after[self.monitors[at]] = self.ended(state, at, call, result)
         return tuple(after)
 
     def _make_moves(
@@ -319,6 +330,44 @@ class Graph:
             moves.append(move._replace(late=late))
         return moves
 
+    def _transact(self, local: Local, node: Node, state: State, resource: int) -> list[Move]:
+        who = f"{local.number + 1} {self.programs[local.number][local.done]}"
+        label, outcome, more = self.together(state, node.request)
+        label = f"{who}: {label}"
+        client = (local, node)
+        moves = [self._told(client, label, outcome, resource)._replace(more=more)]
+        if self.may.stall:
+            move = self._told(client, label, outcome, resource, stalls=True)
+            moves.append(move._replace(more=more))
+        if self.may.unknown:
+            text = f"{label}, the reply is lost"
+            move = self._told(client, text, UNKNOWN, resource, "unknown")
+            moves.append(move._replace(more=more))
+            text = f"{who}: the store does not answer"
+            late = Late(((self.at[node.touches[0]], node.request),), 0)
+            move = self._told(client, text, UNKNOWN, resource, "unknown")
+            moves.append(move._replace(late=late))
+        if self.may.conflict:
+            text = f"{who}: other transactions are in the way"
+            moves.append(self._told(client, text, BUSY, resource, "conflict"))
+        if self.may.crash:
+            dead = self.table_locals[local._replace(dead=True, partial=())]
+            moves.append(Move(f"{who}: dies", "crash", dead, resource))
+        return moves
+
+    def together(
+        self, state: State, request: tuple[Any, ...]
+    ) -> tuple[str, Any, tuple[tuple[int, int], ...]]:
+        """Return what to call a transaction, its outcome, and what is where in the state then."""
+        changes, checks, now = request
+        places = {each.sk: self.stored[self.at[each.sk]] for each in (*changes, *checks)}
+        values = {sk: self.table_stored.parts[state[at]] for sk, at in places.items()}
+        after, outcome = transact(values, changes, checks, now)
+        data = {k: None if v.entry is None else v.entry.data for k, v in after.items()}
+        more = tuple((at, self.table_stored[after[sk]]) for sk, at in places.items())
+        has = ", ".join(f"{data[sk]} for {sk}" for sk in places)
+        return f"the store has {has}", outcome, more
+
     def _told(
         self,
         client: tuple[Local, Node],
@@ -341,7 +390,7 @@ class Graph:
         after = local._replace(done=local.done + 1, node=None, owed=child.owed)
         ended: list[tuple[int, Call, Any]] = []
         for name, result in zip(operation.keys, child.results, strict=True):
-            at, call = self.at[name], self._call(local, node)
+            at, call = self.at[name], self._call(local, node, name)
             if isinstance(result, OutcomeUnknown):  # committed or not: readers may see it later
                 after = after._replace(unknown=(*after.unknown, (at, call)))
             else:
@@ -350,70 +399,13 @@ class Graph:
         label = f"{label}; returns {told}" if told else label
         return Move(label, fault, self.table_locals[after], resource, ended=tuple(ended))
 
-    def _arrivals(self, state: State, after: list[tuple[str, State]]) -> None:
-        """Let what was sent long ago arrive."""
-        flying: tuple[Late, ...] = self.table_late.parts[state[LATE]]
-        for place, late in enumerate(flying):
-            (at, command), *rest = late.commands
-            left = [late._replace(commands=tuple(rest))] if rest else []
-            remaining = sorted([*flying[:place], *left, *flying[place + 1 :]], key=repr)
-            moved = list(state)
-            moved[LATE] = self.table_late[tuple(remaining)]
-            if late.generation == 0:
-                stored, _ = apply(self.table_stored.parts[state[self.stored[at]]], *command)
-                moved[self.stored[at]] = self.table_stored[stored]
-                moved[LOSSY] = 1
-                data = None if stored.entry is None else stored.entry.data
-                after.append((f"late: the store has {data}", tuple(moved)))
-            elif late.generation == state[GENERATION]:
-                item = state[self.servers[at]]
-                cas = self._new_cas(state, item)
-                server, result = execute(Server(self.table_items.parts[item], cas - 1), command)
-                moved[self.servers[at]] = self.table_items[server.item]
-                label = f"late: {shown(self.names[at], command)} → {said(result)}"
-                after.append((label, tuple(moved)))
-
-    def _accidents(self, state: State, faults: Faults, after: list[tuple[str, State]]) -> None:
-        for at, place in enumerate(self.servers):
-            item: Item | None = self.table_items.parts[state[place]]
-            if item is None:
-                continue
-            short = item.ttl <= self.policy.mark
-            for fault in ("expire",) if short and faults.expire else ("evict",):
-                if not getattr(faults, fault):
-                    continue
-                left = faults._replace(**{fault: getattr(faults, fault) - 1})
-                gone = list(state)
-                gone[place] = self.table_items[None]
-                gone[FAULTS] = self.table_faults[left]
-                gone[LOSSY] |= len(item.data) > item.flags
-                word = "expires" if fault == "expire" else "is evicted"
-                after.append((f"the item of {self.names[at]} {word}", tuple(gone)))
-        if faults.restart:
-            anew = list(state)
-            for place in self.servers:
-                item = self.table_items.parts[state[place]]
-                anew[LOSSY] |= item is not None and len(item.data) > item.flags
-                anew[place] = self.table_items[None]
-            anew[GENERATION] += 1
-            anew[FAULTS] = self.table_faults[faults._replace(restart=faults.restart - 1)]
-            after.append(("memcached restarts", tuple(anew)))
-        if faults.time:
-            later = list(state)
-            later[PAST] = 1
-            later[FAULTS] = self.table_faults[faults._replace(time=0)]
-            call = Call(-1, "expire", self._expiring)
-            for at, place in enumerate(self.monitors):
-                later[place] = self._end(state, at, call, None)
-            after.append(("the time to live is over", tuple(later)))
-
     # The history
 
-    def _call(self, local: Local, node: Node) -> Call:
+    def _call(self, local: Local, node: Node, key: str) -> Call:
         operation = self.programs[local.number][local.done]
         slot = self._slot[local.number] + local.done
         if operation.kind != "ttl":
-            return Call(slot, operation.kind, operation.value or None)
+            return Call(slot, *operation.on(key))
         over = self._past and not node.past
         return Call(slot, "put", None if over else operation.value)
 
@@ -427,11 +419,11 @@ class Graph:
             if local.node is not None:
                 operation = self.programs[local.number][local.done]
                 if self.names[at] in operation.keys:
-                    known += (self._call(local, local.node),)
+                    known += (self._call(local, local.node, self.names[at]),)
             self._calls[number, at, past] = known
         return known
 
-    def _end(self, state: State, at: int, call: Call, result: Any) -> int:
+    def ended(self, state: State, at: int, call: Call, result: Any) -> int:
         others = tuple(
             each
             for other in self.locals

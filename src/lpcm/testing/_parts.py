@@ -8,19 +8,34 @@ Invariant: a part never changes; what happens to one makes another.
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from lpcm._coherence import Policy
-from lpcm.ports import Add, Applied, Put, Refused, Replies, Stored, When
+from lpcm.ports import (
+    Aborted,
+    Add,
+    Applied,
+    Join,
+    Put,
+    Refused,
+    Replies,
+    Stored,
+    Update,
+    When,
+)
 
 if TYPE_CHECKING:
-    from lpcm.ports import Op, Outcome
+    from collections.abc import Sequence
+
+    from lpcm.ports import Change, Check, Condition, Op, Outcome
     from lpcm.testing._world import Node, Program
     from lpcm.testing.linearizable import Call
 
 __all__ = ["CONNECTIONS", "FAULTS", "FIRST", "GENERATION", "LATE", "LOSSY", "PAST", "POLICY",
            "UNEXPLAINED", "Column", "Faults", "Late", "Local", "Move", "State", "Table", "Value",
-           "apply", "dealt", "live"]  # fmt: skip
+           "apply", "dealt", "live", "transact"]  # fmt: skip
 
 POLICY = Policy(strict=True, ttl=3600, mark=10, lease=5, patience=0.1, deadline=0.15, tries=2)
 
@@ -46,6 +61,8 @@ class Faults(NamedTuple):
     """A client cannot reach memcached for a while."""
     time: int = 0
     """The entries with a time to live end."""
+    conflict: int = 0
+    """Other transactions hold an entry all the time, so that the store gives one up."""
 
 
 class Column(NamedTuple):
@@ -109,6 +126,8 @@ class Move(NamedTuple):
     lossy: bool = False
     ended: tuple[tuple[int, Call, Any], ...] = ()
     """(key, call, result) of an operation that ended with this."""
+    more: tuple[tuple[int, int], ...] = ()
+    """Where else in the state something is otherwise afterwards, and what: a transaction."""
 
 
 State: TypeAlias = "tuple[int, ...]"
@@ -142,15 +161,46 @@ def apply(value: Value, op: Op, now: float) -> tuple[Value, Outcome]:
     made: Stored | None
     match op:
         case Put((data, _), etag, expires, when):
-            if when is When.ABSENT and current is not None:
+            if not _holds(when, current):
                 return value, Refused(current)
             made = Stored(data, None, etag, expires)
         case Add(delta, initial, etag):
             held = cast("int", initial if current is None else current.data)
             made = Stored(held + delta, None, etag, current.expires if current else None)
+        case Update(_, Join(members), etag):  # a set is an int here, a bit for each member
+            if current is None:
+                return value, Refused(current)
+            held = cast("int", current.data)
+            made = Stored(reduce(or_, cast("frozenset[int]", members), held), None, etag, None)
         case _:
             made = None
     return Value(made, value.entry), Applied(made)
+
+
+def transact(
+    values: dict[str, Value], changes: Sequence[Change], checks: Sequence[Check], now: float
+) -> tuple[dict[str, Value], tuple[Outcome, ...] | Aborted]:
+    """Apply a transaction to what is stored under each key."""
+    wanted = [(each.sk, each.op.when) for each in changes] + [(c.sk, c.when) for c in checks]
+    found = {sk: live(value.entry, now) for sk, value in values.items()}
+    reasons = tuple(("", sk, Refused(found[sk])) for sk, w in wanted if not _holds(w, found[sk]))
+    if reasons:
+        return values, Aborted(reasons)
+    done = {each.sk: apply(values[each.sk], each.op, now) for each in changes}
+    after = {**values, **{sk: value for sk, (value, _) in done.items()}}
+    return after, tuple(outcome for _, outcome in done.values())
+
+
+def _holds(when: Condition, current: Stored | None) -> bool:
+    match when:
+        case When.ALWAYS:
+            return True
+        case When.ABSENT:
+            return current is None
+        case When.PRESENT:
+            return current is not None
+        case etag:
+            return current is not None and current.etag == etag
 
 
 def dealt(node: Node, results: tuple[Any, ...], connection: int) -> tuple[Replies, ...]:

@@ -19,8 +19,25 @@ from lpcm._coherence import Coherent, Policy
 from lpcm._invalidation import Invalidations
 from lpcm._reading import Reading
 from lpcm._writing import Writing
-from lpcm.errors import LPCMError
-from lpcm.ports import Add, CacheLost, Cell, Delete, Get, Packet, Put, Replies, When
+from lpcm.errors import LPCMError, StoreError
+from lpcm.ports import (
+    Aborted,
+    Add,
+    Applied,
+    CacheLost,
+    Cell,
+    Change,
+    Check,
+    Delete,
+    Get,
+    Join,
+    Packet,
+    Put,
+    Refused,
+    Replies,
+    Update,
+    When,
+)
 from lpcm.testing._snapshot import Snapshot, freeze, held, snapshot
 
 if TYPE_CHECKING:
@@ -28,16 +45,22 @@ if TYPE_CHECKING:
 
     from lpcm.ports import Command, Op, Outcome, Stored
 
-__all__ = ["EXPIRES", "LOST", "Answer", "Node", "Operation", "Program", "Root"]
+__all__ = ["EXPIRES", "LOST", "UNTOLD", "Answer", "Node", "Operation", "Program", "Root"]
 
 EXPIRES = 100.0
 """How long an entry with a time to live lives; a client's clock says 0 first, then twice that."""
 
 LOST = CacheLost("the connection is lost")
+UNTOLD = StoreError("not written, and nothing is told of it")
+"""What a transaction returns of a key whose condition held, where another one's did not."""
 
 
 class Operation(NamedTuple):
-    """What a client does: ``get``, ``put``, ``ttl`` (put to expire), ``add``, ``new``, ``del``."""
+    """What a client does: ``get``, ``put``, ``ttl`` (put to expire), ``add``, ``new``, ``del``.
+
+    ``join`` is how a set's members are inserted. Two are transactions: ``together`` puts under
+    all keys, ``claim`` puts under the first one if there is nothing under any of them.
+    """
 
     kind: str
     keys: tuple[str, ...] = ("k",)
@@ -46,6 +69,16 @@ class Operation(NamedTuple):
     def __str__(self) -> str:
         argument = "" if self.kind in {"get", "del"} else f", {self.value}"
         return f"{self.kind}({', '.join(self.keys)}{argument})"
+
+    def on(self, key: str) -> tuple[str, int | None]:
+        """Return what it is to one of its keys: kind and argument."""
+        match self.kind:
+            case "together":
+                return "put", self.value
+            case "claim" if key != self.keys[0]:
+                return "absent", None
+            case kind:
+                return kind, self.value or None
 
 
 Program = tuple[Operation, ...]
@@ -117,6 +150,14 @@ class World:
             raise outcome
         return cast("Outcome", outcome)
 
+    async def transact(
+        self, changes: Sequence[Change], checks: Sequence[Check], now: float
+    ) -> list[Applied] | Aborted:
+        outcome = await _Ask("transact", tuple(changes), tuple(checks), now)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return cast("list[Applied] | Aborted", outcome)
+
     # The loops below keep what they have in variables, where a snapshot finds it.
 
     async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
@@ -149,7 +190,7 @@ class Node:
     """A client between two answers."""
 
     __slots__ = ("_answers", "_root", "begun", "children", "ended", "fresh", "holds", "kind",
-                 "owed", "packets", "past", "request", "results", "sent")  # fmt: skip
+                 "owed", "packets", "past", "request", "results", "sent", "touches")  # fmt: skip
 
     def __init__(self, root: Root, answers: tuple[Answer, ...], seen: _Seen) -> None:
         self._root = root
@@ -168,6 +209,8 @@ class Node:
         self.owed = seen.owed
         self.results: tuple[Any, ...] = ()
         """On each key, when it has ended: what was returned, or the exception raised."""
+        self.touches: Sequence[str] = ()
+        """The keys of the store that its request is about."""
         self.holds = frozenset(held(seen.snapshot))
         """(generation, CAS id) that it may still compare with something."""
         if self.ended:
@@ -177,6 +220,10 @@ class Node:
             self.sent = [(packet.key, each) for packet in self.packets for each in packet.commands]
         else:
             self.request = seen.request
+            if self.kind == "transact":
+                self.touches = [each.sk for part in seen.request[:2] for each in part]
+            else:
+                self.touches = [seen.request[0]]
 
     def told(self, answer: Answer) -> Node:
         """Return where the client is after this answer."""
@@ -190,7 +237,7 @@ class _Seen(NamedTuple):
     """Where a run of an operation stopped."""
 
     kind: str
-    """``cache``, ``read``, ``apply``: what it asks; or ``ended``."""
+    """``cache``, ``read``, ``apply``, ``transact``: what it asks; or ``ended``."""
     request: tuple[Any, ...]
     owed: tuple[str, ...]
     snapshot: Snapshot
@@ -276,6 +323,10 @@ async def _perform(tier: Coherent, operation: Operation, now: float) -> tuple[An
         else:
             entries = await tier.read_many("", keys, now)
         return tuple(None if entry is None else entry.data for entry in entries)
+    if kind in {"together", "claim"}:
+        return await _transact(tier, operation, now)
+    if kind == "join":
+        return (await _join(tier, keys[0], value, now),)
     op: Op
     match kind:
         case "put":
@@ -293,6 +344,31 @@ async def _perform(tier: Coherent, operation: Operation, now: float) -> tuple[An
     else:
         outcomes = await tier.apply_many("", [(key, op) for key in keys], now)
     return tuple(_returned(kind, outcome) for outcome in outcomes)
+
+
+async def _transact(tier: Coherent, operation: Operation, now: float) -> tuple[Any, ...]:
+    kind, keys, value = operation
+    claim = kind == "claim"
+    put = Put(Cell(value, None), value, None, When.ABSENT if claim else When.ALWAYS)
+    changes = [Change("", key, put) for key in (keys[:1] if claim else keys)]
+    checks = [Check("", key, When.ABSENT) for key in (keys[1:] if claim else ())]
+    done = await tier.transact(changes, checks, now)
+    if not isinstance(done, Aborted):
+        return (True if claim else None,) * len(keys)
+    refused = {sk for _, sk, _ in done.reasons}
+    return tuple(False if key in refused else UNTOLD for key in keys)
+
+
+async def _join(tier: Coherent, key: str, member: int, now: float) -> Any:
+    """Insert into a set as ``LPCMSet`` does: a missing one is made, unless others are first."""
+    while True:
+        outcome = await tier.apply("", key, Update((), Join(frozenset({member})), member), now)
+        if isinstance(outcome, Refused) and outcome.entry is None:
+            put = Put(Cell(member, None), member, None, When.ABSENT)
+            outcome = await tier.apply("", key, put, now)
+        if isinstance(outcome, Applied):
+            assert outcome.entry is not None
+            return outcome.entry.data
 
 
 def _returned(kind: str, outcome: Outcome | Exception) -> Any:

@@ -51,6 +51,18 @@ _TTL = ((_op("ttl", 1), _GET), (_GET, _op("new", 2)))
 _BULK = ((_op("put", 1, "a", "b"),), (_op("get", 0, "a", "b"),))
 _CROSSED = ((_op("put", 1, "a", "b"),), (_op("put", 2, "b", "a"),))
 
+_JOINS = ((_op("join", 1), _GET), (_op("join", 2), _GET))
+_CHECKED = (
+    (_op("put", 2, "b"),),
+    (_op("get", 0, "b"), _op("claim", 1, "a", "b"), _op("get", 0, "b")),
+)
+_CLAIMS = (
+    (_op("claim", 1, "a", "b"), _op("get", 0, "b")),
+    (_op("claim", 2, "b", "a"), _op("get", 0, "a")),
+)
+_TOGETHER = ((_op("together", 1, "a", "b"),), (_op("put", 2, "b"), _op("get", 0, "b")))
+_TRANSACTING = {**_FAULTS, "conflict": Faults(conflict=1)}
+
 _SHORT = ((_op("put", 1),), (_op("put", 2), _GET))
 _READ = ((_op("put", 1),), (_GET, _GET))
 
@@ -72,6 +84,10 @@ SMALL: Final = (
     Column("small: negative caching", _NEWS),
     Column("small: time to live", ((_op("ttl", 1),), (_GET, _op("new", 2))), Faults(time=1)),
     Column("small: bulk", _BULK),
+    Column("small: set-add", _JOINS),
+    Column("small: transactions, a check fails", _CHECKED),
+    Column("small: transactions, conflict", _TOGETHER, Faults(conflict=1)),
+    Column("small: transactions, lost store reply", (_TOGETHER[0], _CLAIMS[1]), Faults(unknown=1)),
 )
 """Searched by ``make test``, in about half a minute."""
 
@@ -99,6 +115,10 @@ LARGE: Final = (
     Column("time to live, evict", _TTL, Faults(time=1, evict=1)),
     Column("time to live, crash", _TTL, Faults(time=1, crash=1)),
     *(Column(f"bulk, {name}", _BULK, _FAULTS[name]) for name in ("none", "evict", "crash")),
+    *(Column(f"2 clients, {name}, set-add", _JOINS, faults) for name, faults in _FAULTS.items()),
+    *(Column(f"checks, {name}", _CHECKED, faults) for name, faults in _TRANSACTING.items()),
+    *(Column(f"claims, {name}", _CLAIMS, faults) for name, faults in _TRANSACTING.items()),
+    *(Column(f"together, {name}", _TOGETHER, faults) for name, faults in _TRANSACTING.items()),
     Column("bulk writers in other orders", _CROSSED),
     Column("bulk writers in other orders, lost store reply", _CROSSED, Faults(unknown=1)),
 )
@@ -125,6 +145,25 @@ BEYOND: Final = (
             (_op("get", 0, "a", "b"), _op("del", 0, "a"), _op("get", 0, "a", "b")),
         ),
         Faults(evict=2, expire=1, crash=1, stall=1, restart=1, lose=1, unknown=1, cut=1),
+    ),
+    Column(
+        "3 clients in transactions, everything",
+        (
+            (
+                _op("claim", 1, "a", "b"),
+                _op("get", 0, "b"),
+                _op("join", 2, "b"),
+                _op("get", 0, "a"),
+            ),
+            (_op("together", 4, "b", "a"), _op("get", 0, "b"), _op("del", 0, "a", "b")),
+            (
+                _op("get", 0, "a"),
+                _op("claim", 8, "b", "a"),
+                _op("get", 0, "a"),
+                _op("join", 16, "a"),
+            ),
+        ),
+        Faults(2, expire=1, crash=1, stall=1, restart=1, lose=1, unknown=1, cut=1, conflict=1),
     ),
 )
 """Too large to be searched: walked at random."""

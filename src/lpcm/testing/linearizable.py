@@ -38,7 +38,8 @@ class Call(NamedTuple):
     slot: int
     """Unlike that of any other operation under way on the key."""
     kind: str
-    """``get``, ``put``, ``add``, ``new`` (store if absent), ``del``, ``pop``, ``expire``."""
+    """``get``, ``put``, ``add``, ``join`` (an int as a set of bits), ``new`` (store if absent),
+    ``claim`` (likewise, and whether it did), ``absent``, ``del``, ``pop``, ``expire``."""
     argument: Any = None
 
 
@@ -67,8 +68,14 @@ def perform(call: Call, value: Any) -> tuple[Any, Any]:
             return argument, None
         case "add":
             return (value or 0) + argument, (value or 0) + argument
+        case "join":
+            return (value or 0) | argument, (value or 0) | argument
         case "new":
             return (argument, argument) if value is None else (value, value)
+        case "claim":
+            return (argument, True) if value is None else (value, False)
+        case "absent":
+            return value, value is None
         case "del":
             return None, None
         case "pop":
