@@ -4,12 +4,15 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from lpcm import LPCM, Engine
+from lpcm.testing import servers
+from tests.consistency.processes import until
 from tests.dynamodb.tables import Table
 
 DEMO = Path(__file__).parents[1] / "examples" / "count_identifiers.py"
@@ -82,6 +85,42 @@ def test_the_demo_is_exact_on_dynamodb(directory, tmp_path, dynoxide, memcached,
     done = demo(directory, cwd=tmp_path, LPCM_URL=table.url + cache)
     assert done.returncode == 0, done.stderr
     assert "exact: each of 3 counts, 7 together" in done.stdout
+    assert table.items() == []
+    table.close()
+
+
+@pytest.mark.timeout(180)
+def test_the_demo_is_exact_while_memcached_dies(tmp_path, dynoxide):
+    """It is exact though memcached is killed in the middle of it, and comes back empty."""
+    for number in range(60):
+        path = tmp_path / "sources" / f"{number}.py"
+        path.parent.mkdir(exist_ok=True)
+        words = [f"only{number}", *(f"word{n % 7}" for n in range(39))]
+        path.write_text("".join(f"{word} = 0\n" for word in words))
+    table = Table(dynoxide.endpoint, "demo")
+    with servers.memcached() as memcached:
+        url = f"{table.url}&cache=memcached://{memcached.host}:{memcached.port}"
+        process = subprocess.Popen(
+            [sys.executable, DEMO, str(tmp_path / "sources")],
+            cwd=tmp_path,
+            env={**os.environ, "LPCM_URL": url},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            for files_begun in (10, 30):
+                until(lambda begun=files_begun: len(table.items()) > begun, timeout=60)
+                assert process.poll() is None
+                memcached.kill()
+                time.sleep(0.2)
+                memcached.start()
+                time.sleep(0.3)
+            output, _ = process.communicate(timeout=120)
+        finally:
+            process.kill()
+            process.wait(timeout=20)
+    assert process.returncode == 0, output
+    assert "exact: each of 67 counts, 2,400 together" in output
     assert table.items() == []
     table.close()
 

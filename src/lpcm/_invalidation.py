@@ -73,7 +73,8 @@ class Invalidations:
             await self._pay()
 
     async def settle(self) -> int:
-        """Try all that are owed, now; return how many are left."""
+        """Try all that are owed, also on servers given up; return how many are left."""
+        self._cache.retry()
         before = len(self.owed) + 1
         while self.owed and len(self.owed) < before:
             before = len(self.owed)

@@ -438,6 +438,10 @@ class Cache(Protocol):
         """Do many packets, pipelined to each server; one result each."""
         ...
 
+    def retry(self) -> None:
+        """Have servers that were given up for a while be asked by who comes next."""
+        ...
+
     def close(self) -> None:
         """Close every connection; safe to call twice."""
         ...

@@ -130,6 +130,9 @@ class MemoryCache:
                 answers.append(lost)
         return answers
 
+    def retry(self) -> None:
+        """Have no server that could be down."""
+
     def close(self) -> None:
         """Let go; what others of the same name see stays."""
         self._shared = None

@@ -138,6 +138,9 @@ class World:
     async def send_many(self, packets: Sequence[Packet]) -> list[Replies | CacheLost]:
         return list(await _Ask("cache", tuple(packets), False))  # as above
 
+    def retry(self) -> None:
+        """Have nothing given up."""
+
     async def read(self, map: str, sk: str, now: float) -> Stored | None:
         entry = await _Ask("read", sk, now)
         if isinstance(entry, Exception):

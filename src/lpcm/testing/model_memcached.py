@@ -187,5 +187,8 @@ class ModelCache:
                 replies.append(lost)
         return replies
 
+    def retry(self) -> None:
+        """Have nothing given up."""
+
     def close(self) -> None:
         """Have nothing to close."""

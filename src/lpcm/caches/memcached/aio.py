@@ -430,6 +430,11 @@ class AsyncMemcached:
                     at = stop
         return answers
 
+    def retry(self) -> None:
+        """Have servers that are marked down be asked by who comes next."""
+        for server in self._servers:
+            server.breaker.retry()
+
     def close(self) -> None:
         """Close every connection; requests under way are lost."""
         for server in self._servers:

@@ -325,6 +325,11 @@ class Memcached:
             pipeline.finish(answers)
         return answers
 
+    def retry(self) -> None:
+        """Have servers that are marked down be asked by who comes next."""
+        for server in self._servers:
+            server.breaker.retry()
+
     def close(self) -> None:
         """Close every connection; those in use, when their operation ends."""
         for server in self._servers:

@@ -139,6 +139,10 @@ class Breaker:
         """Take note that the server must not be used."""
         self._become("refused", now + _REFUSED_PAUSE, reason)
 
+    def retry(self) -> None:
+        """Let the next caller try."""
+        self._until = 0.0
+
     def worked(self) -> None:
         """Take note that the server answers."""
         if self._state != "up":

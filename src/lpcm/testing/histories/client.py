@@ -72,6 +72,7 @@ class Counting:
         self.look = cache.look
         self.look_many = cache.look_many
         self.close = cache.close
+        self.retry = cache.retry
 
     async def send(self, packet: Packet, *, fresh: bool = False) -> Replies:
         """Send one packet."""
