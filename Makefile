@@ -25,6 +25,7 @@ demo: python  ## Run the example; ARGS="DIRECTORY ..." is passed on.
 	@$(VENV)/bin/python examples/count_identifiers.py $(ARGS)
 
 test: lint servers  ## Check everything: the linters, then all tests and doctests. CI runs this.
+	@$(VENV)/bin/python scripts/django_tests.py
 	@echo "== pytest"
 	@$(RUN) pytest -n 2 $(ARGS)
 

@@ -59,6 +59,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "lpcm._run",
             "lpcm._arithmetic",
             "lpcm._entries",
+            "lpcm._entry",
             "lpcm._attempts",
             "lpcm._engine",
             "lpcm._observe",

@@ -8,7 +8,7 @@
 """
 
 from lpcm._engine import Engine, amaps, close, configure, maps
-from lpcm._entries import Entry
+from lpcm._entry import Entry
 from lpcm._map import LPCM
 from lpcm._registry import register
 from lpcm._sets import LPCMSet

@@ -23,14 +23,15 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from lpcm._entries import MISSING, Entry, Missing
+from lpcm._entry import MISSING, Entry, Missing
 from lpcm._views import Span, astream, span
 from lpcm.ports import KeyRange
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
-    from lpcm._entries import TTL, Entries
+    from lpcm._entries import Entries
+    from lpcm._entry import TTL
 
 __all__ = ["AsyncTwins"]
 

@@ -11,20 +11,11 @@ before without such a condition.
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Final,
-    Generic,
-    NamedTuple,
-    TypeAlias,
-    TypeVar,
-    cast,
-)
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from lpcm._arithmetic import add, check_delta, negate
 from lpcm._attempts import UNCHANGED, Retry, etag
+from lpcm._entry import MISSING, Entry
 from lpcm.config import seconds
 from lpcm.errors import BatchError, Conflict, StoreTooNew
 from lpcm.keys import decode, encode, partition
@@ -44,39 +35,15 @@ from lpcm.ports import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-    from datetime import timedelta
 
     from lpcm._engine import Stack
+    from lpcm._entry import TTL
     from lpcm._place import Place
     from lpcm.ports import Action, Cell, Op, Step, Stored
 
-__all__ = ["MISSING", "TTL", "Entries", "Entry", "Missing", "Waker", "Wakers"]
+__all__ = ["Entries", "Waker", "Wakers"]
 
-V = TypeVar("V")
 FORMAT: Final = 1
-
-
-class Missing(Enum):
-    """The absence of an argument or an entry, where None is a value like any other."""
-
-    MISSING = "MISSING"
-
-
-MISSING: Final = Missing.MISSING
-
-
-TTL: TypeAlias = "float | timedelta | None"
-
-
-class Entry(NamedTuple, Generic[V]):
-    """An entry as one read found it."""
-
-    key: Any
-    value: V
-    etag: int
-    """Changes with every write of the entry; for ``replace(if_etag=...)``."""
-    expires: float | None
-    """Epoch seconds at which it expires; None: never."""
 
 
 Waker: TypeAlias = "Callable[[Any, Any, object], Any]"
@@ -193,6 +160,11 @@ class Entries:
     async def set(self, key: object, value: object, ttl: TTL = None) -> None:
         """Store the value."""
         await self._apply(encode(key), self._put(value, self._expiry(ttl)))
+
+    async def add(self, key: object, value: object, ttl: TTL = None) -> bool:
+        """Store the value unless the key is present; tell whether that was done."""
+        put = self._put(value, self._expiry(ttl), When.ABSENT)
+        return isinstance(await self._apply(encode(key), put), Applied)
 
     async def setdefault(self, key: object, value: object, ttl: TTL = None) -> Any:
         """Store the value unless the key is present; return what is stored then."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from lpcm import _engine, _live
 from lpcm._amap import AsyncTwins, pairs
-from lpcm._entries import MISSING, Entries, Entry, Missing
+from lpcm._entry import MISSING, Entry, Missing
 from lpcm._place import Place
 from lpcm._run import run
 from lpcm._views import Items, Keys, Span, Values, span, stream
@@ -24,7 +24,8 @@ from lpcm.ports import KeyRange
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lpcm._entries import TTL
+    from lpcm._entries import Entries
+    from lpcm._entry import TTL
 
 __all__ = ["LPCM"]
 
@@ -107,9 +108,9 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         self._using = using
         self._url = url
         self._cache_only = cache_only
-        self._cache_timeout = (
-            None if cache_timeout is None else seconds(cache_timeout, "cache_timeout")
-        )
+        if cache_timeout is not None:
+            cache_timeout = seconds(cache_timeout, "cache_timeout")
+        self._cache_timeout = cache_timeout
         self._caching = True
         # One tuple, replaced whole: other threads never see an epoch with another's entries.
         self._bound: tuple[int, Entries, Place] = (-1, *cast("tuple[Entries, Place]", (None, None)))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     from lpcm import _engine
-    from lpcm._entries import TTL
+    from lpcm._entry import TTL
 
     K = TypeVarWithDefault("K", default=Any)
     T = TypeVarWithDefault("T", default=Any)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from lpcm._arithmetic import add
 from lpcm._attempts import Retry, etag
-from lpcm._entries import MISSING
+from lpcm._entry import MISSING
 from lpcm._run import run
 from lpcm.errors import ConfigError, Conflict, LPCMError, ValueTooLarge
 from lpcm.keys import decode, encode
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from lpcm._entries import TTL, Entries
+    from lpcm._entries import Entries
+    from lpcm._entry import TTL
     from lpcm._map import LPCM
     from lpcm._place import Place
     from lpcm.ports import Cell, Stored

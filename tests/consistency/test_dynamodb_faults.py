@@ -30,6 +30,7 @@ FAULTS = Faults(
     fail_after=0.01,
     throttle=0.04,
     unprocess=0.6,
+    hold=0.1,
     delay=0.2,
     seconds=(0.001, 0.01),
 )

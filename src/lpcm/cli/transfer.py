@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from lpcm._entries import Entry
+from lpcm._entry import Entry
 from lpcm._run import run
 from lpcm._views import span
 from lpcm.cli.words import key_option, parse, pass_session, progress, shown, text_option
