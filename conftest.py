@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["lpcm.testing.fixtures"]
 
-# Needs a project's settings to be imported; tests/django has them, and no doctest is there.
-collect_ignore_glob = ["src/lpcm/django/**", "src/lpcm/apps.py"]
+# They need a project's settings to be imported. tests/django has those, and no doctest is in
+# lpcm.django; Django's own tests run in a process of their own (tests/django/test_backends.py).
+collect_ignore_glob = ["src/lpcm/django/**", "src/lpcm/apps.py", "tests/django/own/**"]
 
 ROOT = Path(__file__).parent
 BEFORE = pytest.StashKey[frozenset[Path]]()

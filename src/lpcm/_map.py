@@ -132,8 +132,8 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
             self._using, self._url, cache_only=self._cache_only, cache_timeout=self._cache_timeout
         )
         wakers = _live.AWAKE if self._live else _live.ASLEEP
-        options = self._default, self._ttl, wakers
-        place = Place(engine, self._name, *options, fit=self._fit, caching=self._caching)
+        how = self._default, self._ttl, wakers
+        place = Place(engine, self._name, *how, fit=self._fit, caching=self._caching)
         self._bound = now, place.use(), place
         return self._bound[1]
 
@@ -162,9 +162,8 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
     def disable_caching(self) -> None:
         """Read from the store from now on, by this object, whatever is cached.
 
-        For debugging, and after changes made to the store by other means: what was read is
-        removed from the cache, so that everybody reads it anew. Writes stay as they are.
-        **Cost**: a read is one of the store and one round trip to the cache.
+        What was read is removed from the cache, so that everybody reads it anew: for changes
+        made by other means. **Cost**: a read is one of the store and one of the cache.
         """
         self._caching = False
         self._bound = (-1, *self._bound[1:])
