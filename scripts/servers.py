@@ -1,9 +1,10 @@
-"""Install the servers that the tests run on: ``servers.py [dynalite]``.
+"""Install the servers that the tests run on, and a browser: ``servers.py [dynalite]``.
 
-memcached comes from the system's packages; dynoxide and ExtendDB, two DynamoDB engines, are
-static binaries in packages of npm's registry, pinned here and checked against their digests;
-dynalite, a third one, comes the same way where it is asked for. Does nothing where all that
-is there already. ``lpcm.testing.servers`` finds them where this script puts them.
+memcached, Chromium and its driver come from the system's packages; dynoxide and ExtendDB,
+two DynamoDB engines, are static binaries in packages of npm's registry, pinned here and
+checked against their digests; dynalite, a third one, comes the same way where it is asked
+for. Does nothing where all that is there already. ``lpcm.testing.servers`` finds them where
+this script puts them.
 
 Runs on a bare Python, before anything is installed: standard library only.
 """
@@ -62,6 +63,7 @@ def main(extras: set[str]) -> None:
     if unknown := extras - {"dynalite"}:
         sys.exit(f"unknown: {', '.join(sorted(unknown))}; there is only dynalite to ask for")
     memcached()
+    browser()
     missing = [engine for engine in BINARIES if not present(engine)]
     if missing and (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         sys.exit(
@@ -95,6 +97,13 @@ def memcached() -> None:
         return
     apt("memcached", why="the tests run on a real memcached")
     # Debian starts one as a service where it can; the tests start their own.
+
+
+def browser() -> None:
+    """Install Chromium and what drives it, where the system's packages can be installed."""
+    for program, package in (("chromium", "chromium"), ("chromedriver", "chromium-driver")):
+        if shutil.which(program) is None:
+            apt(package, why="the pages of the Django app are tested in a real browser")
 
 
 def npm(packages: list[str]) -> None:

@@ -106,7 +106,7 @@ THIRD_PARTY: Mapping[str, frozenset[str]] = {
     "lpcm.cli": frozenset({"click", "rich"}),
     "lpcm.codec": frozenset({"pydantic"}),
     "lpcm.stores.dynamodb": frozenset({"boto3", "botocore", "httptools", "orjson"}),
-    "lpcm.django": frozenset({"django"}),
+    "lpcm.django": frozenset({"debug_toolbar", "django"}),
     "lpcm.testing": frozenset({"hypothesis", "pytest"}),
 }
 

@@ -1,0 +1,209 @@
+"""The browse page: maps, their keys and entries in Django's admin.
+
+Reading needs the permission ``lpcm.view_map``. Changing and deleting need ``lpcm.change_map``
+and ``lpcm.delete_map`` *and* ``"ADMIN_EDIT": True`` in the alias's settings; each is written to
+the admin's log. What is shown is in ``browsing``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from lpcm.django import browsing, conf
+from lpcm.django.browsing import Place
+from lpcm.django.models import Map
+from lpcm.errors import Conflict, LPCMError
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest, HttpResponse
+
+    _Admin = admin.ModelAdmin[Map]
+else:
+    _Admin = admin.ModelAdmin
+
+__all__ = ["MapAdmin"]
+
+
+@admin.register(Map)
+class MapAdmin(_Admin):
+    """Maps, as the admin shows them."""
+
+    def has_add_permission(
+        self, request: HttpRequest, obj: Any = None
+    ) -> bool:  # Django's signature
+        """Refuse: a map begins with its first entry."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Map | None = None) -> bool:
+        """Tell whether entries may be changed: by the user, and in this alias."""
+        return super().has_change_permission(request, obj) and _editable(obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Map | None = None) -> bool:
+        """Tell whether entries may be deleted: by the user, and in this alias."""
+        return super().has_delete_permission(request, obj) and _editable(obj)
+
+    def has_view_permission(self, request: HttpRequest, obj: Map | None = None) -> bool:
+        """Tell whether maps may be looked at."""
+        user: Any = request.user
+        return bool(user.has_perm("lpcm.view_map")) or super().has_view_permission(request, obj)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Map:
+        """Return what an address leads to."""
+        del request, from_field
+        return _object(_place(object_id))
+
+    # Pages
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Show the maps of all aliases."""
+        self._check_view(request)
+        context = {"listed": browsing.look(), "title": "Maps", **(extra_context or {})}
+        return self._page(request, "lpcm/admin/maps.html", context)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Show a map's keys, or one entry; change it."""
+        del form_url, extra_context
+        self._check_view(request)
+        place = _place(object_id)
+        try:
+            return self._keys(request, place) if place.sk is None else self._entry(request, place)
+        except LPCMError as error:
+            messages.error(request, str(error))
+            return self._page(request, "lpcm/admin/failed.html", {"title": place.map})
+
+    def _keys(self, request: HttpRequest, place: Place) -> HttpResponse:
+        prefix, after = request.GET.get("prefix", ""), request.GET.get("after", "")
+        shown = browsing.page(place, prefix, after)
+        more = urlencode({"prefix": prefix, "after": shown.after})
+        context = {"place": place, "title": place.map, "prefix": prefix, "page": shown}
+        return self._page(
+            request,
+            "lpcm/admin/keys.html",
+            {**context, "next": f"?{more}" if shown.after else "", "first": not after},
+        )
+
+    def _entry(self, request: HttpRequest, place: Place) -> HttpResponse:
+        made = _object(place)
+        may_change = self.has_change_permission(request, made)
+        error, text, ttl = "", None, request.POST.get("ttl", "").strip()
+        if request.method == "POST":
+            if not may_change:
+                raise PermissionDenied
+            text = request.POST.get("value", "")
+            error = self._changed(request, place, text, ttl)
+            if not error:
+                return HttpResponseRedirect(request.path)
+        try:
+            shown = browsing.whole(place)
+        except KeyError:
+            messages.warning(request, f"There is no entry {place.key}.")
+            return HttpResponseRedirect(_address(place.whole_map))
+        context = {
+            "place": place,
+            "title": place.key,
+            "original": made,
+            "object_id": quote(str(place)),
+            "shown": shown,
+            "error": error,
+            "text": shown.value if text is None else text,
+            "ttl": ttl,
+            "may_change": may_change,
+            "may_delete": self.has_delete_permission(request, made),
+        }
+        return self._page(request, "lpcm/admin/entry.html", context)
+
+    def _changed(self, request: HttpRequest, place: Place, text: str, ttl: str) -> str:
+        """Change an entry; return what is wrong, if anything."""
+        try:
+            kept = browsing.whole(place).left
+            length = _seconds(ttl) if ttl else kept
+            browsing.change(place, text, int(request.POST.get("etag", "")), length)
+        except KeyError:
+            return "The entry is gone by now. Nothing was changed."
+        except Conflict:
+            return (
+                "Somebody else changed the entry since you looked. Nothing was changed: what is "
+                "stored now is shown above, your text below."
+            )
+        except (LPCMError, ValueError, TypeError) as error:
+            return str(error)
+        self.log_change(request, _object(place), "Changed the value.")
+        messages.success(request, f"The entry {place.key} was changed.")
+        return ""
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        """Ask whether to delete an entry, and do so."""
+        del extra_context
+        place = _place(object_id)
+        made = _object(place)
+        if place.sk is None or not self.has_delete_permission(request, made):
+            raise PermissionDenied
+        if request.method == "POST":
+            browsing.remove(place)
+            self._log_deleted(request, made)
+            messages.success(request, f"The entry {place.key} was deleted.")
+            return HttpResponseRedirect(_address(place.whole_map))
+        context = {"place": place, "title": "Are you sure?", "object_id": quote(str(place))}
+        return self._page(request, "lpcm/admin/delete.html", context)
+
+    def _log_deleted(self, request: HttpRequest, made: Map) -> None:
+        from django.contrib.admin.models import DELETION, LogEntry
+
+        user: Any = request.user
+        LogEntry.objects.log_actions(
+            user.pk, [made], DELETION, change_message="Deleted.", single_object=True
+        )
+
+    # Pieces
+
+    def _check_view(self, request: HttpRequest) -> None:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+
+    def _page(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+        shared = {**self.admin_site.each_context(request), "opts": self.opts}
+        return TemplateResponse(request, template, {**shared, **context})
+
+
+def _place(object_id: str) -> Place:
+    try:
+        return Place.of(unquote(object_id))
+    except ValueError:
+        raise Http404(f"no map is called {object_id!r}") from None
+
+
+def _object(place: Place) -> Map:
+    entry = "" if place.sk is None else f"[{place.key}]"
+    return Map(name=str(place), shown=f"{place.map}{entry}")
+
+
+def _address(place: Place) -> str:
+    return reverse("admin:lpcm_map_change", args=(quote(str(place)),))
+
+
+def _editable(made: Map | None) -> bool:
+    """Tell whether the settings allow changes: of any alias, or of this one."""
+    known = conf.aliases()
+    if made is None:
+        return any(given.get("ADMIN_EDIT") for given in known.values())
+    return bool(known.get(made.name.partition("/")[0], {}).get("ADMIN_EDIT"))
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise ValueError("An expiry is a number of seconds above 0.")
+    return number

@@ -1,0 +1,270 @@
+"""What the browse page shows and does: maps, pages of keys, and single entries.
+
+Knows maps and how to write keys into addresses; nothing of requests or templates.
+
+Invariant: looking fills no cache and writes nothing; a change is made only to the entry that
+was looked at, by its etag.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode, urlsafe_b64encode
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lpcm import LPCM
+from lpcm._registry import foreign
+from lpcm._run import run
+from lpcm._views import span
+from lpcm.django import conf, stores
+from lpcm.errors import LPCMError
+from lpcm.keys import decode, encode
+from lpcm.notation import from_json, printable, to_json
+from lpcm.ports import CacheLost
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lpcm import Engine, Entry
+
+__all__ = [
+    "Listed",
+    "Place",
+    "Row",
+    "Shown",
+    "Whole",
+    "aliases",
+    "change",
+    "look",
+    "page",
+    "remove",
+    "whole",
+]
+
+PAGE = 50
+_PREVIEW = 100
+
+
+class Place(NamedTuple):
+    """A map, or an entry of one, as an address names it."""
+
+    alias: str
+    map: str
+    sk: str | None = None
+    """The entry's encoded key."""
+
+    @classmethod
+    def of(cls, address: str) -> Place:
+        """Return what ``address`` leads to. **Raises** ValueError."""
+        alias, *tokens = address.split("/")
+        try:
+            words = [b64decode(token, b"-_", validate=True).decode() for token in tokens]
+        except (binascii.Error, ValueError) as error:
+            raise ValueError(address) from error
+        if len(words) not in {1, 2} or alias not in aliases():
+            raise ValueError(address)
+        return cls(alias, *words)
+
+    def __str__(self) -> str:
+        words = (self.map,) if self.sk is None else (self.map, self.sk)
+        tokens = [urlsafe_b64encode(word.encode()).decode("ascii") for word in words]
+        return "/".join((self.alias, *tokens))
+
+    @property
+    def engine(self) -> Engine:
+        """Where it is."""
+        return stores[self.alias]
+
+    @property
+    def key(self) -> str:
+        """The key in words."""
+        return _json(decode(self.sk)) if self.sk is not None else ""
+
+    def open(self) -> LPCM[Any, Any]:
+        """Return the map."""
+        return LPCM(self.map, using=self.alias, live=False)
+
+    @property
+    def whole_map(self) -> Place:
+        """The map it is of."""
+        return self._replace(sk=None)
+
+    def within(self, sk: str) -> Place:
+        """Return the place of an entry of this map."""
+        return self._replace(sk=sk)
+
+
+class Listed(NamedTuple):
+    """The maps of one alias."""
+
+    alias: str
+    location: str
+    namespace: str
+    maps: Sequence[Place]
+    error: str = ""
+    """Why there are none to be seen."""
+
+
+class Row(NamedTuple):
+    """An entry of a page of keys."""
+
+    place: Place
+    key: str
+    value: str
+    kind: str
+    expires: datetime | None
+    cached: str
+
+
+class Whole(NamedTuple):
+    """A page of keys."""
+
+    rows: Sequence[Row]
+    after: str
+    """Where the next page begins; empty: this is the last one."""
+    is_cached: bool
+    """Whether a cache stands in front of this map."""
+
+
+class Shown(NamedTuple):
+    """One entry, to be looked at whole and perhaps changed."""
+
+    place: Place
+    key: str
+    value: str
+    kind: str
+    etag: int
+    expires: datetime | None
+    left: float | None
+    """Seconds until then."""
+    cached: str
+
+
+def aliases() -> list[str]:
+    """Return the aliases of the settings, ``default`` first."""
+    known = {"default": None, **dict.fromkeys(sorted(conf.aliases()))}
+    return list(known)
+
+
+def look() -> list[Listed]:
+    """Return the maps of each alias, from its catalogue. Cost: one read for each."""
+    found: list[Listed] = []
+    for alias in aliases():
+        try:
+            engine = stores[alias]
+            infos = run(engine.store.maps(engine.namespace))
+        except LPCMError as error:
+            found.append(Listed(alias, "", "", [], str(error)))
+            continue
+        maps = [Place(alias, info.name) for info in infos]
+        found.append(Listed(alias, engine.location, engine.namespace, maps))
+    return found
+
+
+def page(place: Place, prefix: str, after: str) -> Whole:
+    """Return the keys that begin with ``prefix`` behind the one called ``after``.
+
+    Cost: one page of the store, and one look at the cache.
+    """
+    use = place.open()._use()  # noqa: SLF001  # entries with etags, as the command line has them
+    keys = span(prefix or None, None, None, reverse=False).keys
+    with foreign():
+        entries, resume = run(use.entries(keys, after or None, limit=PAGE))
+    sks = [encode(entry.key) for entry in entries]
+    cached = _cached(place, entries, sks)
+    rows = [
+        Row(
+            place.within(sk),
+            _json(entry.key),
+            _short(_json(entry.value)),
+            type(entry.value).__name__,
+            _moment(entry.expires),
+            cached[sk],
+        )
+        for sk, entry in zip(sks, entries, strict=True)
+    ]
+    return Whole(rows, resume or "", place.engine.stack.coherent is not None)
+
+
+def whole(place: Place) -> Shown:
+    """Return one entry. Cost: one read of the store, one look at the cache. **Raises** KeyError."""
+    assert place.sk is not None
+    engine, key = place.engine, decode(place.sk)
+    stored = run(engine.store.read(engine.partition(place.map), place.sk, engine.stack.clock.now()))
+    if stored is None:
+        raise KeyError(key)
+    with foreign():
+        value = engine.codec.decode(stored.data, stored.kind)
+    left = None if stored.expires is None else stored.expires - engine.stack.clock.now()
+    return Shown(
+        place,
+        _json(key),
+        _json(value),
+        type(value).__name__,
+        stored.etag,
+        _moment(stored.expires),
+        left,
+        _compared(engine, place, stored),
+    )
+
+
+def change(place: Place, text: str, etag: int, ttl: float | None) -> None:
+    """Store what the JSON says, if the entry still is the one of that etag.
+
+    **Raises** ValueError for what is no value, KeyError and Conflict.
+    """
+    assert place.sk is not None
+    with foreign():
+        place.open().replace(decode(place.sk), from_json(text), if_etag=etag, ttl=ttl)
+
+
+def remove(place: Place) -> None:
+    """Delete the entry, if it is there."""
+    assert place.sk is not None
+    place.open().delete(decode(place.sk))
+
+
+# Words
+
+
+def _json(value: object) -> str:
+    with foreign():
+        return printable(to_json(value))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _PREVIEW else f"{text[:_PREVIEW]}…"
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _cached(place: Place, entries: Sequence[Entry[Any]], sks: Sequence[str]) -> dict[str, str]:
+    """Say of each entry whether the cache serves it, without filling it."""
+    coherent = place.engine.stack.coherent
+    if coherent is None:
+        return dict.fromkeys(sks, "")
+    try:
+        served = run(coherent.cached(place.engine.partition(place.map), sks))
+    except CacheLost:
+        return dict.fromkeys(sks, "unreachable")
+    words: dict[str, str] = {}
+    for sk, entry in zip(sks, entries, strict=True):
+        item = served.get(sk)
+        same = item is not None and item.etag == entry.etag
+        words[sk] = "no" if sk not in served else "yes" if same else "another value"
+    return words
+
+
+def _compared(engine: Engine, place: Place, stored: Any) -> str:
+    if engine.stack.coherent is None or place.sk is None:
+        return ""
+    try:
+        served = run(engine.stack.coherent.cached(engine.partition(place.map), [place.sk]))
+    except CacheLost:
+        return "unreachable"
+    if place.sk not in served:
+        return "no"
+    return "yes" if served[place.sk] == stored else "another value"

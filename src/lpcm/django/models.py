@@ -1,0 +1,28 @@
+"""``Map``: no table, but what Django's permissions and the admin's log are about."""
+
+from __future__ import annotations
+
+from django.db import models
+
+__all__ = ["Map"]
+
+
+class Map(models.Model):
+    """A map, or an entry of one, for who may view, change or delete it and who did."""
+
+    name: models.CharField[str, str] = models.CharField(primary_key=True, max_length=1500)
+    """Alias, map and key, as the browse page's addresses have them."""
+
+    class Meta:
+        """No table; no adding, for maps begin with their first entry."""
+
+        managed = False
+        default_permissions = ("view", "change", "delete")
+        verbose_name = "map"
+
+    def __init__(self, *args: object, shown: str = "", **options: object) -> None:
+        super().__init__(*args, **options)
+        self._shown = shown
+
+    def __str__(self) -> str:
+        return self._shown or str(self.name)
