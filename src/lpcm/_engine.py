@@ -353,11 +353,11 @@ def resolve(
         elif cache_timeout is not None:
             asked = asked._replace(cache_ttl=max(1, int(cache_timeout)))
         settings = _override or _scratched(asked)
-        if _fence:
-            _used[settings] = None
         engine = _shared.get(settings)
         if engine is None:
             engine = _shared[settings] = Engine._of(settings)  # noqa: SLF001  # same module
+        if _fence:
+            _used[settings] = None
         return engine
 
 

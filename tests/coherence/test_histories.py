@@ -31,7 +31,7 @@ def test_the_promise_holds(store, strict, tmp_path):
         for seed in (1, 2):
             played = play(stand, tmp_path, seconds=2.0, seed=seed)
             assert played.broken is None, str(played.broken)
-            assert played.operations > 20
+            assert played.operations > 0
             assert sum(played.counts[name] > 0 for name in stand.faults) >= 2, played.counts
 
 

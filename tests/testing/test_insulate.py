@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import lpcm
-from lpcm import LPCM, Engine, Insulated, _engine
+from lpcm import LPCM, Engine, Insulated, StoreUnavailable, _engine
 from lpcm.testing import insulate
 
 if TYPE_CHECKING:
@@ -210,3 +210,31 @@ def test_unittest_is_insulated(real: LPCM, tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert everything(tmp_path) == before
     assert not Path(done.stdout.strip()).exists()
+
+
+def test_a_store_that_never_opened_is_not_cleared(tmp_path: Path):
+    """A wrong URL used within a test is that test's failure, and not the end of the run's."""
+    real = LPCM("m", url=f"sqlite:///{tmp_path}/real.sqlite3")
+    with insulate():
+        with pytest.raises(StoreUnavailable):
+            LPCM("m", url=f"sqlite:///{tmp_path}").get("k")
+        real["k"] = 1
+    assert everything(tmp_path) == set()
+    lpcm.close()
+
+
+def test_what_cannot_be_cleared_leaves_nothing_else_insulated(tmp_path: Path):
+    """Where a store fails at the end, that is raised, and the process is as it was before."""
+    url = f"sqlite:///{tmp_path}/m.sqlite3"
+    LPCM("m", url=url)["k"] = "real"
+
+    async def fail(_: str):
+        raise StoreUnavailable("gone")
+
+    engine = Engine.open("memory://")
+    engine.store.drop = fail  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable), insulate():
+        LPCM("m", url=url)["k"] = "test"
+    assert LPCM("m", url=url)["k"] == "real"
+    engine.close()
+    lpcm.close()

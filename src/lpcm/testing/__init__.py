@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from lpcm import _engine
 from lpcm._run import run
+from lpcm.errors import LPCMError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -82,23 +83,31 @@ def insulate(
     try:
         yield name
     finally:
-        if os.getpid() == process:  # a fork that ends here must not clear its parent's away
-            _clear_away(name, directory)
-        for variable, value in saved.items():
-            if value is None:
-                os.environ.pop(variable, None)
-            else:
-                os.environ[variable] = value
-        _engine.fence("" if final and before is None else before)
-        _engine.restore(saved_override)
+        try:
+            if os.getpid() == process:  # a fork that ends here must not clear its parent's away
+                _clear_away(name, directory)
+        finally:
+            for variable, value in saved.items():
+                if value is None:
+                    os.environ.pop(variable, None)
+                else:
+                    os.environ[variable] = value
+            _engine.fence("" if final and before is None else before)
+            _engine.restore(saved_override)
 
 
 def _clear_away(namespace: str, directory: str | None) -> None:
     if directory is not None:
         _engine.close_in(directory)
         shutil.rmtree(directory, ignore_errors=True)
+    failed: LPCMError | None = None
     for engine in {*_engine.opened(), *_engine.used()}:
-        run(engine.store.drop(namespace))
+        try:
+            run(engine.store.drop(namespace))
+        except LPCMError as error:  # and on to the others
+            failed = failed or error
+    if failed is not None:
+        raise failed
 
 
 def insulate_until_exit(*, scratch: bool = True) -> None:

@@ -1,0 +1,194 @@
+"""The example project in a real browser: what a newcomer sees, and what a person does there."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+SITE = Path(__file__).parents[2] / "examples" / "django_site"
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Run the project as `make django-demo` does; yield its address."""
+    data = tmp_path_factory.mktemp("site")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("LPCM_", "DJANGO_SETTINGS"))
+    }
+    with (data / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, SITE / "demo.py", str(port)],
+            cwd=data,
+            env={**environment, "SHOP_DATA": str(data)},
+            stdout=log,
+            stderr=log,
+        )
+        address = f"http://127.0.0.1:{port}/"
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"{address}async/", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        assert process.poll() is None, (data / "log").read_text()
+        yield address
+        process.kill()
+        process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Yield a headless Chromium."""
+    options = Options()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+    driver.set_window_size(1200, 900)
+    driver.set_page_load_timeout(60)
+    yield driver
+    driver.quit()
+
+
+def see(browser, selector, timeout=30):
+    """Return the first element of a selector, waiting for it."""
+    return WebDriverWait(browser, timeout).until(
+        lambda driver: driver.find_element(By.CSS_SELECTOR, selector)
+    )
+
+
+def click(browser, element):
+    """Click what may be under the toolbar, or off the screen."""
+    browser.execute_script("arguments[0].click()", element)
+
+
+def press(browser, words):
+    click(browser, see(browser, f"input[value='{words}']"))
+
+
+@pytest.fixture
+def logged_in(site, browser):
+    """Log in as the demo says."""
+    browser.get(f"{site}admin/")
+    if browser.find_elements(By.NAME, "username"):
+        browser.find_element(By.NAME, "username").send_keys("demo")
+        browser.find_element(By.NAME, "password").send_keys("demo")
+        press(browser, "Log in")
+    return browser
+
+
+def test_it_counts(site, browser):
+    """A visitor picks fruit, and everybody's and the own counts grow."""
+    for number in (1, 2):
+        browser.get(f"{site}fruit/fig/")
+        assert f"{number} \N{MULTIPLICATION SIGN} fig" in see(browser, "p").text
+    browser.get(site)
+    rows = dict(row.text.rsplit(" ", 1) for row in browser.find_elements(By.TAG_NAME, "tr"))
+    assert rows["fruit/fig"] == "2"
+    browser.find_element(By.CSS_SELECTOR, "input[value=dark]").click()
+    click(browser, see(browser, "form button"))
+    WebDriverWait(browser, 30).until(
+        lambda driver: driver.find_elements(By.CSS_SELECTOR, "html[data-theme=dark]")
+    )
+
+
+def test_no_count_is_lost(site):
+    """Requests at the same time, blocking and awaiting, are all counted."""
+    barrier = threading.Barrier(8)
+
+    def visit(number):
+        barrier.wait(30)
+        for _ in range(10):
+            path = "async/" if number % 2 else "fruit/plum/"
+            with urllib.request.urlopen(f"{site}{path}", timeout=60) as response:
+                body = response.read()
+        return int(body.split(b":")[1].strip(b" }")) if number % 2 else 0
+
+    with urllib.request.urlopen(f"{site}async/", timeout=60) as response:
+        before = int(response.read().split(b":")[1].strip(b" }"))
+    with ThreadPoolExecutor(8) as pool:
+        assert max(pool.map(visit, range(8))) == before + 40
+    with urllib.request.urlopen(site, timeout=60) as response:
+        assert b'<th scope="row">fruit/plum</th><td>40</td>' in response.read()
+
+
+def test_a_person_changes_an_entry(site, logged_in):
+    """From the admin's index to an entry, a change, its history, and its end."""
+    browser = logged_in
+    urllib.request.urlopen(f"{site}fruit/kiwi/", timeout=60).close()
+    browser.get(f"{site}admin/")
+    browser.find_element(By.LINK_TEXT, "Maps").click()
+    see(browser, ".lpcm-maps caption")
+    browser.find_element(By.LINK_TEXT, "hits").click()
+    see(browser, "#searchbar").send_keys("fruit/k")
+    press(browser, "Search")
+    WebDriverWait(browser, 30).until(lambda driver: "prefix=" in driver.current_url)
+    see(browser, "#result_list")
+    rows = browser.find_elements(By.CSS_SELECTOR, "#result_list tbody tr")
+    assert [row.text.split() for row in rows] == [['"fruit/kiwi"', "1", "int", "never"]]
+    browser.find_element(By.CSS_SELECTOR, ".lpcm-key a").click()
+    area = see(browser, "#id_value")
+    assert area.get_attribute("value") == "1"
+    area.clear()
+    area.send_keys("41")
+    press(browser, "Save")
+    assert "was changed" in see(browser, ".messagelist .success").text
+    click(browser, see(browser, ".historylink"))
+    assert "Changed the value." in see(browser, "#change-history").text
+    browser.back()
+    click(browser, see(browser, ".deletelink"))
+    press(browser, "Yes, delete it")
+    assert "was deleted" in see(browser, ".messagelist .success").text
+
+
+def test_hostile_values_do_nothing(site, logged_in):
+    """A stored script is text: nothing runs, and the page is whole."""
+    browser = logged_in
+    name = "%3Cscript%3Ealert(1)%3C%2Fscript%3E"
+    urllib.request.urlopen(f"{site}fruit/{name.replace('%2F', '')}/", timeout=60).close()
+    browser.get(f"{site}admin/lpcm/map/")
+    browser.find_element(By.LINK_TEXT, "hits").click()
+    see(browser, "#result_list")
+    assert "<script>alert(1)" in browser.find_element(By.ID, "result_list").text
+    assert see(browser, "nav.paginator").is_displayed()
+    assert not browser.find_elements(By.XPATH, "//script[contains(., 'alert')]")
+
+
+def test_the_panel_shows_what_a_page_asked(site, browser):
+    """The toolbar names each operation, who answered, and what was read again."""
+    browser.get(site)
+    bar = see(browser, "#djDebugRoot").shadow_root
+    if not bar.find_element(By.ID, "djDebugToolbar").is_displayed():
+        bar.find_element(By.ID, "djShowToolBarButton").click()
+    link = WebDriverWait(browser, 30).until(
+        lambda _: bar.find_element(By.CSS_SELECTOR, "a.LPCMPanel")
+    )
+    WebDriverWait(browser, 30).until(lambda _: " in " in link.text)
+    assert link.text.startswith("Maps")
+    link.click()
+    WebDriverWait(browser, 30).until(
+        lambda _: bar.find_elements(By.CSS_SELECTOR, "#LPCMPanel table")
+    )
+    words = bar.find_element(By.ID, "LPCMPanel").text
+    for wanted in ("hits", '"home"', "write", "scan", "answered by the store"):
+        assert wanted in words
