@@ -8,10 +8,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("SHOP_DATA", HERE))
 SECRET_KEY = "an example's, and so no secret: make your own with get_random_secret_key()"
-DEBUG = True
+DEBUG = os.environ.get("SHOP_DEBUG", "1") == "1"
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "testserver"]
 INTERNAL_IPS = ["127.0.0.1"]
 ROOT_URLCONF = "shop.urls"
+WSGI_APPLICATION = "shop.wsgi.application"
 STATIC_URL = "static/"
 USE_TZ = True
 
@@ -23,11 +24,9 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.sessions",
     "django.contrib.staticfiles",
-    "debug_toolbar",
     "shop",
 ]
 MIDDLEWARE = [
-    "debug_toolbar.middleware.DebugToolbarMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -48,6 +47,9 @@ TEMPLATES = [
     }
 ]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": DATA / "db.sqlite3"}}
+if DEBUG:
+    INSTALLED_APPS += ["debug_toolbar"]
+    MIDDLEWARE.insert(0, "debug_toolbar.middleware.DebugToolbarMiddleware")
 DEBUG_TOOLBAR_PANELS = [
     "lpcm.django.panels.LPCMPanel",
     "debug_toolbar.panels.timer.TimerPanel",
@@ -55,7 +57,8 @@ DEBUG_TOOLBAR_PANELS = [
 ]
 
 # Where maps live. In production: "dynamodb://shop?region=eu-west-1" and a "CACHE".
-LPCM = {"default": {"STORE": f"sqlite:///{DATA / 'maps.sqlite3'}", "ADMIN_EDIT": True}}
+STORE = os.environ.get("SHOP_STORE", f"sqlite:///{DATA / 'maps.sqlite3'}")
+LPCM = {"default": {"STORE": STORE, "ADMIN_EDIT": True}}
 # Sessions and the cache may live there, too.
 SESSION_ENGINE = "lpcm.django.sessions"
 CACHES = {"default": {"BACKEND": "lpcm.django.cache.LPCMCache", "LOCATION": "cache"}}

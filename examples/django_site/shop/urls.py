@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from debug_toolbar.toolbar import debug_toolbar_urls
+from django.conf import settings
 from django.contrib import admin
 from django.urls import path
 
@@ -12,7 +12,10 @@ urlpatterns = [
     path("", views.home, name="home"),
     path("fruit/<str:name>/", views.fruit, name="fruit"),
     path("settings/", views.change_settings, name="settings"),
-    path("async/", views.awaited, name="awaited"),
+    path("async/<str:name>/", views.awaited, name="awaited"),
     path("admin/", admin.site.urls),
-    *debug_toolbar_urls(),
 ]
+if settings.DEBUG:
+    from debug_toolbar.toolbar import debug_toolbar_urls
+
+    urlpatterns += debug_toolbar_urls()

@@ -44,7 +44,7 @@ def change_settings(request: HttpRequest) -> HttpResponse:
     return redirect("home")
 
 
-async def awaited(request: HttpRequest) -> HttpResponse:
+async def awaited(request: HttpRequest, name: str) -> HttpResponse:
     """Count without blocking the event loop."""
     del request
-    return JsonResponse({"awaited": await hits.aincrement("awaited")})
+    return JsonResponse({"name": name, "number": await hits.aincrement(f"async/{name}")})

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from debug_toolbar.panels import Panel
-
 from lpcm._observe import recorded
 from lpcm._registry import foreign
 from lpcm.notation import printable, to_json
@@ -22,13 +20,17 @@ if TYPE_CHECKING:
 
     from lpcm._observe import Call
 
+    Panel: Any = object  # the toolbar comes without types
+else:
+    from debug_toolbar.panels import Panel
+
 __all__ = ["LPCMPanel"]
 
 _KEYS = 5
 _LENGTH = 80
 
 
-class LPCMPanel(Panel):
+class LPCMPanel(Panel):  # type: ignore[misc]  # see above
     """The panel."""
 
     title = "Maps"
@@ -40,7 +42,7 @@ class LPCMPanel(Panel):
     @property
     def nav_subtitle(self) -> str:
         """Return what stands in the toolbar."""
-        stats = self.get_stats()  # type: ignore[no-untyped-call]  # the toolbar comes without types
+        stats = self.get_stats()
         if not stats:
             return ""
         again = f", {stats['repeated']} repeated" if stats["repeated"] else ""
@@ -60,7 +62,7 @@ class LPCMPanel(Panel):
         del request, response
         reads = Counter(_read(call) for call in self._calls if call.operation == "read")
         answered = Counter(call.answered for call in self._calls)
-        self.record_stats(  # type: ignore[no-untyped-call]  # the toolbar comes without types
+        self.record_stats(
             {
                 "calls": [_shown(call, reads) for call in self._calls],
                 "milliseconds": 1000 * sum(call.seconds for call in self._calls),
@@ -74,8 +76,8 @@ class LPCMPanel(Panel):
     def generate_server_timing(self, request: HttpRequest, response: HttpResponse) -> None:
         """Tell the browser's own tools."""
         del request, response
-        stats = self.get_stats()  # type: ignore[no-untyped-call]  # the toolbar comes without types
-        self.record_server_timing("lpcm", "Maps", stats.get("milliseconds", 0))  # type: ignore[no-untyped-call]  # the toolbar comes without types
+        stats = self.get_stats()
+        self.record_server_timing("lpcm", "Maps", stats.get("milliseconds", 0))
 
 
 def _read(call: Call) -> tuple[str, str, tuple[str, ...]]:
