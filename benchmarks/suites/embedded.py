@@ -36,6 +36,8 @@ from one thread: one kept handle, values of 100 characters, or for *record* a di
   of them reads a batch at once but lpcm and, by hand, SQLite.
 - *sqlitedict* works through threads, which slow down whoever shares the process, so it has one of
   its own.
+- *live=False* is lpcm with plain values: what it costs that numbers and records know where they
+  came from.
 - *increment* is atomic for all that do it; the others cannot.
 - *shelve* uses the best `dbm` this Python has and promises nothing about a crash, so it stands
   here for its reads.
@@ -70,6 +72,7 @@ def pairs(
 
 ACTIONS = [
     Action("get", 1000, keys(1000)),
+    Action("get number", 1000, keys(1000)),
     Action("get record", 1000, keys(1000)),
     Action("get 100", 1000, lambda rng: [some(rng, 100) for _ in range(10)]),
     Action("put, durable", 20, pairs(20, text)),
@@ -97,7 +100,7 @@ PLOT = ["get", "get 100", "copy", "put, durable", "put 100, durable", "put 100, 
 def candidates(scale: Scale) -> Iterator[Sequence[Candidate]]:
     with ExitStack() as stack:
         opened: list[Candidate] = []
-        for make in (with_lpcm, with_sqlite3, with_index, with_cache, with_shelve):
+        for make in (with_lpcm, with_lpcm_plain, with_sqlite3, with_index, with_cache, with_shelve):
             candidate, close = make(scale)
             stack.callback(close)
             opened.append(candidate)
@@ -181,6 +184,7 @@ def with_lpcm(scale: Scale):
 
     return Candidate("lpcm", {
         "get": mapping_get(texts),
+        "get number": mapping_get(counts),
         "get record": mapping_get(records),
         "get 100": loop(texts.get_many),
         "put, durable": mapping_put(safe),
@@ -192,6 +196,17 @@ def with_lpcm(scale: Scale):
         "copy": lambda _: texts.copy() and None,
         "import": importing("import lpcm"),
     }), close  # fmt: skip
+
+
+def with_lpcm_plain(scale: Scale):
+    engine = Engine.open(f"sqlite:///{scale.folder}/lpcm-plain.sqlite3?synchronous=normal")
+    numbers, records = (LPCM(name, using=engine, live=False) for name in ("numbers", "records"))
+    fill(numbers.set_many, lambda: 0)
+    fill(records.set_many, filled()[1])
+    return Candidate("live=False", {
+        "get number": mapping_get(numbers),
+        "get record": mapping_get(records),
+    }), engine.close  # fmt: skip
 
 
 def with_sqlite3(scale: Scale):
