@@ -69,3 +69,20 @@ def test_a_map_is_a_dict(table, operations):
         return Engine(Paging(engine.store), config.parse(table.url), clock=clock)
 
     check(open_engine, operations // 20)
+
+
+def test_a_map_of_many_pages(table):
+    """2,500 entries of 5 MB go in and come back: complete, in order, none twice."""
+    table.empty()
+    engine = Engine.open(table.url)
+    m = LPCM("big", using=engine)
+    wanted = {f"{number:05}": f"{number}-{'x' * 2000}" for number in range(2500)}
+    m.set_many(wanted)
+    assert m.get_many(wanted) == wanted
+    assert [key for key, _ in m.items()] == sorted(wanted)
+    assert list(reversed(m)) == sorted(wanted, reverse=True)
+    assert m.copy() == wanted
+    assert len(m) == 2500
+    m.clear()
+    assert not m
+    engine.close()

@@ -1,0 +1,1 @@
+"""The DynamoDB store's contracts where ``make test`` does not run them: on AWS."""
