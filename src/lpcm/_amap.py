@@ -21,7 +21,7 @@ Cancelling a task that awaits a write does not undo it: it may still happen.
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from lpcm._entry import MISSING, Entry, Missing
 from lpcm._views import Span, astream, span
@@ -52,7 +52,11 @@ class AsyncTwins(Generic[K, V]):
         use = self._ause()
         return await use.drive(use.item(key))
 
-    async def aget(self, key: K, default: Any = MISSING) -> Any:
+    @overload
+    async def aget(self, key: K, /) -> V | None: ...
+    @overload
+    async def aget(self, key: K, /, default: V | T) -> V | T: ...
+    async def aget(self, key: K, /, default: Any = MISSING) -> Any:
         """Await ``get``."""
         use = self._ause()
         value = await use.drive(use.get(key, default))
