@@ -144,7 +144,10 @@ def _evictions(raw: socket.socket) -> int:
     raw.sendall(b"stats\r\n")
     text = b""
     while not text.endswith(b"END\r\n"):
-        text += raw.recv(65536)
+        part = raw.recv(65536)
+        if not part:
+            raise ConnectionResetError("memcached hung up")
+        text += part
     line = next(each for each in text.splitlines() if each.startswith(b"STAT evictions "))
     return int(line.split()[-1])
 
