@@ -114,10 +114,11 @@ class Writing:
         """Empty what is known to have changed, by whoever and whether acknowledged or not."""
         losses = await self._invalidations.make(keys) if keys else []
         for key, loss in zip(keys, losses, strict=True):
-            if loss is not None and self._policy.strict:
-                raise CacheUnavailable(f"{loss}: nothing was written")
             if loss is not None:
                 self._invalidations.owe(key)
+        lost = next((loss for loss in losses if loss is not None), None)
+        if lost is not None and self._policy.strict:
+            raise CacheUnavailable(f"{lost}: nothing was written")
 
     async def _do(
         self,
