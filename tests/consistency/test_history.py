@@ -40,7 +40,7 @@ def test_one_writer_three_readers(tmp_path):
 
 def test_four_writers(tmp_path):
     """Everything four processes do to the same keys, one of them killed, is linearizable."""
-    path, go, times, keys = tmp_path / "m.sqlite3", tmp_path / "go", 2000, 2
+    path, go, times, keys = tmp_path / "m.sqlite3", tmp_path / "go", 4000, 2
     logs = [tmp_path / f"log{number}" for number in range(5)]
 
     def start(processes, number):
