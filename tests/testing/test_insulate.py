@@ -233,8 +233,10 @@ def test_what_cannot_be_cleared_leaves_nothing_else_insulated(tmp_path: Path):
 
     engine = Engine.open("memory://")
     engine.store.drop = fail  # type: ignore[method-assign]
+    with insulate():
+        LPCM("m", url=url)["k"] = "test"  # and not in the engine that fails
     with pytest.raises(StoreUnavailable), insulate():
-        LPCM("m", url=url)["k"] = "test"
+        LPCM("m", url=url)["k"] = LPCM("m", using=engine)["k"] = "test"
     assert LPCM("m", url=url)["k"] == "real"
     engine.close()
     lpcm.close()
