@@ -162,7 +162,7 @@ def test_every_a_twin():
     asyncio.run(main())
 
 
-def test_awaiting_needs_no_thread(dynoxide_table, real, monkeypatch):  # noqa: F811
+def test_awaiting_needs_no_thread(dynoxide_table, real, monkeypatch):  # noqa: F811  # the fixture
     """On a store that can be awaited, the a-twins run in the event loop itself."""
     lpcm.configure(dynoxide_table.url, using="awaited")
     cache = backend("awaited", ALIAS="awaited")

@@ -232,7 +232,7 @@ def test_what_cannot_be_cleared_leaves_nothing_else_insulated(tmp_path: Path):
         raise StoreUnavailable("gone")
 
     engine = Engine.open("memory://")
-    engine.store.drop = fail  # type: ignore[method-assign]
+    engine.store.drop = fail
     with insulate():
         LPCM("m", url=url)["k"] = "test"  # and not in the engine that fails
     with pytest.raises(StoreUnavailable), insulate():
