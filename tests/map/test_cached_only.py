@@ -137,7 +137,7 @@ def test_a_server_that_is_gone_is_an_error(nowhere):
     lpcm.close()
 
 
-def test_disable_caching_reads_the_store(memcached, dynoxide_table, monkeypatch):  # noqa: F811  # it
+def test_disable_caching_reads_the_store(memcached, dynoxide_table):  # noqa: F811  # the fixture
     """After ``disable_caching`` a map reads what is stored, and others then do so too."""
     engine = Engine.open(
         f"{dynoxide_table.url}&cache=memcached://{memcached.host}:{memcached.port}"
