@@ -29,7 +29,7 @@ SOURCE = Path(lpcm.__file__).parent
 # Lowest first. A module may import its own layer and those below it. In the last layer a name
 # also stands for all modules inside it.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"lpcm.errors", "lpcm.events"}),
+    frozenset({"lpcm.errors", "lpcm.events", "lpcm.process"}),
     frozenset(
         {
             "lpcm.keys",
@@ -92,7 +92,9 @@ ADMINISTRATORS: Mapping[str, str] = {
     "lpcm.cli.table": "lpcm.stores.dynamodb",
     "lpcm.testing.histories.stands": "lpcm.stores.dynamodb",
 }
-ADAPTER_IMPORTS = frozenset({"lpcm.ports", "lpcm.errors", "lpcm.events", "lpcm.keys"})
+ADAPTER_IMPORTS = frozenset(
+    {"lpcm.ports", "lpcm.errors", "lpcm.events", "lpcm.keys", "lpcm.process"}
+)
 # An adapter made of another one: the cached-only store is a cache and nothing else.
 MADE_OF: Mapping[str, frozenset[str]] = {
     "lpcm.stores.memcached": frozenset({"lpcm.caches.memcached"}),

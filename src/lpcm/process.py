@@ -1,0 +1,112 @@
+"""Processes: whether this is still the process that something was made in.
+
+A fork copies sockets, locks and random numbers drawn in advance, and a child that uses them
+receives the replies to its parent's requests. ``os.register_at_fork`` does not suffice: a fork
+made in C (uWSGI's workers, an extension) runs no hook of Python. So whatever must not cross a
+fork is registered here, and looked after in one of two ways:
+
+- at a fork made by Python: at once, in the child;
+- at any other fork: at the first *point of use* in the child, which asks ``same[0]`` before it
+  touches anything registered, and calls ``forked()`` where that is 0.
+
+``same`` is one byte of a private page that Linux wipes in the child of any fork
+(``MADV_WIPEONFORK``, since 4.14); reading it costs 20 ns and calls no Python function. Elsewhere
+it compares ``os.getpid()``, for ten times as much. Without ``os.fork`` it is constant.
+
+Knows nothing of what is registered. Invariant: in each process that ``same`` finds new, every
+registered action has ended before the first ``forked()`` returns.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["after_fork_in_child", "forked", "same"]
+
+_WIPE_ON_FORK = 18  # MADV_WIPEONFORK: the module mmap has no name for it
+
+
+class Same(Protocol):
+    """What tells, by its only item, whether this process is known already."""
+
+    def __getitem__(self, index: int, /) -> int:
+        """Return 0 in a process that is new."""
+        ...
+
+
+class _Pid:
+    """The same by comparing process ids."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+
+    def __getitem__(self, index: int, /) -> int:
+        return os.getpid() == self._pid
+
+    def __setitem__(self, index: int, value: int, /) -> None:
+        self._pid = os.getpid()
+
+
+def _page() -> Any:
+    if not hasattr(os, "fork"):
+        return bytearray(1)
+    if not hasattr(mmap, "MAP_ANONYMOUS"):
+        return _Pid()
+    page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        page.madvise(_WIPE_ON_FORK)
+    except OSError:  # another system, an older Linux, or an emulation of it
+        page.close()
+        return _Pid()
+    return page
+
+
+_state = _page()
+_state[0] = 1
+same: Same = _state
+"""Its item 0 is 0 in the child of a fork, until ``forked`` has returned there."""
+
+_actions: list[Callable[[], object]] = []
+_lock = threading.Lock()
+
+
+def after_fork_in_child(action: Callable[[], object]) -> None:
+    """Have ``action`` called once in each child of a fork, before anything registered is used.
+
+    Only the forking thread goes on in a child, wherever the others were, so ``action`` replaces
+    locks instead of acquiring them. Actions are called in the order they were registered. Those
+    who register ask ``same[0]`` at their own points of use.
+
+    >>> items = [1, 2]
+    >>> after_fork_in_child(items.clear)
+    """
+    _actions.append(action)
+
+
+def forked() -> None:
+    """Do what is registered for a new process; return at once where that is done.
+
+    In a child with several threads, all that come here return when it is done.
+    """
+    with _lock:
+        if not same[0]:
+            for action in _actions:
+                action()
+            _state[0] = 1
+
+
+def _after_fork_by_python() -> None:
+    # Another thread of the parent may have held the lock.
+    global _lock  # noqa: PLW0603  # replaced, for there is nobody left to release it
+    _lock = threading.Lock()
+    forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_by_python)

@@ -1,0 +1,138 @@
+"""A child of a fork is noticed, whoever made the fork."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lpcm import process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+def fork_in_c() -> int:
+    """Fork as an extension does: no hook of Python runs."""
+    return int(ctypes.PyDLL(None).fork())
+
+
+FORKS: tuple[Callable[[], int], ...] = (os.fork, fork_in_c)
+
+
+def seen_in_child(fork: Callable[[], int], look: Callable[[], object]) -> str:
+    """Return what ``look`` returns in the child of a fork."""
+    ours, theirs = os.pipe()
+    pid = fork()
+    if pid == 0:
+        try:
+            os.write(theirs, repr(look()).encode())
+        finally:
+            os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours) as answer:
+        text = answer.read()
+    os.waitpid(pid, 0)
+    return text
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the processes in which a registered action was done."""
+    monkeypatch.setattr(process, "_actions", [*process._actions])
+    processes: list[int] = []
+    process.after_fork_in_child(lambda: processes.append(os.getpid()))
+    return processes
+
+
+@pytest.mark.parametrize("fork", FORKS)
+def test_a_registered_action_is_done_once_in_the_child(
+    fork: Callable[[], int], done: list[int]
+) -> None:
+    """What is registered is done once in each child, and never in the parent."""
+
+    def look() -> object:
+        for _ in range(2):
+            if not process.same[0]:
+                process.forked()
+        return done == [os.getpid()], process.same[0]
+
+    assert seen_in_child(fork, look) == "(True, 1)"
+    assert process.same[0] == 1
+    assert done == []
+
+
+def test_a_fork_in_c_is_noticed_at_the_point_of_use(done: list[int]) -> None:
+    """After a fork that runs no hook, the child is new until it looks."""
+    assert seen_in_child(fork_in_c, lambda: (process.same[0], done)) == "(0, [])"
+
+
+def test_a_childs_child_is_noticed(done: list[int]) -> None:
+    """A child that has been looked after is a parent like any other."""
+
+    def look() -> object:
+        process.forked()
+        return seen_in_child(fork_in_c, lambda: process.same[0]), len(done)
+
+    assert seen_in_child(fork_in_c, look) == "('0', 1)"
+
+
+def test_all_threads_of_a_child_wait_for_the_actions(done: list[int]) -> None:
+    """No thread of a child goes on before what is registered is done."""
+
+    def look() -> object:
+        begin = threading.Barrier(8)
+        seen: list[int] = []
+
+        def use() -> None:
+            begin.wait()
+            process.forked()
+            seen.append(len(done))
+
+        threads = [threading.Thread(target=use) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return set(seen)
+
+    assert seen_in_child(fork_in_c, look) == "{1}"
+
+
+def test_process_ids_tell_where_pages_cannot(
+    monkeypatch: pytest.MonkeyPatch, done: list[int]
+) -> None:
+    """Without pages that a fork wipes, the process id is compared."""
+    state = process._Pid()
+    monkeypatch.setattr(process, "same", state)
+    monkeypatch.setattr(process, "_state", state)
+
+    def look() -> object:
+        before = bool(state[0])
+        process.forked()
+        return before, bool(state[0]), len(done)
+
+    assert bool(state[0])
+    assert seen_in_child(fork_in_c, look) == "(False, True, 1)"
+
+
+def test_a_fork_while_another_thread_is_at_it_is_survived() -> None:
+    """A thread that was inside ``forked`` at the fork does not block the child for ever."""
+    program = """
+import os
+from lpcm import process
+process._lock.acquire()
+pid = os.fork()
+if pid == 0:
+    process.forked()
+    os._exit(0)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    assert subprocess.run([sys.executable, "-c", program], timeout=20, check=False).returncode == 0
