@@ -56,6 +56,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "lpcm.config",
+            "lpcm._address",
             "lpcm._run",
             "lpcm._arithmetic",
             "lpcm._entries",
@@ -64,6 +65,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "lpcm._engine",
             "lpcm._observe",
             "lpcm._place",
+            "lpcm._travel",
         }
     ),
     frozenset(

@@ -21,13 +21,13 @@ import sys
 import threading
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 from lpcm import caches, config, keys, stores
 from lpcm._run import LoopClock, SystemClock, arun, at_shutdown, run, run_in, running_loop
 from lpcm.codec import Codec
-from lpcm.errors import ConfigError, Insulated
+from lpcm.errors import ConfigError, Insulated, PickleRefused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -38,14 +38,19 @@ if TYPE_CHECKING:
 __all__ = [
     "Engine",
     "Stack",
+    "aliases",
     "amaps",
+    "asked",
     "close",
     "close_in",
     "configure",
     "fence",
+    "fenced",
     "maps",
+    "namespace",
     "opened",
     "override",
+    "redirected",
     "refresh",
     "resolve",
     "restore",
@@ -176,9 +181,14 @@ class Engine:
         return self.stack.store
 
     @property
+    def settings(self) -> config.Config:
+        """What it was opened with."""
+        return self._settings
+
+    @property
     def namespace(self) -> str:
         """``LPCM_NAMESPACE`` where it is set, else the tests', else what was configured."""
-        return os.environ.get("LPCM_NAMESPACE") or _fence or self._settings.namespace
+        return namespace() or self._settings.namespace
 
     def check_fence(self, namespace: str) -> None:
         """Raise Insulated where tests run, or ran, that must not write to this namespace."""
@@ -205,6 +215,9 @@ class Engine:
             run_in(loop, _let_go(stack))
         self._loops.clear()
         run(_let_go(self.stack))
+
+    def __reduce__(self) -> NoReturn:
+        raise PickleRefused(f"{self!r} cannot be pickled or copied: pickle its URL, or a map of it")
 
     def __repr__(self) -> str:
         return f"<Engine {self.location} namespace={self.namespace!r}>"
@@ -308,6 +321,21 @@ def refresh() -> None:
         epoch += 1
 
 
+def fenced() -> str | None:
+    """Return the namespace that tests may write to; "": they are over, None: there are none."""
+    return _fence
+
+
+def namespace() -> str | None:
+    """Return the namespace of all maps of the process, None: each is where it is configured."""
+    return os.environ.get("LPCM_NAMESPACE") or _fence or None
+
+
+def aliases() -> list[config.Config]:
+    """Return what ``configure`` was told."""
+    return list(_aliases.values())
+
+
 def override(url: str | None) -> config.Config | None:
     """Send every alias and URL of the process elsewhere, unless None; return what did before."""
     before = _override
@@ -325,7 +353,7 @@ def restore(settings: config.Config | None) -> None:
 
 
 def resolve(
-    using: str | Engine,
+    using: str | Engine | config.Config,
     url: str | None,
     *,
     cache_only: bool = False,
@@ -343,16 +371,9 @@ def resolve(
                 "the options cache_only, ttl and cache_ttl instead"
             )
         return using
-    if not _watching:
-        _watch()
     with _lock:
-        asked = config.parse(url) if url is not None else _settings(using)
-        if cache_only:
-            asked = config.cached_only(asked)
-            asked = asked._replace(ttl=cache_timeout or asked.ttl)
-        elif cache_timeout is not None:
-            asked = asked._replace(cache_ttl=max(1, int(cache_timeout)))
-        settings = _override or _scratched(asked)
+        wanted = asked(using, url, cache_only=cache_only, cache_timeout=cache_timeout)
+        settings = redirected(wanted)
         engine = _shared.get(settings)
         if engine is None:
             engine = _shared[settings] = Engine._of(settings)  # noqa: SLF001  # same module
@@ -361,7 +382,31 @@ def resolve(
         return engine
 
 
-def _scratched(settings: config.Config) -> config.Config:
+def asked(
+    using: str | config.Config,
+    url: str | None,
+    *,
+    cache_only: bool = False,
+    cache_timeout: float | None = None,
+) -> config.Config:
+    """Return what is configured, whatever tests make of it; see ``redirected``."""
+    if not _watching:
+        _watch()
+    if isinstance(using, config.Config):
+        return using
+    found = config.parse(url) if url is not None else _settings(using)
+    if cache_only:
+        found = config.cached_only(found)
+        return found._replace(ttl=cache_timeout or found.ttl)
+    if cache_timeout is not None:
+        return found._replace(cache_ttl=max(1, int(cache_timeout)))
+    return found
+
+
+def redirected(settings: config.Config) -> config.Config:
+    """Return where a configuration leads in this process: elsewhere, while tests run."""
+    if _override is not None:
+        return _override
     directory = os.environ.get("LPCM_SCRATCH")
     return config.scratch(settings, directory) if directory else settings
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
-from lpcm import _engine, _live
+from lpcm import _engine, _live, _travel
 from lpcm._amap import AsyncTwins, pairs
 from lpcm._entry import MISSING, Entry, Missing
 from lpcm._place import Place
@@ -44,7 +44,8 @@ T = TypeVar("T")
 class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
     """A dict whose entries live in a store, shared by every process that opens its name.
 
-    Making one costs nothing and touches no file; the store is opened when first used.
+    Making one costs nothing and touches no file; the store is opened when first used. A
+    pickled map arrives at the store it came from: see docs/howto/multiprocessing.md.
 
     ``name``
         The map's name within the namespace.
@@ -128,7 +129,7 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
 
     def _bind(self) -> Entries:
         now = _engine.epoch  # before resolving: a change meanwhile must not go unseen
-        engine = _engine.resolve(
+        engine = _travel.resolve(
             self._using, self._url, cache_only=self._cache_only, cache_timeout=self._cache_timeout
         )
         wakers = _live.AWAKE if self._live else _live.ASLEEP
@@ -147,17 +148,15 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         return f"{type(self).__name__}({self._name!r}{alone})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if isinstance(self._using, _engine.Engine):
-            raise TypeError(
-                f"{self!r} uses an Engine of its own, which cannot be pickled or copied"
-            )
-        options = {
-            name: getattr(self, f"_{name}")
-            for name in (
-                "default", "ttl", "live", "using", "url", "cache_only", "cache_timeout", "caching",
-            )
-        }  # fmt: skip
-        return _restore, (type(self), self._name, options)
+        return _travel.reduce(self)
+
+    def __copy__(self) -> LPCM[K, V]:
+        copied: LPCM[K, V] = _travel.duplicate(self)
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any], /) -> LPCM[K, V]:
+        copied: LPCM[K, V] = _travel.duplicate(self, memo)
+        return copied
 
     def disable_caching(self) -> None:
         """Read from the store from now on, by this object, whatever is cached.
@@ -491,10 +490,3 @@ def _count(item: tuple[Any, Any]) -> Any:
 
 def _plain(mapping: Mapping[Any, Any]) -> dict[Any, Any]:
     return mapping.copy() if isinstance(mapping, LPCM) else dict(mapping)
-
-
-def _restore(cls: type[LPCM[Any, Any]], name: str, options: dict[str, Any]) -> LPCM[Any, Any]:
-    caching = options.pop("caching")
-    made = cls(name, **options)
-    made._caching = caching  # same module
-    return made

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 __all__ = [
+    "CACHED_ONLY",
     "DEFAULT_NAMESPACE",
     "DEFAULT_URL",
     "CacheConfig",
@@ -47,6 +48,8 @@ __all__ = [
 
 DEFAULT_URL = "sqlite:///lpcm.sqlite3"
 DEFAULT_NAMESPACE = "default"
+CACHED_ONLY = "cached only "
+"""How the path of memory begins that stands in for a cache."""
 DEFAULT_TIMEOUT = 10.0
 DEFAULT_CACHE_TTL = 3600
 MAX_CACHE_TTL = 30 * 24 * 3600  # memcached takes a longer one for a date
@@ -149,7 +152,7 @@ def cached_only(settings: Config) -> Config:
         return settings._replace(cache=None)
     scheme, path, options = settings.cache or CacheConfig("memory", "")
     if not scheme.startswith("memcached"):
-        scheme, path, options = "memory", f"cached only {settings.location}", ()
+        scheme, path, options = "memory", f"{CACHED_ONLY}{settings.location}", ()
     return Config(scheme, path, options, settings.namespace, settings.ttl, settings.timeout)
 
 

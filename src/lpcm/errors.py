@@ -18,6 +18,7 @@ Each class also derives from the built-in a dict user would catch in its place, 
     ├── OutcomeUnknown
     ├── CacheUnavailable
     ├── Insulated
+    ├── PickleRefused
     └── StoreError
         ├── StoreUnavailable
         │   ├── StoreBusy
@@ -48,6 +49,7 @@ __all__ = [
     "KeyTooLong",
     "LPCMError",
     "OutcomeUnknown",
+    "PickleRefused",
     "StoreBusy",
     "StoreCorrupt",
     "StoreDenied",
@@ -143,6 +145,13 @@ class CacheUnavailable(LPCMError, OSError):
 
 class Insulated(LPCMError, RuntimeError):
     """A test, or what it left running, was about to write to real data. Nothing was written."""
+
+
+class PickleRefused(LPCMError, TypeError):
+    """A map that cannot be pickled, or a pickled one that cannot be used in this process.
+
+    Nothing was written. The message says what to do instead.
+    """
 
 
 class StoreError(LPCMError):

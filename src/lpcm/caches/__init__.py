@@ -2,8 +2,8 @@
 
 An adapter offers ``OPTIONS`` (the URL options it takes, each with the parser of its text)
 and ``open_cache(path, scheme=..., **options)``; one that can be awaited offers
-``open_async_cache`` too, of the same form, for the running event loop. It imports only
-``ports``, ``errors``, ``events`` and ``keys``.
+``open_async_cache`` too, of the same form, for the running event loop. Where it has ``FILES``,
+these options are paths of files. It imports only ``ports``, ``errors``, ``events`` and ``keys``.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from lpcm.caches.memcached.pool import Pool
     from lpcm.ports import Aborted, Change, Check, KeyRange, Op, Outcome, Replies, Result
 
-__all__ = ["OPTIONS", "MemcachedStore", "open_store"]
+__all__ = ["FILES", "OPTIONS", "MemcachedStore", "open_store"]
 
 _PREFIX: Final = "only:"
 _LONGEST: Final = 30 * 24 * 3600
@@ -485,6 +485,7 @@ def _max_value(text: str) -> int:
 
 MANY_SCHEMES: Final = True
 """``open_store`` has to be told which."""
+FILES = client.FILES
 OPTIONS: Mapping[str, Callable[[str], object]] = {**client.OPTIONS, "max_value": _max_value}
 
 

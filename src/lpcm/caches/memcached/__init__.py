@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lpcm.caches.memcached.aio import AsyncMemcached
     from lpcm.caches.memcached.cache import Memcached
 
-__all__ = ["OPTIONS", "open_async_cache", "open_cache"]
+__all__ = ["FILES", "OPTIONS", "open_async_cache", "open_cache"]
 
 
 def _seconds(text: str) -> float:
@@ -37,6 +37,8 @@ OPTIONS: Mapping[str, Callable[[str], object]] = {
     "key": str,
     "timeout": _seconds,
 }
+FILES = frozenset({"ca", "cert", "key"})
+"""Options that are paths of files."""
 _TLS_ONLY = ("ca", "cert", "key")
 
 
