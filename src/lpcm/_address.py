@@ -185,6 +185,8 @@ def _public(settings: Config) -> tuple[Config, tuple[str, ...]]:
     adapter: Any = stores.adapter(settings.scheme)
     objects = getattr(adapter, "OBJECTS", ())
     options = _absolute(adapter, settings.store_options)
+    if hasattr(adapter, "resolved"):
+        options = tuple(sorted(adapter.resolved(dict(options)).items()))
     withheld += (f"option {name!r}" for name, _ in options if name in objects)
     options = tuple((name, value) for name, value in options if name not in objects)
     path = _hide(settings.scheme, settings.path, "store", withheld)

@@ -126,7 +126,7 @@ class Engine:
         self.ttl = settings.ttl
         self.timeout = settings.timeout
         self.catalogued: set[str] = set()
-        self._settings = settings
+        self.settings = settings
         self._clock = clock
         self._open_awaitable = awaitable
         self._loops: WeakKeyDictionary[Any, tuple[Stack, object]] = WeakKeyDictionary()
@@ -152,7 +152,7 @@ class Engine:
     def _stacked(self, store: Store, cache: Cache | None, clock: Clock, drive: Drive) -> Stack:
         if cache is None:
             return Stack(store, store, clock, drive)
-        coherent = _in_front(store, cache, clock, self._settings)
+        coherent = _in_front(store, cache, clock, self.settings)
         return Stack(store, coherent, clock, drive, coherent, cache)
 
     def awaitable(self) -> Stack:
@@ -181,14 +181,9 @@ class Engine:
         return self.stack.store
 
     @property
-    def settings(self) -> config.Config:
-        """What it was opened with."""
-        return self._settings
-
-    @property
     def namespace(self) -> str:
         """``LPCM_NAMESPACE`` where it is set, else the tests', else what was configured."""
-        return namespace() or self._settings.namespace
+        return namespace() or self.settings.namespace
 
     def check_fence(self, namespace: str) -> None:
         """Raise Insulated where tests run, or ran, that must not write to this namespace."""

@@ -54,8 +54,8 @@ _FIELDS: Mapping[str, tuple[type, ...]] = {
 _NAMES = ("LPCM", "LPCMSet")
 """Classes that pickles call by their public names, which stay when modules move."""
 
-_withheld: dict[Address, config.Config] = {}
-"""The addresses this process gave away without their secrets."""
+_sent: dict[Address, config.Config] = {}
+"""What is configured here for the addresses this process gave away, where that differs."""
 
 
 # Where a map leads
@@ -77,10 +77,7 @@ def _address(handle: Any) -> Address:
             "it, make the map with url='...', or using='...', an alias of lpcm.configure"
         )
     insulated = _engine.fenced() is not None or _insulated()
-    if isinstance(using, Address):
-        found = using
-    else:
-        found = _configured(handle, insulated=insulated)
+    found = using if isinstance(using, Address) else _configured(handle, insulated=insulated)
     if not insulated:
         return found
     there = _engine.redirected(found.settings)
@@ -101,8 +98,8 @@ def _configured(handle: Any, *, insulated: bool) -> Address:
     forgets = handle._cache_only or asked.path.startswith(config.CACHED_ONLY)
     namespace = _engine.namespace() or asked.namespace
     found = Address.of(asked, namespace, using if url is None else None, forgets=forgets)
-    if found.withheld:
-        _withheld[found] = asked
+    if found.settings != asked:
+        _sent[found] = asked
     return found
 
 
@@ -121,9 +118,10 @@ def _received(address: Address) -> config.Config:
             f"a pickled map of {settings.location} came from another process, whose memory nobody "
             "else can reach: use sqlite:///, dynamodb:// or memcached:// for maps that are shared"
         )
-    if address.withheld:
-        known = _withheld.get(address)
-        settings = address.complete(_candidates(address.alias) if known is None else [known])
+    if address in _sent:
+        settings = _sent[address]  # the engine that is open here already
+    elif address.withheld:
+        settings = address.complete(_candidates(address.alias))
     return settings if _engine.namespace() else settings._replace(namespace=address.namespace)
 
 
@@ -185,6 +183,8 @@ def revive(form: object, cls: Any, arguments: Any, fields: object, default: Any 
         partition(config.DEFAULT_NAMESPACE, given["name"])
     except ConfigError as error:
         raise PickleRefused(f"a pickled map is of no use here: {error}") from error
+    if not (type(arguments) is tuple and [*map(type, arguments)] == [tuple, dict]):
+        raise PickleRefused(f"a pickled map has the arguments {arguments!r}")
     args, options = arguments
     handle: Any = cls.__new__(cls, *args, **options)
     vars(handle).update(

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import lpcm
 from lpcm import LPCM
@@ -30,7 +31,7 @@ def relative(_: str) -> LPCM:
     """Return a map at a path relative to a directory that the program has left."""
     m = LPCM("m", url="sqlite:///shop.sqlite3", default=0)
     m.get("n")
-    os.mkdir("elsewhere")
+    Path("elsewhere").mkdir()
     os.chdir("elsewhere")
     return m
 
@@ -52,7 +53,7 @@ def django(_: str) -> LPCM:
     import django
     from django.conf import settings
 
-    path = os.path.abspath("shop.sqlite3")
+    path = Path("shop.sqlite3").absolute()
     reports = {"STORE": f"sqlite:///{path}", "OPTIONS": {"namespace": "reports"}}
     settings.configure(INSTALLED_APPS=["lpcm"], LPCM={"reports": reports})
     django.setup()
@@ -65,7 +66,7 @@ def work(m: LPCM) -> list[object]:
     entry = m.entry("n")
     engine = m._bound[2].engine
     cache = engine.stack.cache
-    settings = engine._settings
+    settings = engine.settings
     options = [settings.ttl, settings.cache_ttl, *map(list, settings.store_options)]
     return [engine.location, m._bound[2].namespace, cache and str(cache), options, entry.key]
 

@@ -4,7 +4,8 @@ An adapter offers ``OPTIONS`` (the URL options it takes, each with the parser of
 and ``open_store(path, **options)``. Where it has ``OBJECTS``, these options are handed on as
 they are when given to ``configure`` and not in a URL. Where it has ``MANY_SCHEMES``,
 ``open_store`` is told the ``scheme`` as well. Where it has ``FILES``, these options are paths
-of files. It imports only ``ports``, ``errors`` and ``keys``.
+of files; where it has ``resolved``, that adds to the options what the environment says. It imports
+only ``ports``, ``errors`` and ``keys``.
 """
 
 from __future__ import annotations

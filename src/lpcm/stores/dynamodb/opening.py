@@ -6,6 +6,7 @@ Opens no connection and asks botocore nothing: that waits for the first request.
 from __future__ import annotations
 
 import math
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from lpcm.stores.dynamodb.client import ClientTransport
     from lpcm.stores.dynamodb.port import Transport
 
-__all__ = ["OBJECTS", "OPTIONS", "open_async_store", "open_store"]
+__all__ = ["OBJECTS", "OPTIONS", "open_async_store", "open_store", "resolved"]
 
 _TABLE = re.compile(r"[a-zA-Z0-9_.-]{3,255}|arn:[a-zA-Z0-9:/_.-]{1,1000}")
 
@@ -70,6 +71,33 @@ OPTIONS: Mapping[str, Callable[[str], object]] = {
 }
 OBJECTS: frozenset[str] = frozenset({"client"})
 """Options that are no text and stand in no URL."""
+
+
+def resolved(options: Mapping[str, object]) -> dict[str, object]:
+    """Return the options with the region that this process's environment or a profile gives.
+
+    Not with an endpoint from there: ``_location`` knows none either, and the items of a cache
+    must be the same for those who have it from there and those who were told.
+    """
+    found = dict(options)
+    if "region" not in found and "client" not in found:
+        region = os.environ.get("AWS_DEFAULT_REGION") or _configured_region(found.get("profile"))
+        if region:
+            found["region"] = region
+    return found
+
+
+def _configured_region(profile: object) -> str | None:
+    try:
+        import botocore.exceptions
+        import botocore.session
+    except ImportError:
+        return None
+    try:
+        region = botocore.session.Session(profile=profile).get_config_variable("region")
+    except botocore.exceptions.ProfileNotFound:
+        return None
+    return None if region is None else str(region)
 
 
 def open_store(path: str, **options: Any) -> DynamoDBStore:
