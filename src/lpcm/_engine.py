@@ -269,6 +269,8 @@ def _as_it_is(operation: Coroutine[Any, Any, T], /) -> Awaitable[T]:
 def configure(url: str, *, using: str = "default", **options: object) -> None:
     """Say where the maps of an alias live. Opens nothing; maps made before follow.
 
+    Not those that arrived by a pickle: they stay where they came from.
+
     Without it the default alias is ``LPCM_URL`` from the environment, else
     ``sqlite:///lpcm.sqlite3``. Options: see ``lpcm.config``.
 
@@ -318,6 +320,8 @@ def refresh() -> None:
 
 def fenced() -> str | None:
     """Return the namespace that tests may write to; "": they are over, None: there are none."""
+    if not _watching:
+        _watch()
     return _fence
 
 

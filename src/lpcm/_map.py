@@ -44,8 +44,10 @@ T = TypeVar("T")
 class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
     """A dict whose entries live in a store, shared by every process that opens its name.
 
-    Making one costs nothing and touches no file; the store is opened when first used. A
-    pickled map arrives at the store it came from: see docs/howto/multiprocessing.md.
+    Making one costs nothing and touches no file; the store is opened when first used.
+
+    A pickled map arrives at the store it came from, whatever the receiver has configured; its
+    LPCM_NAMESPACE and running tests outrank that. See docs/howto/multiprocessing.md.
 
     ``name``
         The map's name within the namespace.
@@ -490,3 +492,6 @@ def _count(item: tuple[Any, Any]) -> Any:
 
 def _plain(mapping: Mapping[Any, Any]) -> dict[Any, Any]:
     return mapping.copy() if isinstance(mapping, LPCM) else dict(mapping)
+
+
+_restore = _travel.unversioned  # as the pickles of maps named it at first

@@ -13,13 +13,13 @@ instant is promised of the store only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, NoReturn, TypeVar
 
 from lpcm._arithmetic import add
 from lpcm._attempts import Retry, etag
 from lpcm._entry import MISSING
 from lpcm._run import run
-from lpcm.errors import ConfigError, Conflict, LPCMError, ValueTooLarge
+from lpcm.errors import ConfigError, Conflict, LPCMError, PickleRefused, ValueTooLarge
 from lpcm.keys import decode, encode
 from lpcm.ports import Aborted, Change, Check, Delete, Put, When
 
@@ -59,6 +59,12 @@ class Transaction:
         self._read: dict[tuple[str, str], Stored | None] = {}
         self._writes: dict[tuple[str, str], _Write] = {}
         self._ended = False
+
+    def __reduce__(self) -> NoReturn:
+        raise PickleRefused(
+            "a transaction, and a map in it, belongs to the block that began it: it cannot be "
+            "pickled or copied; pickle the map itself"
+        )
 
     def __getitem__(self, map: LPCM[K, V]) -> Part[K, V]:
         """Return the map as this transaction sees it."""

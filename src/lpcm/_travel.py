@@ -30,7 +30,7 @@ from lpcm.keys import partition
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["OWN", "duplicate", "entry", "reduce", "resolve", "revive"]
+__all__ = ["OWN", "duplicate", "entry", "reduce", "resolve", "revive", "unversioned"]
 
 FORMAT = 1
 OWN = frozenset({
@@ -54,8 +54,8 @@ _FIELDS: Mapping[str, tuple[type, ...]] = {
 _NAMES = ("LPCM", "LPCMSet")
 """Classes that pickles call by their public names, which stay when modules move."""
 
-_sent: dict[Address, config.Config] = {}
-"""What is configured here for the addresses this process gave away, where that differs."""
+_sent: dict[tuple[config.Config, str | None], config.Config] = {}
+"""What is configured here, by what this process said of that and the alias, where they differ."""
 
 
 # Where a map leads
@@ -82,7 +82,8 @@ def _address(handle: Any) -> Address:
         return found
     there = _engine.redirected(found.settings)
     if there != found.settings:  # what tests pickle tells nobody of the real store
-        found = Address.of(there, found.namespace, found.alias, forgets=found.process is None)
+        forgets = _forgets(handle, found.settings)
+        found = Address.of(there, found.namespace, found.alias, forgets=forgets)
     return found._replace(namespace=_engine.namespace() or found.namespace, insulated=True)
 
 
@@ -95,12 +96,17 @@ def _configured(handle: Any, *, insulated: bool) -> Address:
     else:
         how = {"cache_only": handle._cache_only, "cache_timeout": handle._cache_timeout}
         asked = _engine.asked(using, url, **how)
-    forgets = handle._cache_only or asked.path.startswith(config.CACHED_ONLY)
     namespace = _engine.namespace() or asked.namespace
-    found = Address.of(asked, namespace, using if url is None else None, forgets=forgets)
+    alias = using if url is None else None
+    found = Address.of(asked, namespace, alias, forgets=_forgets(handle, asked))
     if found.settings != asked:
-        _sent[found] = asked
+        _sent[found.settings, alias] = asked
     return found
+
+
+def _forgets(handle: Any, settings: config.Config) -> bool:
+    """Tell whether the map may lose its entries, so that any process's memory will do."""
+    return handle._cache_only or settings.path.startswith(config.CACHED_ONLY)
 
 
 def _received(address: Address) -> config.Config:
@@ -111,15 +117,16 @@ def _received(address: Address) -> config.Config:
             "here: pickle the map in a process that is not insulated"
         )
     settings = address.settings
-    if _engine.redirected(settings) != settings:
+    if _engine.redirected(settings)._replace(cache=None) != settings._replace(cache=None):
         return settings  # it leads elsewhere, where nothing of what may be missing is asked for
     if address.process is not None and address.process != this_process():
         raise PickleRefused(
             f"a pickled map of {settings.location} came from another process, whose memory nobody "
             "else can reach: use sqlite:///, dynamodb:// or memcached:// for maps that are shared"
         )
-    if address in _sent:
-        settings = _sent[address]  # the engine that is open here already
+    known = _sent.get((settings, address.alias))
+    if known is not None:
+        settings = known  # and so the engine that is open here already
     elif address.withheld:
         settings = address.complete(_candidates(address.alias))
     return settings if _engine.namespace() else settings._replace(namespace=address.namespace)
@@ -158,7 +165,7 @@ def reduce(handle: Any) -> tuple[Any, ...]:
     }
     fields = {"name": handle._name, "address": _address(handle).pack(), **fields}
     state = _state(handle)
-    default = ()
+    default: tuple[Any, ...] = ()
     if handle._default is not MISSING:
         if hasattr(cls, "__setstate__") or not isinstance(state, (dict, tuple, type(None))):
             default = (handle._default,)
@@ -195,6 +202,14 @@ def revive(form: object, cls: Any, arguments: Any, fields: object, default: Any 
         _default=default,
         _bound=(-1, None, None),
     )
+    return handle
+
+
+def unversioned(cls: type[Any], name: str, options: dict[str, Any]) -> Any:
+    """Return a map that was pickled before there were formats: it says its alias alone."""
+    caching = options.pop("caching")
+    handle = cls(name, **options)
+    handle._caching = caching
     return handle
 
 

@@ -24,6 +24,7 @@ from lpcm import (
     _engine,
     _travel,
     config,
+    transaction,
 )
 from lpcm._address import Address
 from lpcm._entry import MISSING
@@ -387,6 +388,21 @@ def test_what_a_test_pickled_reaches_nothing_real(real, tmp_path, away, how):
     assert real.copy() == {"k": "real"}
 
 
+@pytest.mark.parametrize("scratch", [True, False])
+def test_a_test_with_a_password(bare, tmp_path, scratch):
+    """A map whose password is withheld is itself in the test that pickled it."""
+    m = LPCM("m", url=f"sqlite:///{tmp_path}/m.sqlite3?cache={LOGIN}")
+    with insulate(scratch=scratch):
+        assert pickle.loads(pickle.dumps(m))._use().identity == m._use().identity
+
+
+def test_memory_of_a_test_is_its_process_s(real, away):
+    """``insulate(url="memory://")`` is no store that a child of the test could reach."""
+    with insulate(url="memory://"):
+        inherited = {n: v for n, v in os.environ.items() if n.startswith("LPCM_")}
+        refused(deliver(real, away, **inherited), "PickleRefused", "from another process")
+
+
 @pytest.mark.parametrize("how", [{}, {"scratch": True}])
 def test_a_child_of_a_test_shares_its_maps(real, tmp_path, away, how):
     """A map that a test sends to a process it started arrives in the test's own namespace."""
@@ -408,6 +424,25 @@ def test_two_tests_do_not_meet(real, tmp_path):
         assert "k" not in m
         m["k"] = "second"
     assert real.copy() == {"k": "real"}
+
+
+def test_python_m_unittest_is_a_test(tmp_path):
+    """``python -m unittest`` is insulated also where pickling a map is its first use of lpcm."""
+    (tmp_path / "test_mine.py").write_text(
+        "import pickle, unittest\n"
+        "from lpcm import LPCM\n"
+        "message = pickle.dumps(LPCM('m', url='sqlite:///real.sqlite3'))\n"
+        "class Mine(unittest.TestCase):\n"
+        "    def test_it(self):\n"
+        "        self.assertNotIn(b'real.sqlite3', message)\n"
+        "        pickle.loads(message)['k'] = 1\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "unittest", "test_mine"],
+        cwd=tmp_path, env=clean(), capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("*.sqlite3")) == []
 
 
 # Subclasses
@@ -490,8 +525,9 @@ WAYS = [
 
 
 @pytest.fixture(params=WAYS, ids=["copy", "deepcopy", *map(str, range(6))])
-def travelled(request, tmp_path):
+def travelled(request, tmp_path, monkeypatch):
     """Return each way to make a second map of one."""
+    monkeypatch.setattr(_engine, "_aliases", {})
     lpcm.configure(f"sqlite:///{tmp_path}/m.sqlite3", using="default")
     yield request.param
     lpcm.close()
@@ -683,6 +719,42 @@ def test_an_address_of_another_form_is_refused(change, text):
     """Whatever an address holds is checked as a configuration is, before anything is opened."""
     with pytest.raises(PickleRefused, match=text):
         Address.unpack({**ADDRESS, **change})
+
+
+# A map that the first lpcm pickled, as LPCM("m", default=0, ttl=60).
+OLD = (
+    b"clpcm._map\n_restore\np0\n(clpcm._map\nLPCM\np1\nVm\np2\n(dp3\nVdefault\np4\nI0\nsVttl\np5\n"
+    b"F60.0\nsVlive\np6\nI01\nsVusing\np7\ng4\nsVurl\np8\nNsVcache_only\np9\nI00\nsVcache_timeout\n"
+    b"p10\nNsVcaching\np11\nI01\nstp12\nRp13\n."
+)
+
+
+def test_a_pickle_without_a_format_is_read(bare, tmp_path):
+    """A map that the first lpcm pickled named its alias alone, and follows the receiver's."""
+    lpcm.configure(f"sqlite:///{tmp_path}/shop.sqlite3")
+    m = pickle.loads(OLD)
+    m.increment("n")
+    assert LPCM("m").ttl("n") > 0
+    assert LPCM("m")["n"] == 1
+
+
+def test_views_travel(bare, tmp_path):
+    """A view arrives with its map and its range."""
+    m = LPCM("m", url=f"sqlite:///{tmp_path}/m.sqlite3")
+    m.update(a=1, b=2)
+    for view in (m.keys(start="b"), m.items(start="b"), m.values(start="b")):
+        assert list(pickle.loads(pickle.dumps(view))) == list(copy.deepcopy(view)) == list(view)
+
+
+def test_a_transaction_does_not_travel(bare, tmp_path):
+    """A transaction and a map in it belong to their block."""
+    m = LPCM("m", url=f"sqlite:///{tmp_path}/m.sqlite3")
+    with transaction() as t:
+        for here in (t, t[m]):
+            for way in (pickle.dumps, copy.copy, copy.deepcopy):
+                if here is t or way is not copy.copy:
+                    with pytest.raises(PickleRefused, match="belongs to the block"):
+                        way(here)
 
 
 def test_an_entry_of_another_form_is_refused():

@@ -311,7 +311,8 @@ class MappingContract:
         m = self.filled(a=1)
         for again in (copy.copy(m), copy.deepcopy(m)):
             assert again is not m
-            assert (type(again), again) == (type(m), {"a": 1})
+            assert type(again) is type(m)
+            assert again == {"a": 1}
         if isinstance(m._using, str):  # noqa: SLF001  # what decides it
             assert pickle.loads(pickle.dumps(m)) == {"a": 1}  # noqa: S301  # our own
         else:
