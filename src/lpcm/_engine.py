@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Engine",
     "Stack",
-    "aliases",
     "amaps",
     "asked",
     "close",
@@ -328,11 +327,6 @@ def fenced() -> str | None:
 def namespace() -> str | None:
     """Return the namespace of all maps of the process, None: each is where it is configured."""
     return os.environ.get("LPCM_NAMESPACE") or _fence or None
-
-
-def aliases() -> list[config.Config]:
-    """Return what ``configure`` was told."""
-    return list(_aliases.values())
 
 
 def override(url: str | None) -> config.Config | None:

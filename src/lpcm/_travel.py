@@ -134,7 +134,7 @@ def _received(address: Address) -> config.Config:
 
 def _candidates(alias: str | None) -> list[config.Config]:
     if alias is None:
-        return _engine.aliases()
+        return list(_engine._aliases.values())
     try:
         return [_engine.asked(alias, None)]
     except ConfigError:
