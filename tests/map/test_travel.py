@@ -294,8 +294,9 @@ def test_memory_does_not_travel(bare, away, url):
 def test_memory_does_not_travel_to_a_fork(bare, tmp_path):
     """In the child of a fork the store in memory is another: a copy that nobody else sees."""
     code = (
-        "import multiprocessing as mp; from lpcm import LPCM; m = LPCM('m', url='memory://')\n"
-        "m['k'] = 1\n"
+        "import multiprocessing as mp, pickle; from lpcm import LPCM\n"
+        "m = LPCM('m', url='memory://')\n"
+        "m['k'] = 1; assert pickle.loads(pickle.dumps(m))['k'] == 1\n"
         "with mp.get_context('fork').Pool(1) as pool: pool.apply_async(m.get, ('k',)).get(20)\n"
     )
     done = subprocess.run(
@@ -491,7 +492,8 @@ class Guarded(LPCM):
         return state
 
     def __setstate__(self, state):
-        self.__dict__.update(state)
+        assert set(state) == {"source"}
+        self.source = state["source"]
         self.lines = (line for line in "abc")
 
 
@@ -547,6 +549,8 @@ def test_a_subclass_keeps_its_attributes(travelled):
     if travelled is not copy.copy:
         assert again.itself is again
         assert again._default.__self__ is again
+        again.region = "us"
+        assert again["gone"] == {"region": "us"}
     again["j"] = {}
     assert m["j"] == {}
 
