@@ -125,7 +125,7 @@ class Engine:
         self.ttl = settings.ttl
         self.timeout = settings.timeout
         self.catalogued: set[str] = set()
-        self.settings = settings
+        self._settings = settings
         self._clock = clock
         self._open_awaitable = awaitable
         self._loops: WeakKeyDictionary[Any, tuple[Stack, object]] = WeakKeyDictionary()
@@ -151,7 +151,7 @@ class Engine:
     def _stacked(self, store: Store, cache: Cache | None, clock: Clock, drive: Drive) -> Stack:
         if cache is None:
             return Stack(store, store, clock, drive)
-        coherent = _in_front(store, cache, clock, self.settings)
+        coherent = _in_front(store, cache, clock, self._settings)
         return Stack(store, coherent, clock, drive, coherent, cache)
 
     def awaitable(self) -> Stack:
@@ -182,7 +182,7 @@ class Engine:
     @property
     def namespace(self) -> str:
         """``LPCM_NAMESPACE`` where it is set, else the tests', else what was configured."""
-        return namespace() or self.settings.namespace
+        return namespace() or self._settings.namespace
 
     def check_fence(self, namespace: str) -> None:
         """Raise Insulated where tests run, or ran, that must not write to this namespace."""

@@ -92,7 +92,7 @@ def _configured(handle: Any, *, insulated: bool) -> Address:
     using, url = handle._using, handle._url
     epoch, _, place = handle._bound
     if epoch == _engine.epoch and not insulated:
-        asked = place.engine.settings  # a relative path may mean another file by now
+        asked = place.engine._settings  # a relative path may mean another file by now
     else:
         how = {"cache_only": handle._cache_only, "cache_timeout": handle._cache_timeout}
         asked = _engine.asked(using, url, **how)

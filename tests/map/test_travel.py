@@ -262,7 +262,7 @@ def test_the_region_travels(bare, monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     again = pickle.loads(message)
     again._use()
-    settings = again._bound[2].engine.settings
+    settings = again._bound[2].engine._settings
     assert dict(settings.store_options) == {"endpoint": "http://127.0.0.1:1", "region": "eu-west-1"}
 
 

@@ -66,7 +66,7 @@ def work(m: LPCM) -> list[object]:
     entry = m.entry("n")
     engine = m._bound[2].engine
     cache = engine.stack.cache
-    settings = engine.settings
+    settings = engine._settings
     options = [settings.ttl, settings.cache_ttl, *map(list, settings.store_options)]
     return [engine.location, m._bound[2].namespace, cache and str(cache), options, entry.key]
 
