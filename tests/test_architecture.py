@@ -29,7 +29,7 @@ SOURCE = Path(lpcm.__file__).parent
 # Lowest first. A module may import its own layer and those below it. In the last layer a name
 # also stands for all modules inside it.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"lpcm.errors", "lpcm.events", "lpcm.process"}),
+    frozenset({"lpcm.errors", "lpcm.events", "lpcm.process", "lpcm.transports", "lpcm.workers"}),
     frozenset(
         {
             "lpcm.keys",
@@ -57,6 +57,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         {
             "lpcm.config",
             "lpcm._address",
+            "lpcm._loops",
             "lpcm._run",
             "lpcm._arithmetic",
             "lpcm._entries",
@@ -95,7 +96,15 @@ ADMINISTRATORS: Mapping[str, str] = {
     "lpcm.testing.histories.stands": "lpcm.stores.dynamodb",
 }
 ADAPTER_IMPORTS = frozenset(
-    {"lpcm.ports", "lpcm.errors", "lpcm.events", "lpcm.keys", "lpcm.process"}
+    {
+        "lpcm.ports",
+        "lpcm.errors",
+        "lpcm.events",
+        "lpcm.keys",
+        "lpcm.process",
+        "lpcm.transports",
+        "lpcm.workers",
+    }
 )
 # An adapter made of another one: the cached-only store is a cache and nothing else.
 MADE_OF: Mapping[str, frozenset[str]] = {

@@ -50,7 +50,7 @@ class AsyncTwins(Generic[K, V]):
     async def agetitem(self, key: K) -> V:
         """Await ``m[key]``."""
         use = self._ause()
-        return await use.drive(use.item(key))
+        return await use.drive(use.item(key), reads=True)
 
     @overload
     async def aget(self, key: K, /) -> V | None: ...
@@ -59,28 +59,28 @@ class AsyncTwins(Generic[K, V]):
     async def aget(self, key: K, /, default: Any = MISSING) -> Any:
         """Await ``get``."""
         use = self._ause()
-        value = await use.drive(use.get(key, default))
+        value = await use.drive(use.get(key, default), reads=True)
         return None if value is MISSING else value
 
     async def acontains(self, key: object) -> bool:
         """Await ``key in m``."""
         use = self._ause()
-        return await use.drive(use.contains(key))
+        return await use.drive(use.contains(key), reads=True)
 
     async def aentry(self, key: K) -> Entry[V]:
         """Await ``entry``."""
         use = self._ause()
-        return await use.drive(use.entry(key))
+        return await use.drive(use.entry(key), reads=True)
 
     async def attl(self, key: K) -> float | None:
         """Await ``ttl``."""
         use = self._ause()
-        return await use.drive(use.ttl(key))
+        return await use.drive(use.ttl(key), reads=True)
 
     async def aget_many(self, keys: Iterable[K]) -> dict[K, V]:
         """Await ``get_many``."""
         use = self._ause()
-        return await use.drive(use.get_many(keys))
+        return await use.drive(use.get_many(keys), reads=True)
 
     async def aset(self, key: K, value: V, *, ttl: TTL = None) -> None:
         """Await ``set``, also ``m[key] = value``."""
@@ -164,12 +164,12 @@ class AsyncTwins(Generic[K, V]):
     async def alen(self) -> int:
         """Await ``len(m)``."""
         use = self._ause()
-        return await use.drive(use.count(KeyRange()))
+        return await use.drive(use.count(KeyRange()), reads=True)
 
     async def abool(self) -> bool:
         """Await ``bool(m)``."""
         use = self._ause()
-        return await use.drive(use.any(KeyRange()))
+        return await use.drive(use.any(KeyRange()), reads=True)
 
     async def acopy(self) -> dict[K, V]:
         """Await ``copy``."""

@@ -266,6 +266,10 @@ class Coherent:
         """How many invalidations wait for the cache to come back."""
         return len(self._owed)
 
+    def take_over(self, other: Coherent) -> None:
+        """Owe what another one in front of the same cache still owes, which is at its end."""
+        self._invalidations.take_over(other._invalidations)
+
     async def settle(self) -> int:
         """Try the invalidations owed, before the process goes; return how many are left."""
         return await self._invalidations.settle() if self._owed else 0

@@ -21,11 +21,12 @@ import sys
 import threading
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
-from weakref import WeakKeyDictionary, WeakSet
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, Protocol, TypeVar
+from weakref import WeakSet, finalize
 
 from lpcm import caches, config, keys, stores
-from lpcm._run import LoopClock, SystemClock, arun, at_shutdown, run, run_in, running_loop
+from lpcm._loops import Loops
+from lpcm._run import LoopClock, SystemClock, Threads, run
 from lpcm.codec import Codec
 from lpcm.errors import ConfigError, Insulated, PickleRefused
 
@@ -73,12 +74,17 @@ _opened: WeakSet[Engine] = WeakSet()
 
 T = TypeVar("T")
 
+CLOSE: Final = 1.0
+"""Seconds that closing an engine waits for what its threads are doing."""
+
 
 class Drive(Protocol):
     """What turns an operation into something to await."""
 
-    def __call__(self, operation: Coroutine[Any, Any, T], /) -> Awaitable[T]:
-        """Return it."""
+    def __call__(
+        self, operation: Coroutine[object, object, T], /, *, reads: bool = False
+    ) -> Awaitable[T]:
+        """Return it; ``reads``: it writes nothing to the store."""
         ...
 
 
@@ -127,9 +133,9 @@ class Engine:
         self.catalogued: set[str] = set()
         self._settings = settings
         self._clock = clock
-        self._open_awaitable = awaitable
-        self._loops: WeakKeyDictionary[Any, tuple[Stack, object]] = WeakKeyDictionary()
-        self.stack = self._stacked(store, cache, clock or SystemClock(), arun)
+        self._threads = Threads()
+        self.stack = _stacked(store, cache, clock or SystemClock(), self._threads, settings)
+        self._loops = None if awaitable is None else _for_loops(self.stack, awaitable, self)
         _opened.add(self)
 
     @classmethod
@@ -148,31 +154,13 @@ class Engine:
         awaitable = partial(_open, settings, "async_") if _has_awaitable(settings) else None
         return cls(store, settings, cache=cache, clock=clock, awaitable=awaitable)
 
-    def _stacked(self, store: Store, cache: Cache | None, clock: Clock, drive: Drive) -> Stack:
-        if cache is None:
-            return Stack(store, store, clock, drive)
-        coherent = _in_front(store, cache, clock, self._settings)
-        return Stack(store, coherent, clock, drive, coherent, cache)
-
     def awaitable(self) -> Stack:
         """Return the stack for the running event loop.
 
         Where every adapter has an awaitable form, it is made of those, one of its own for
         each loop and closed with it; else it is the blocking one, driven by worker threads.
         """
-        if self._open_awaitable is None:
-            return self.stack
-        loop = running_loop()
-        known = self._loops.get(loop)
-        if known is None:
-            stack = self._stacked(*self._open_awaitable(), self._clock or LoopClock(), _as_it_is)
-
-            async def close() -> None:
-                self._loops.pop(loop, None)
-                await _let_go(stack)
-
-            known = self._loops[loop] = stack, at_shutdown(close)
-        return known[0]
+        return self.stack if self._loops is None else self._loops.stack()
 
     @property
     def store(self) -> Store:
@@ -203,12 +191,20 @@ class Engine:
         return keys.partition(self.namespace, name)
 
     def close(self) -> None:
-        """Let go of all connections and files; using the engine again is an error."""
+        """Let go of all connections, files and threads; using the engine again is an error.
+
+        From any thread. What waits for a thread raises StoreError where it is awaited; what a
+        thread is doing is waited for, for a second at most. An event loop that runs elsewhere
+        closes its own connections as soon as it gets to it.
+        """
         _opened.discard(self)
-        for loop, (stack, _) in list(self._loops.items()):
-            run_in(loop, _let_go(stack))
-        self._loops.clear()
-        run(_let_go(self.stack))
+        if self._loops is not None:
+            self._loops.close()
+        self._threads.stop(CLOSE)
+        try:
+            run(_flush(self.stack))
+        finally:
+            _shut(self.stack)
 
     def __reduce__(self) -> NoReturn:
         raise PickleRefused(f"{self!r} cannot be pickled or copied: pickle its URL, or a map of it")
@@ -250,18 +246,48 @@ def _in_front(store: Store, cache: Cache, clock: Clock, settings: config.Config)
     return Coherent(store, cache, clock, policy, prefix)
 
 
-async def _let_go(stack: Stack) -> None:
-    """Make the invalidations still owed, as far as that is possible, and close."""
-    try:
-        if stack.coherent is not None:
-            await stack.coherent.settle()
-    finally:
-        stack.store.close()
-        if stack.cache is not None:
-            stack.cache.close()
+def _stacked(
+    store: Store, cache: Cache | None, clock: Clock, drive: Drive, settings: config.Config
+) -> Stack:
+    if cache is None:
+        return Stack(store, store, clock, drive)
+    coherent = _in_front(store, cache, clock, settings)
+    return Stack(store, coherent, clock, drive, coherent, cache)
 
 
-def _as_it_is(operation: Coroutine[Any, Any, T], /) -> Awaitable[T]:
+def _for_loops(
+    blocking: Stack, opened: Callable[[], tuple[Store, Cache | None]], engine: Engine
+) -> Loops[Stack]:
+    """Return what keeps the stacks of event loops, which end with the engine if not before."""
+    settings, clock = engine._settings, engine._clock or LoopClock()  # noqa: SLF001  # same module
+
+    def make() -> Stack:
+        return _stacked(*opened(), clock, _as_it_is, settings)
+
+    def drop(stack: Stack) -> None:
+        if stack.coherent is not None and blocking.coherent is not None:
+            blocking.coherent.take_over(stack.coherent)
+        _shut(stack)
+
+    loops = Loops(make, _flush, drop)
+    finalize(engine, loops.close).atexit = False  # by then each is closed, or its loop has ended
+    return loops
+
+
+async def _flush(stack: Stack) -> None:
+    """Make the invalidations still owed, as far as that is possible."""
+    if stack.coherent is not None:
+        await stack.coherent.settle()
+
+
+def _shut(stack: Stack) -> None:
+    stack.store.close()
+    if stack.cache is not None:
+        stack.cache.close()
+
+
+def _as_it_is(operation: Coroutine[object, object, T], /, *, reads: bool = False) -> Awaitable[T]:
+    del reads  # on the loop they are not in each other's way
     return operation
 
 
@@ -468,7 +494,7 @@ async def amaps(*, using: str | Engine = "default") -> list[str]:
     """Await ``maps``."""
     engine = resolve(using, None)
     stack = engine.awaitable()
-    return [info.name for info in await stack.drive(stack.store.maps(engine.namespace))]
+    return [info.name for info in await stack.drive(stack.store.maps(engine.namespace), reads=True)]
 
 
 def close() -> None:

@@ -67,6 +67,14 @@ class Invalidations:
         self._keep(key)
         events.emit(events.Invalidation(key, "queued"))
 
+    def take_over(self, other: Invalidations) -> None:
+        """Owe what another one, which is at its end, owes to the same cache."""
+        if other.owed and not self.owed:
+            self._after = self._clock.monotonic() + _SOON
+        for key in list(other.owed):
+            other.owed.pop(key, None)
+            self._keep(key)
+
     async def pay(self) -> None:
         """Make some of the invalidations owed, once in a while: called by each operation."""
         if self._clock.monotonic() >= self._after:

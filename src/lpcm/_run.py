@@ -3,19 +3,22 @@
 All operations of lpcm are coroutines over ports (``ports.py``). A blocking adapter's
 coroutines never suspend, so one ``send`` runs them to their end: no event loop, no
 thread, 0.3 µs a call. Where all adapters have an awaitable form, an event loop drives the
-same text over those. Where one has not, ``arun`` makes one hop to a worker thread per
+same text over those. Where one has not, ``Threads`` makes one hop to a worker thread per
 operation (not per port call), so that a disk or a lock never blocks the loop.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from lpcm.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from collections.abc import Coroutine
 
-__all__ = ["LoopClock", "SystemClock", "arun", "at_shutdown", "run", "run_in", "running_loop"]
+__all__ = ["LoopClock", "SystemClock", "Threads", "run", "running_loop"]
 
 T = TypeVar("T")
 
@@ -41,15 +44,32 @@ def run(operation: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError(f"a blocking operation suspended: {operation!r}")
 
 
-async def arun(operation: Coroutine[Any, Any, T]) -> T:
-    """Run such a coroutine on a worker thread of the running loop's default executor.
+READERS: Final = 8
+WRITERS: Final = 4
 
-    Cancelling the awaiting task does not stop an operation under way: a write may still
-    happen.
+
+class Threads:
+    """Awaits such coroutines, each run on one of an engine's own worker threads.
+
+    Reads have threads apart from writes: a write that waits for another process to end its own
+    delays no read. Nothing runs in the event loop's default executor, which looks up the names
+    of hosts. Cancelling the awaiting task withdraws an operation that has not begun; one under
+    way goes on, and a write may still happen.
     """
-    import asyncio  # 20 ms to import, and whoever awaits has it already
 
-    return await asyncio.to_thread(run, operation)
+    def __init__(self) -> None:
+        self._readers = Workers("lpcm-read", READERS)
+        self._writers = Workers("lpcm-write", WRITERS)
+
+    async def __call__(self, operation: Coroutine[Any, Any, T], /, *, reads: bool = False) -> T:
+        """Await the operation; ``reads``: it writes nothing to the store."""
+        workers = self._readers if reads else self._writers
+        return await workers.call(partial(run, operation), operation.close)
+
+    def stop(self, patience: float) -> None:
+        """Withdraw what has not begun, and wait at most so many seconds for what has."""
+        self._writers.stop(patience)
+        self._readers.stop(patience)
 
 
 class SystemClock:
@@ -65,7 +85,7 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         """Block this thread."""
-        time.sleep(seconds)  # noqa: ASYNC251  # never runs on an event loop: see arun
+        time.sleep(seconds)  # noqa: ASYNC251  # never runs on an event loop: see Threads
 
 
 class LoopClock(SystemClock):
@@ -73,40 +93,13 @@ class LoopClock(SystemClock):
 
     async def sleep(self, seconds: float) -> None:
         """Let other tasks run."""
-        import asyncio  # see arun
+        import asyncio  # 20 ms to import, and whoever awaits has it already
 
         await asyncio.sleep(seconds)
 
 
 def running_loop() -> Any:
     """Return the event loop that runs in this thread; RuntimeError where none does."""
-    import asyncio  # see arun
+    import asyncio  # 20 ms to import, and whoever awaits has it already
 
     return asyncio.get_running_loop()
-
-
-def at_shutdown(close: Callable[[], Coroutine[Any, Any, None]]) -> object:
-    """Await ``close()`` when the running event loop shuts down, or what is returned is let go.
-
-    An event loop closes its asynchronous generators before it ends, and tells nobody else.
-    """
-
-    async def wait() -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            await close()
-
-    generator = wait()
-    run(generator.asend(None))  # up to its yield: now the loop knows of it
-    return generator
-
-
-def run_in(loop: Any, operation: Coroutine[Any, Any, None]) -> None:
-    """Have an event loop run this, if it still runs; from any thread, without waiting."""
-    import asyncio  # see arun
-
-    if loop.is_running():
-        asyncio.run_coroutine_threadsafe(operation, loop)
-    else:
-        operation.close()

@@ -24,7 +24,7 @@ from lpcm.keys import decode, encode
 from lpcm.ports import Aborted, Change, Check, Delete, Put, When
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
     from types import TracebackType
     from typing import Self
 
@@ -59,6 +59,8 @@ class Transaction:
         self._read: dict[tuple[str, str], Stored | None] = {}
         self._writes: dict[tuple[str, str], _Write] = {}
         self._ended = False
+        self._awaited = False
+        """Whether an event loop runs it, which must not be blocked."""
 
     def __reduce__(self) -> NoReturn:
         raise PickleRefused(
@@ -90,6 +92,11 @@ class Transaction:
     def _place(self) -> Place | None:
         """One of the maps that take part."""
         return next((use._place for use in self._entries.values()), None)
+
+    def _known(self, use: Entries, key: object) -> bool:
+        """Tell whether the entry was read or written here already."""
+        place = use._map, encode(key)
+        return place in self._writes or place in self._read
 
     async def _stored(self, use: Entries, key: object) -> Any:
         """Return the value as the transaction left or found it; MISSING where there is none."""
@@ -172,6 +179,7 @@ class Transaction:
 
     async def __aenter__(self) -> Self:
         self._open()
+        self._awaited = True
         return self
 
     async def __aexit__(
@@ -190,6 +198,8 @@ class Part(Generic[K, V]):
     """A map as a transaction sees it: what others write shows at the end, as a conflict.
 
     Values are plain: assign what you change. Reading is I/O, and has a-twins; writing is not.
+    In an ``async with`` a method that would have to read raises LPCMError, naming its twin, and
+    reads nothing; what was read or written in the transaction before, it has at hand.
     """
 
     def __init__(self, whole: Transaction, map: LPCM[K, V]) -> None:
@@ -197,31 +207,34 @@ class Part(Generic[K, V]):
         self._map = map
 
     def __getitem__(self, key: K) -> V:
-        return _found(key, run(self._get(self._map._use(), key)))  # type: ignore[no-any-return]  # stored as V
+        use = self._entries()
+        return _found(key, self._run(self._get(use, key), use, key, "agetitem"))  # type: ignore[no-any-return]  # stored as V
 
     def get(self, key: K, default: Any = None, /) -> Any:
         """Return the value, else the default, else the map's own."""
-        value = run(self._get(self._map._use(), key))
+        use = self._entries()
+        value = self._run(self._get(use, key), use, key, "aget")
         return default if value is MISSING else value
 
     def __contains__(self, key: object) -> bool:
-        return run(self._whole._stored(self._map._use(), key)) is not MISSING
+        use = self._entries()
+        return self._run(self._whole._stored(use, key), use, key, "acontains") is not MISSING
 
     async def agetitem(self, key: K) -> V:
         """Await ``part[key]``."""
         use = self._map._ause()
-        return _found(key, await use.drive(self._get(use, key)))  # type: ignore[no-any-return]  # as above
+        return _found(key, await use.drive(self._get(use, key), reads=True))  # type: ignore[no-any-return]  # as above
 
     async def aget(self, key: K, default: Any = None, /) -> Any:
         """Await ``get``."""
         use = self._map._ause()
-        value = await use.drive(self._get(use, key))
+        value = await use.drive(self._get(use, key), reads=True)
         return default if value is MISSING else value
 
     async def acontains(self, key: object) -> bool:
         """Await ``key in part``."""
         use = self._map._ause()
-        return await use.drive(self._whole._stored(use, key)) is not MISSING
+        return await use.drive(self._whole._stored(use, key), reads=True) is not MISSING
 
     async def _get(self, use: Entries, key: object) -> Any:
         value = await self._whole._stored(use, key)
@@ -240,7 +253,14 @@ class Part(Generic[K, V]):
         self._whole._write(self._entries(), key, _Write(None))
 
     def __delitem__(self, key: K) -> None:
-        if key not in self:
+        use = self._entries()
+        stored = self._run(self._whole._stored(use, key), use, key, "adelitem")
+        _found(key, stored)
+        self.delete(key)
+
+    async def adelitem(self, key: K) -> None:
+        """Await ``del part[key]``."""
+        if not await self.acontains(key):
             raise KeyError(key)
         self.delete(key)
 
@@ -249,16 +269,36 @@ class Part(Generic[K, V]):
 
         An entry keeps its expiry.
         """
-        total = add(self.get(key, 0), delta)
+        use = self._entries()
+        value = self._run(self._get(use, key), use, key, "aincrement")
+        return self._add(key, value, delta)
+
+    async def aincrement(self, key: K, delta: Any = 1) -> Any:
+        """Await ``increment``."""
+        return self._add(key, await self.aget(key, MISSING), delta)
+
+    def _add(self, key: K, value: Any, delta: Any) -> Any:
+        total = add(0 if value is MISSING else value, delta)
         use = self._entries()
         expires = self._whole._expires(use, key)
         self._whole._write(use, key, _Write(use.encode(total), expires))
         return total
 
+    def _run(self, operation: Coroutine[Any, Any, T], use: Entries, key: object, twin: str) -> T:
+        """Run what reads, unless that would block an event loop."""
+        whole = self._whole
+        if whole._awaited and not whole._known(use, key):
+            operation.close()
+            raise LPCMError(
+                f"this transaction is an event loop's, which reading {key!r} here would block: "
+                f"await {twin}(...) instead; nothing was read"
+            )
+        return run(operation)
+
     def _entries(self) -> Entries:
-        """Return the entries the transaction reads with, else those for blocking use."""
-        blocking = self._map._use()
-        return self._whole._entries.get(blocking._map, blocking)
+        """Return the entries the transaction reads with, else those for its kind of use."""
+        use = self._map._ause() if self._whole._awaited else self._map._use()
+        return self._whole._entries.get(use._map, use)
 
 
 def _found(key: object, value: Any) -> Any:

@@ -85,7 +85,8 @@ async def astream(
     while True:
         entries = use()
         pairs, after = await entries.drive(
-            entries.page(span.keys, after, reverse=span.reverse, values=values, limit=PAGE)
+            entries.page(span.keys, after, reverse=span.reverse, values=values, limit=PAGE),
+            reads=True,
         )
         for pair in pairs:
             yield pair

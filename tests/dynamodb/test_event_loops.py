@@ -2,12 +2,17 @@
 
 import asyncio
 import gc
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 import lpcm
 from lpcm import LPCM, Engine
+from lpcm.testing import servers
 
 
 @pytest.fixture
@@ -17,6 +22,31 @@ def dynamodb(dynoxide_table):
     engine = Engine.open(dynoxide_table.url)
     yield engine
     engine.close()
+
+
+@pytest.fixture
+def cached(dynoxide_table, memcached):
+    """Yield an engine on DynamoDB behind memcached."""
+    dynoxide_table.empty()
+    engine = Engine.open(
+        f"{dynoxide_table.url}&cache=memcached://{memcached.host}:{memcached.port}"
+    )
+    yield engine
+    engine.close()
+
+
+def descriptors():
+    """Return how many descriptors this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def run_and_close(coroutine):
+    """Run a loop as programs did before ``asyncio.run``: it is closed, and nothing else."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(coroutine)
+    finally:
+        loop.close()
 
 
 @pytest.fixture
@@ -50,9 +80,11 @@ def test_what_cannot_be_awaited_takes_a_thread(sqlite):
     async def main():
         assert sqlite.awaitable() is sqlite.stack
         await LPCM("m", using=sqlite).aset("k", 1)
-        return [thread.name for thread in threading.enumerate() if "asyncio" in thread.name]
+        return {thread.name for thread in threading.enumerate()}
 
-    assert len(asyncio.run(main())) == 1
+    names = asyncio.run(main())
+    assert "lpcm-write-1" in names
+    assert not [name for name in names if "asyncio" in name]
     assert LPCM("m", using=sqlite)["k"] == 1
 
 
@@ -120,3 +152,175 @@ def test_maps_can_be_awaited(dynamodb, sqlite):
     for engine in (dynamodb, sqlite):
         LPCM("b", using=engine)["k"] = LPCM("a", using=engine)["k"] = 1
         assert asyncio.run(lpcm.amaps(using=engine)) == lpcm.maps(using=engine) == ["a", "b"]
+
+
+MANY_LOOPS = """
+import asyncio, gc, pathlib, resource, sys, warnings
+import lpcm
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+m = lpcm.LPCM("loops", url=sys.argv[1])
+
+async def main(number):
+    await asyncio.gather(*(m.aincrement(str(key)) for key in range(2)))
+    return await m.agetitem("0")
+
+gc.disable()  # nothing is left to the collector
+for number in range(400):
+    loop = asyncio.new_event_loop()
+    assert loop.run_until_complete(main(number)) == number + 1
+    loop.close()
+print(len(list(pathlib.Path("/proc/self/fd").iterdir())))
+gc.enable()
+del loop
+gc.collect()
+"""
+
+
+def test_loops_that_are_merely_closed_leave_no_socket(dynoxide_table, memcached):
+    """Four hundred loops, one after another and each closed without ado, get by with 256 files."""
+    dynoxide_table.empty()
+    url = f"{dynoxide_table.url}&cache=memcached://{memcached.host}:{memcached.port}"
+    done = subprocess.run(  # noqa: S603  # this very interpreter
+        [sys.executable, "-W", "error", "-c", MANY_LOOPS, url],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert int(done.stdout) < 20
+
+
+def test_a_closed_loop_ends_its_requests_under_way(cached):
+    """A loop that is closed in the middle of requests leaves no socket either."""
+    m = LPCM("m", using=cached)
+    m["k"] = 1
+    run_and_close(m.aget("k"))
+    gc.collect()
+    before = descriptors()
+    loop = asyncio.new_event_loop()
+    everyone = [str(number) for number in range(10)]
+
+    async def many():
+        await asyncio.gather(*(m.aset(key, 1) for key in everyone))
+
+    loop.run_until_complete(many())  # so that none is connecting
+    tasks = [loop.create_task(m.aset(key, 2)) for key in everyone]
+    for task in tasks:
+        task._log_destroy_pending = False  # what the program forgot is its own affair
+    loop.run_until_complete(asyncio.sleep(0.001))
+    assert not all(task.done() for task in tasks)
+    loop.close()
+    del tasks, task, loop
+    gc.collect()
+    assert descriptors() <= before
+
+
+def test_a_loop_that_is_dropped_is_collected(cached):
+    """An engine keeps no loop alive that nobody else knows, be it closed or not."""
+    m = LPCM("m", using=cached)
+    m["k"] = 1
+    run_and_close(m.aget("k"))
+    gc.collect()
+    before = descriptors()
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(m.aget("k"))
+    with pytest.warns(ResourceWarning):  # that it was not closed
+        m._bound[2]._awaited = None
+        del loop
+        gc.collect()
+    assert descriptors() <= before
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_an_engine_closed_when_its_loop_does_not_run(cached, closed):
+    """``close`` ends the connections of a loop that is stopped or closed, from any thread."""
+    m = LPCM("m", using=cached)
+    gc.collect()
+    loop = asyncio.new_event_loop()
+    before = descriptors()
+    loop.run_until_complete(m.aset("k", 1))
+    assert descriptors() >= before + 2
+    if closed:
+        loop.close()
+    thread = threading.Thread(target=cached.close)
+    thread.start()
+    thread.join(60)
+    assert descriptors() <= before
+    if not closed:
+        with pytest.raises(lpcm.StoreError):
+            loop.run_until_complete(m.aget("k"))
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+
+
+def test_loops_of_several_threads_one_after_another(cached):
+    """Loops that come and go in several threads at once share an engine, and leave nothing."""
+    m = LPCM("m", using=cached)
+    m["k"] = 0
+    before = descriptors()
+    failures = []
+
+    async def main():
+        await asyncio.gather(*(m.aincrement("k") for _ in range(3)))
+
+    def work():
+        try:
+            for number in range(20):
+                asyncio.run(main()) if number % 2 else run_and_close(main())
+        except BaseException as error:  # to be raised where it is seen
+            failures.append(error)
+            raise
+
+    crowd = [threading.Thread(target=work) for _ in range(4)]
+    for thread in crowd:
+        thread.start()
+    for thread in crowd:
+        thread.join(timeout=60)
+    assert not failures
+    assert m["k"] == 240
+    gc.collect()
+    assert descriptors() <= before + 8  # the blocking pools
+
+
+def test_what_a_closed_loop_owes_the_cache_is_made_nevertheless(dynoxide_table):
+    """An invalidation that no server took is made by the engine, when its loop is gone."""
+    dynoxide_table.empty()
+    with servers.memcached() as server:
+        cache = f"memcached://{server.host}:{server.port}?timeout=0.1&connect_timeout=0.1"
+        engine = Engine.open(dynoxide_table.url, cache=cache)
+        m = LPCM("m", using=engine)
+        m["k"] = 1
+        assert m["k"] == 1
+
+        async def main():
+            await m.aget("k")
+            server.stop()
+            await m.aset("k", 2)
+            return engine.awaitable().coherent.owed
+
+        owed = run_and_close(main())
+        assert owed
+        assert engine.stack.coherent.owed == owed
+        server.cont()
+        engine.close()
+        assert engine.stack.coherent.owed == 0
+
+
+def test_a_fork_leaves_its_parents_loop_alone(cached):
+    """A child runs loops of its own, and the parent's goes on with its connections."""
+    m = LPCM("m", using=cached)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(m.aset("k", 1))
+    pid = os.fork()
+    if pid == 0:
+        try:
+            asyncio.run(m.aincrement("k"))
+            m._bound[2].engine.close()
+        except BaseException:  # told by the exit code
+            os._exit(1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert loop.run_until_complete(m.aincrement("k")) == 3
+    loop.close()

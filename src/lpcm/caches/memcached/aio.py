@@ -34,6 +34,7 @@ from lpcm.caches.memcached.meta import (
 )
 from lpcm.caches.memcached.servers import Breaker, chooser, identity
 from lpcm.ports import CacheLost, Get, Packet, Replies, Result
+from lpcm.transports import abort
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -180,15 +181,17 @@ class _Connection(asyncio.BufferedProtocol):
         """Give up the connection, and whatever is due on it."""
         if self.lost is None:
             self.lost = reason
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            abort(transport)
         due, self._due = self._due, deque()
+        if self._loop.is_closed():  # nobody can be told
+            return
         for each in due:
             if not each.answer.done():
                 each.answer.set_result(reason)
         if self._greeter is not None and not self._greeter.done():
             self._greeter.set_result(None)
-        if self._transport is not None:
-            self._transport.abort()
-            self._transport = None
 
     async def greet(self, settings: Settings) -> int | str:
         """Log in, and return the largest item; a str: why the server must not be used.

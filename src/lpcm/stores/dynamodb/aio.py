@@ -21,6 +21,7 @@ from lpcm.stores.dynamodb.links import Limits
 from lpcm.stores.dynamodb.port import NotSent, ReplyLost
 from lpcm.stores.dynamodb.transport import POOL
 from lpcm.stores.dynamodb.tunnel import refusal
+from lpcm.transports import abort
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,7 @@ class AsyncTransport:
         self._pool = pool
         self._busy = 0
         self._idle: list[_Connection] = []
+        self._in_use: set[_Connection] = set()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.closed = False
@@ -70,6 +72,7 @@ class AsyncTransport:
         clean = False
         try:
             connection = await self._connection(deadline)
+            self._in_use.add(connection)
             keys = self._identity.current(time.time())
             if keys is None:
                 keys = await asyncio.to_thread(self._identity.keys, _left(loop, deadline))
@@ -86,6 +89,7 @@ class AsyncTransport:
         finally:
             self._busy -= 1
             if connection is not None:
+                self._in_use.discard(connection)
                 if clean:
                     self._idle.append(connection)
                 else:
@@ -97,10 +101,16 @@ class AsyncTransport:
         await asyncio.sleep(seconds)
 
     def close(self) -> None:
-        """Close every connection; those in use when their request is done."""
+        """Close every connection; those in use when their request is done.
+
+        A loop that does not run does no request: then they are closed at once.
+        """
         self.closed = True
         while self._idle:
             self._idle.pop().close()
+        if self._loop is not None and not self._loop.is_running():
+            for connection in list(self._in_use):
+                connection.close()
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is not None:
@@ -268,7 +278,7 @@ class _Connection(asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._transport.abort()
+        abort(self._transport)
 
     def _limit(self) -> float:
         return min(self._deadline, self._heard + self._read)
