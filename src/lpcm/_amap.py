@@ -1,9 +1,10 @@
 """The a-twins: every operation of a map that does I/O, awaitable.
 
 Each twin runs the very coroutine its blocking counterpart runs: on the running event loop
-where the store and the cache can be awaited (DynamoDB, memcached), else (SQLite) on a worker
-thread of the loop, one hop per operation. Cost, atomicity and errors are the counterpart's.
-Cancelling a task that awaits a write does not undo it: it may still happen.
+where the store and the cache can be awaited (DynamoDB, also behind memcached), else (SQLite) on
+a worker thread of the engine, one hop per operation, and reads have threads apart from writes.
+Cost, atomicity and errors are the counterpart's. Cancelling a task that awaits a write does not
+undo it: it may still happen, unless it was waiting for a thread. See docs/howto/async.md.
 
 ========================= ============================
 ``m[k]``                  ``await m.agetitem(k)``
@@ -24,7 +25,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from lpcm._entry import MISSING, Entry, Missing
-from lpcm._views import Span, astream, span
+from lpcm._views import Items, Keys, Span, Values, astream, span
 from lpcm.ports import KeyRange
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class AsyncTwins(Generic[K, V]):
 
     async def aget_many(self, keys: Iterable[K]) -> dict[K, V]:
         """Await ``get_many``."""
+        keys = await _walked(keys)
         use = self._ause()
         return await use.drive(use.get_many(keys), reads=True)
 
@@ -135,7 +137,12 @@ class AsyncTwins(Generic[K, V]):
         return await use.drive(use.decrement(key, delta))
 
     async def atransform(self, key: K, fn: Callable[[V], V], default: V | Missing = MISSING) -> V:
-        """Await ``transform``; ``fn`` runs on the worker thread."""
+        """Await ``transform``.
+
+        ``fn`` is a plain function and must be quick, for it is called where the operation runs:
+        on DynamoDB in the event loop, which waits for it, and else on one of the engine's few
+        threads for writes. For what is slow or must be awaited, see docs/howto/async.md.
+        """
         use = self._ause()
         return await use.drive(use.transform(key, fn, default))
 
@@ -143,16 +150,19 @@ class AsyncTwins(Generic[K, V]):
         self, entries: Mapping[K, V] | Iterable[tuple[K, V]], *, ttl: TTL = None
     ) -> None:
         """Await ``set_many``."""
+        entries = await _walked(entries, pairs=True)
         use = self._ause()
         await use.drive(use.set_many(pairs(entries), ttl))
 
     async def aupdate(self, entries: Any = (), /, **more: Any) -> None:
         """Await ``update``."""
+        entries = await _walked(entries, pairs=True)
         use = self._ause()
         await use.drive(use.set_many(chain(pairs(entries), more.items())))
 
     async def adelete_many(self, keys: Iterable[K]) -> None:
         """Await ``delete_many``."""
+        keys = await _walked(keys)
         use = self._ause()
         await use.drive(use.delete_many(keys))
 
@@ -212,6 +222,18 @@ class AsyncTwins(Generic[K, V]):
 
     def _walk(self, part: Span, *, values: bool = True) -> AsyncIterator[tuple[K, V]]:
         return astream(self._ause, part, values=values)
+
+
+async def _walked(what: Any, *, pairs: bool = False) -> Any:
+    """Return what a map or a view of one holds, awaited: to iterate it would block the loop."""
+    if isinstance(what, AsyncTwins):
+        return [one async for one in (what.aitems() if pairs else what.akeys())]
+    if not isinstance(what, (Keys, Values, Items)):
+        return what
+    values = not isinstance(what, Keys)
+    walk = astream(what._mapping._ause, what._span, values=values)  # noqa: SLF001  # the map's own
+    part = {Keys: 0, Values: 1}.get(type(what))
+    return [pair if part is None else pair[part] async for pair in walk]
 
 
 def pairs(entries: Any) -> Iterable[tuple[Any, Any]]:

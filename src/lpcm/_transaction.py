@@ -326,7 +326,8 @@ def transaction() -> Transaction:
     """Write entries of several maps of one store all or not at all.
 
     Reads go through the map as ever, and become conditions; writes wait until the end of the
-    ``with`` block, or are dropped if it raises. ``async with`` does the same.
+    ``with`` block, or are dropped if it raises. ``async with`` does the same in an event loop,
+    where reading is awaited: ``await t[m].aget(k)``.
 
     **Cost**: the reads, and one request; on DynamoDB two write units for each KB of each entry
     written or read. **Atomic**: in the store, as a whole; through a cache each key by itself.

@@ -32,7 +32,7 @@ __all__ = ["Workers"]
 T = TypeVar("T")
 
 IDLE: Final = 20.0
-"""Seconds after which a thread without work ends."""
+"""Seconds after which a thread without work ends, unless told otherwise."""
 EXIT: Final = 5.0
 """Seconds the exit of the interpreter waits for calls under way."""
 
@@ -106,7 +106,7 @@ class _Worker:
 
 
 class Workers:
-    """At most ``most`` threads, of that name, with one queue.
+    """At most ``most`` threads of that name, with one queue; one that is ``idle`` so long ends.
 
     >>> import asyncio
     >>> workers = Workers("example", 2)
@@ -115,9 +115,10 @@ class Workers:
     >>> workers.stop()
     """
 
-    def __init__(self, name: str, most: int) -> None:
+    def __init__(self, name: str, most: int, idle: float = IDLE) -> None:
         self.name = name
         self._most = most
+        self._patience = idle
         self._forget()
         _remember(self)
 
@@ -190,7 +191,7 @@ class Workers:
             if not self._stopped:
                 self._idle.append(worker)
         if not self._stopped:
-            worker.wake.acquire(timeout=IDLE)
+            worker.wake.acquire(timeout=self._patience)
         with self._lock:
             if worker.call is not None:
                 if not worker.wake.locked():  # woken just when its patience had ended

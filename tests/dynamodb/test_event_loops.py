@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -181,7 +182,7 @@ def test_loops_that_are_merely_closed_leave_no_socket(dynoxide_table, memcached)
     """Four hundred loops, one after another and each closed without ado, get by with 256 files."""
     dynoxide_table.empty()
     url = f"{dynoxide_table.url}&cache=memcached://{memcached.host}:{memcached.port}"
-    done = subprocess.run(  # noqa: S603  # this very interpreter
+    done = subprocess.run(
         [sys.executable, "-W", "error", "-c", MANY_LOOPS, url],
         capture_output=True,
         text=True,
@@ -226,9 +227,9 @@ def test_a_loop_that_is_dropped_is_collected(cached):
     before = descriptors()
     loop = asyncio.new_event_loop()
     loop.run_until_complete(m.aget("k"))
+    m._bound[2]._awaited = None
+    del loop
     with pytest.warns(ResourceWarning):  # that it was not closed
-        m._bound[2]._awaited = None
-        del loop
         gc.collect()
     assert descriptors() <= before
 
@@ -318,9 +319,70 @@ def test_a_fork_leaves_its_parents_loop_alone(cached):
         try:
             asyncio.run(m.aincrement("k"))
             m._bound[2].engine.close()
-        except BaseException:  # told by the exit code
+        except BaseException:  # noqa: BLE001  # told by the exit code
             os._exit(1)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert loop.run_until_complete(m.aincrement("k")) == 3
     loop.close()
+
+
+def test_a_map_or_view_that_is_handed_over_is_awaited(cached, monkeypatch):
+    """The bulk twins take maps and views, and read them without blocking the loop."""
+    source, target = LPCM("source", using=cached), LPCM("target", using=cached)
+    source.update(a="x", b="y", c="z")
+    target.update(x=1, y=2, c=3)
+
+    async def refuse(*_, **__):
+        raise AssertionError("the event loop is blocked")
+
+    for name in ("scan", "read", "read_many"):
+        monkeypatch.setattr(cached.stack.store, name, refuse)
+    monkeypatch.setattr(cached.stack.tier, "read_many", refuse)
+
+    async def main():
+        assert await target.aget_many(source) == {"c": 3}
+        assert await target.aget_many(source.values()) == {"x": 1, "y": 2}
+        assert await target.aget_many(source.keys(start="b")) == {"c": 3}
+        await target.adelete_many(source.values())
+        await target.aset_many(source.items(prefix="a"))
+        await target.aupdate(source, d=4)
+        await source.adelete_many(source)
+        return await target.acopy(), await source.alen()
+
+    assert asyncio.run(main()) == ({"a": "x", "b": "y", "c": "z", "d": 4}, 0)
+
+
+@pytest.mark.parametrize("orderly", [True, False])
+@pytest.mark.parametrize("accepts", [True, False])
+def test_a_loop_that_ends_while_it_connects(dynoxide_table, orderly, accepts, caplog):
+    """A connection that is being made when its loop ends is closed, in whichever way it ends."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)
+        host, port = silent.getsockname()
+        crowd = []
+        if not accepts:  # a full backlog: connecting takes for ever
+            for _ in range(3):
+                crowd.append(socket.socket())
+                crowd[-1].setblocking(False)
+                crowd[-1].connect_ex((host, port))
+        cache = f"memcached://{host}:{port}?timeout=20&connect_timeout=20"
+        engine = Engine.open(dynoxide_table.url, cache=cache)
+        m = LPCM("m", using=engine)
+        gc.collect()
+        before = descriptors()
+
+        async def main():
+            waiting = asyncio.ensure_future(m.aget("k"))
+            waiting._log_destroy_pending = False  # what the program forgot is its own affair
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+
+        asyncio.run(main()) if orderly else run_and_close(main())
+        assert descriptors() <= before
+        engine.close()
+        for each in crowd:
+            each.close()
+    gc.collect()
+    assert not caplog.records

@@ -302,3 +302,81 @@ def test_async_twins(maps, engine):
 
     assert asyncio.run(main()) == 3
     assert (one["a"], two.copy()) == (3, {"b": 3, "first": 0})
+
+
+@pytest.fixture
+def unblocked(engine, monkeypatch):
+    """Have whatever would block this thread raise instead: the blocking stack, used here."""
+    mine = threading.get_ident()
+
+    def guarded(method):
+        async def guard(*args, **options):
+            assert threading.get_ident() != mine, f"{method.__name__} blocks the event loop"
+            return await method(*args, **options)
+
+        return guard
+
+    for part in {engine.stack.tier, engine.stack.store}:
+        for name in ("read", "read_many", "apply", "apply_many", "transact", "scan", "register"):
+            if hasattr(part, name):
+                monkeypatch.setattr(part, name, guarded(getattr(part, name)))
+
+
+def test_an_awaited_transaction_never_blocks_its_loop(maps, engine, unblocked):
+    """Every method is awaited or needs no store; what would have to read names its twin."""
+    one, two = maps
+    asyncio.run(one.aupdate(a=1, b=2, c=3))
+    # Such as remember no method from before it was guarded.
+    one, two = (LPCM(name, using=engine, default=0) for name in ("one", "two"))
+
+    async def main():
+        async with lpcm.transaction() as t:
+            part = t[one]
+            for blocking, twin in (
+                (lambda: part["a"], "agetitem"),
+                (lambda: part.get("a"), "aget"),
+                (lambda: "a" in part, "acontains"),
+                (lambda: part.increment("a"), "aincrement"),
+                (lambda: part.__delitem__("a"), "adelitem"),
+            ):
+                with pytest.raises(LPCMError, match=rf"await {twin}\("):
+                    blocking()
+            assert await part.aincrement("a", 10) == 11
+            assert await t[two].aincrement("new") == 1
+            await part.adelitem("b")
+            with pytest.raises(KeyError):
+                await part.adelitem("b")
+            with pytest.raises(KeyError):
+                await part.adelitem("none")
+            # At hand by now, so no wait is needed.
+            assert (part["a"], part.get("a"), "a" in part, "b" in part) == (11, 11, True, False)
+            part["a"] += 1
+            assert part.increment("a") == 13
+            t[two].set("set", 1, ttl=60)
+            part.delete("c")
+            del t[two]["set"]
+
+        async def move(t):
+            return await t[one].aincrement("a")
+
+        return await lpcm.atransact(move), await one.acopy(), await two.acopy()
+
+    assert asyncio.run(main()) == (14, {"a": 14}, {"new": 1})
+
+
+def test_an_awaited_increment_keeps_expiry_and_condition(maps):
+    """``aincrement`` is ``increment``: an entry keeps its expiry, and a change in between shows."""
+    one, _ = maps
+    one.set("a", 1, ttl=60)
+
+    async def main():
+        async with lpcm.transaction() as t:
+            await t[one].aincrement("a", 2)
+        async with lpcm.transaction() as t:
+            await t[one].aincrement("a")
+            await one.aincrement("a")
+
+    with pytest.raises(Conflict):
+        asyncio.run(main())
+    assert one["a"] == 4
+    assert 50 < one.ttl("a") <= 60

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
@@ -37,7 +38,7 @@ from lpcm.ports import CacheLost, Get, Packet, Replies, Result
 from lpcm.transports import abort
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from lpcm.caches.memcached.servers import Address, Settings
 
@@ -268,6 +269,9 @@ class _Server:
             connection.fail(lost)
             self.breaker.failed(loop.time(), str(text), trial=trial)
             return lost
+        except BaseException:  # cancelled, or closed with the loop
+            connection.fail(CacheLost(f"memcached {self.address}: given up"))
+            raise
         finally:
             self._opening = None
         if isinstance(limit, str):
@@ -303,6 +307,12 @@ class _Server:
     def close(self) -> None:
         """Close the connection."""
         self.closed = True
+        opening = self._opening
+        if opening is not None and opening.get_loop().is_closed():
+            self._opening = None
+            opening._log_destroy_pending = False  # noqa: SLF001  # nobody else can be told of it
+            with suppress(RuntimeError):  # of what it calls at its end and wants the loop
+                cast("Coroutine[object, object, object]", opening.get_coro()).close()
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.fail(CacheLost("this client of memcached is closed"))

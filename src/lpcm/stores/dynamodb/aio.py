@@ -12,6 +12,7 @@ import asyncio
 import select
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lpcm.errors import StoreError
@@ -22,6 +23,7 @@ from lpcm.stores.dynamodb.port import NotSent, ReplyLost
 from lpcm.stores.dynamodb.transport import POOL
 from lpcm.stores.dynamodb.tunnel import refusal
 from lpcm.transports import abort
+from lpcm.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from lpcm.stores.dynamodb.port import Reply
 
 __all__ = ["AsyncTransport"]
+
+_lookups = Workers("lpcm-aws", 4, idle=1.0)
+"""For what blocks: AWS keys, whoever has them, and certificates."""
 
 
 class AsyncTransport:
@@ -75,7 +80,7 @@ class AsyncTransport:
             self._in_use.add(connection)
             keys = self._identity.current(time.time())
             if keys is None:
-                keys = await asyncio.to_thread(self._identity.keys, _left(loop, deadline))
+                keys = await _lookups.call(partial(self._identity.keys, _left(loop, deadline)))
             if connection.lost is not None:  # while the keys were looked up
                 raise NotSent(self._story(operation, connection.lost))
             data = self._identity.head(operation, body, keys) + body
@@ -166,7 +171,7 @@ class AsyncTransport:
     async def _reach(self, within: float) -> Way:
         place = self._identity.place
         if place is None or place.secure:
-            return await asyncio.to_thread(self._identity.reach, within)
+            return await _lookups.call(partial(self._identity.reach, within))
         return Way(place, None, None)
 
     def _story(self, operation: str, what: object) -> str:

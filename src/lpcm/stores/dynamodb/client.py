@@ -19,11 +19,13 @@ import base64
 import re
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import ConfigError, StoreDenied, StoreError
 from lpcm.stores.dynamodb.exchange import Malformed, interpret
 from lpcm.stores.dynamodb.port import NotSent, ReplyLost
+from lpcm.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -136,21 +138,30 @@ class ClientTransport:
 
 
 class AsyncClientTransport(ClientTransport):
-    """The same for an event loop: each call on a worker thread of the loop's."""
+    """The same for an event loop: each call on a worker thread, as many as the client connects."""
 
     blocking = False
 
+    def __init__(
+        self, client: Any, *, region: str | None = None, endpoint: str | None = None
+    ) -> None:
+        super().__init__(client, region=region, endpoint=endpoint)
+        self._workers = Workers("lpcm-boto3", self._client.meta.config.max_pool_connections)
+
     async def call(self, operation: str, request: Mapping[str, Any], within: float) -> Reply:
         """Send one request and return its reply; see ``port.Transport``."""
-        import asyncio
-
-        return await asyncio.to_thread(self._exchange, operation, request, within)
+        return await self._workers.call(partial(self._exchange, operation, request, within))
 
     async def sleep(self, seconds: float) -> None:
         """Let other tasks run."""
         import asyncio
 
         await asyncio.sleep(seconds)
+
+    def close(self) -> None:
+        """Use the client no more, and let the threads end."""
+        super().close()
+        self._workers.stop()
 
 
 class _Seen(threading.local):
