@@ -232,8 +232,9 @@ async def _walked(what: Any, *, pairs: bool = False) -> Any:
         return what
     values = not isinstance(what, Keys)
     walk = astream(what._mapping._ause, what._span, values=values)  # noqa: SLF001  # the map's own
-    part = {Keys: 0, Values: 1}.get(type(what))
-    return [pair if part is None else pair[part] async for pair in walk]
+    if isinstance(what, Items):
+        return [pair async for pair in walk]
+    return [value if values else key async for key, value in walk]
 
 
 def pairs(entries: Any) -> Iterable[tuple[Any, Any]]:

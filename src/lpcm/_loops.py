@@ -105,6 +105,8 @@ class Tenant(Generic[S]):
         self.loop = loop
         self.stack = stack
         self.ended = False
+        self._ending: Any = None
+        """The task that ends it, which its loop does not keep alive."""
 
     def settle_in(self) -> None:
         """Have the loop end this when it ends."""
@@ -135,17 +137,18 @@ class Tenant(Generic[S]):
 
     def close(self) -> None:
         """End the stack, by its loop if that runs; from any thread, without waiting."""
-        import asyncio  # see running_loop
+        if self.loop.is_running():
+            try:
+                self.loop.call_soon_threadsafe(self._begin)
+            except RuntimeError:  # it was closed in between
+                pass
+            else:
+                return
+        self.drop()
 
-        if not self.loop.is_running():
-            self.drop()
-            return
-        operation = self.flush()
-        try:
-            asyncio.run_coroutine_threadsafe(operation, self.loop)
-        except RuntimeError:  # it was closed in between
-            operation.close()
-            self.drop()
+    def _begin(self) -> None:
+        # The coroutine is made here: of a loop that never gets to it, none is left unawaited.
+        self._ending = self.loop.create_task(self.flush())
 
     def __del__(self) -> None:
         if not sys.is_finalizing():

@@ -161,15 +161,10 @@ import lpcm
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 m = lpcm.LPCM("loops", url=sys.argv[1])
-
-async def main(number):
-    await asyncio.gather(*(m.aincrement(str(key)) for key in range(2)))
-    return await m.agetitem("0")
-
 gc.disable()  # nothing is left to the collector
 for number in range(400):
     loop = asyncio.new_event_loop()
-    assert loop.run_until_complete(main(number)) == number + 1
+    assert loop.run_until_complete(m.aincrement("k")) == number + 1
     loop.close()
 print(len(list(pathlib.Path("/proc/self/fd").iterdir())))
 gc.enable()
@@ -386,3 +381,74 @@ def test_a_loop_that_ends_while_it_connects(dynoxide_table, orderly, accepts, ca
             each.close()
     gc.collect()
     assert not caplog.records
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_an_engine_closed_on_its_own_loop(cached, patient):
+    """``close`` on the loop itself ends the connections, however soon the loop ends, too."""
+    m = LPCM("m", using=cached)
+    gc.collect()
+    before = descriptors()
+
+    async def main():
+        await m.aset("k", 1)
+        assert descriptors() >= before + 2
+        cached.close()
+        if patient:
+            await asyncio.sleep(0.1)
+            assert descriptors() <= before + 4  # the loop's own, and nothing of the engine's
+
+    asyncio.run(main())
+    assert descriptors() <= before
+
+
+def test_an_engine_that_is_dropped_takes_its_connections_along(dynoxide_table, memcached):
+    """An engine that nobody knows any more leaves nothing on a loop that goes on."""
+    url = f"{dynoxide_table.url}&cache=memcached://{memcached.host}:{memcached.port}"
+
+    async def main():
+        m = LPCM("m", using=Engine.open(url))
+        await m.aset("k", 1)
+        del m
+
+    async def engines():
+        await main()
+        gc.collect()
+        await asyncio.sleep(0.05)
+        before = descriptors()
+        for _ in range(5):
+            await main()
+        gc.collect()
+        await asyncio.sleep(0.05)
+        return descriptors() - before
+
+    assert asyncio.run(engines()) <= 0
+
+
+AT_EXIT = """
+import asyncio, sys, threading
+import lpcm
+m = lpcm.LPCM("m", url=sys.argv[1])
+ready = threading.Event()
+
+async def main():
+    await m.aset("k", 1)
+    ready.set()
+    await asyncio.sleep(60)
+
+threading.Thread(target=asyncio.run, args=(main(),), daemon=True).start()
+assert ready.wait(30)
+"""
+
+
+def test_the_exit_of_a_program_whose_loop_runs_on(dynoxide_table, memcached):
+    """A loop in a daemon thread, as notebooks have it, makes no noise at the end."""
+    url = f"{dynoxide_table.url}&cache=memcached://{memcached.host}:{memcached.port}"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", AT_EXIT, url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)

@@ -20,7 +20,7 @@ import socket
 from collections import deque
 from contextlib import suppress
 from itertools import count
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from lpcm.caches.memcached.meta import (
     GREETING,
@@ -38,7 +38,7 @@ from lpcm.ports import CacheLost, Get, Packet, Replies, Result
 from lpcm.transports import abort
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Sequence
 
     from lpcm.caches.memcached.servers import Address, Settings
 
@@ -307,12 +307,12 @@ class _Server:
     def close(self) -> None:
         """Close the connection."""
         self.closed = True
-        opening = self._opening
+        opening: Any = self._opening
         if opening is not None and opening.get_loop().is_closed():
             self._opening = None
             opening._log_destroy_pending = False  # noqa: SLF001  # nobody else can be told of it
             with suppress(RuntimeError):  # of what it calls at its end and wants the loop
-                cast("Coroutine[object, object, object]", opening.get_coro()).close()
+                opening.get_coro().close()
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.fail(CacheLost("this client of memcached is closed"))
