@@ -452,3 +452,28 @@ def test_the_exit_of_a_program_whose_loop_runs_on(dynoxide_table, memcached):
         check=False,
     )
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+
+
+def test_a_loop_that_keeps_its_timers_is_swept_by_the_next(cached):
+    """Where a closed loop does not let go of its timers, the next loop ends what was its own."""
+    m = LPCM("m", using=cached)
+    kept = []
+
+    class Keeper(asyncio.SelectorEventLoop):
+        def call_later(self, *args, **options):
+            kept.append(super().call_later(*args, **options))
+            return kept[-1]
+
+    gc.collect()
+    before = descriptors()
+    loop = Keeper()
+    loop.run_until_complete(m.aset("k", 1))
+    loop.close()
+    assert descriptors() > before
+
+    async def main():
+        cached.awaitable()
+        return descriptors()
+
+    assert asyncio.run(main()) <= before + 3  # the new loop's own
+    assert descriptors() <= before
