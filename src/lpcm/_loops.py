@@ -112,6 +112,8 @@ class Tenant(Generic[S]):
         """Have the loop end this when it ends."""
         # A context of its own, so that the loop keeps nothing alive of the task that asked.
         self.loop.call_later(NEVER, self, context=Context())
+        if getattr(self.loop, "_asyncgens_shutdown_called", False):
+            return  # it has closed its generators already, and would only warn
         self._waiting = _waiting(weakref.ref(self))
         run(self._waiting.asend(None))  # up to its yield: now the loop knows of it
 

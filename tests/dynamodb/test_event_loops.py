@@ -477,3 +477,16 @@ def test_a_loop_that_keeps_its_timers_is_swept_by_the_next(cached):
 
     assert asyncio.run(main()) <= before + 3  # the new loop's own
     assert descriptors() <= before
+
+
+def test_a_loop_used_after_its_generators_were_closed(cached):
+    """A loop that goes on after ``shutdown_asyncgens`` can begin anew, and ends as others do."""
+    gc.collect()
+    before = descriptors()
+    loop = asyncio.new_event_loop()
+    for number in range(1, 4):
+        m = LPCM("m", using=cached)  # a map used before has connections that are closed
+        assert loop.run_until_complete(m.aincrement("k")) == number
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+    assert descriptors() <= before
