@@ -14,6 +14,7 @@ import pytest
 import lpcm
 from lpcm import LPCM, Engine
 from lpcm.testing import servers
+from tests.test_process import FORKS
 
 
 @pytest.fixture
@@ -304,12 +305,13 @@ def test_what_a_closed_loop_owes_the_cache_is_made_nevertheless(dynoxide_table):
         assert engine.stack.coherent.owed == 0
 
 
-def test_a_fork_leaves_its_parents_loop_alone(cached):
+@pytest.mark.parametrize("fork", FORKS)
+def test_a_fork_leaves_its_parents_loop_alone(cached, fork):
     """A child runs loops of its own, and the parent's goes on with its connections."""
     m = LPCM("m", using=cached)
     loop = asyncio.new_event_loop()
     loop.run_until_complete(m.aset("k", 1))
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         try:
             asyncio.run(m.aincrement("k"))
