@@ -68,8 +68,9 @@ class Threads:
 
     def stop(self, patience: float) -> None:
         """Withdraw what has not begun, and wait at most so many seconds for what has."""
+        until = time.monotonic() + patience
         self._writers.stop(patience)
-        self._readers.stop(patience)
+        self._readers.stop(max(0.0, until - time.monotonic()))
 
 
 class SystemClock:
