@@ -59,6 +59,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "lpcm._address",
             "lpcm._loops",
             "lpcm._run",
+            "lpcm._stack",
             "lpcm._arithmetic",
             "lpcm._entries",
             "lpcm._entry",

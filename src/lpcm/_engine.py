@@ -21,20 +21,20 @@ import sys
 import threading
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn
 from weakref import WeakSet, finalize
 
 from lpcm import caches, config, keys, stores
 from lpcm._loops import Loops
 from lpcm._run import LoopClock, SystemClock, Threads, run
+from lpcm._stack import Stack, as_it_is, flush, shut, stacked
 from lpcm.codec import Codec
 from lpcm.errors import ConfigError, Insulated, PickleRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Callable
 
-    from lpcm._coherence import Coherent
-    from lpcm.ports import Cache, Clock, Store, Tier
+    from lpcm.ports import Cache, Clock, Store
 
 __all__ = [
     "Engine",
@@ -71,43 +71,8 @@ _used: dict[config.Config, None] = {}
 _shared: dict[config.Config, Engine] = {}
 _opened: WeakSet[Engine] = WeakSet()
 
-
-T = TypeVar("T")
-
 CLOSE: Final = 1.0
 """Seconds that closing an engine waits for what its threads are doing."""
-
-
-class Drive(Protocol):
-    """What turns an operation into something to await."""
-
-    def __call__(
-        self, operation: Coroutine[object, object, T], /, *, reads: bool = False
-    ) -> Awaitable[T]:
-        """Return it; ``reads``: it writes nothing to the store."""
-        ...
-
-
-class Stack(NamedTuple):
-    """A store with what stands in front of it, for one way of driving them."""
-
-    store: Store
-    tier: Tier
-    """What single entries are read from and written to: the store, or a cache in front of it."""
-    clock: Clock
-    drive: Drive
-    """How an operation over these is awaited."""
-    coherent: Coherent | None = None
-    """The tier, where it is a cache."""
-    cache: Cache | None = None
-
-    def uncached(self) -> Stack:
-        """Return the same for who reads past the cache."""
-        if self.coherent is None:
-            return self
-        from lpcm._coherence import Uncached  # 5 ms to import, for maps that are cached
-
-        return self._replace(tier=Uncached(self.coherent))
 
 
 class Engine:
@@ -134,7 +99,7 @@ class Engine:
         self._settings = settings
         self._clock = clock
         self._threads = Threads()
-        self.stack = _stacked(store, cache, clock or SystemClock(), self._threads, settings)
+        self.stack = stacked(store, cache, clock or SystemClock(), self._threads, settings)
         self._loops = None if awaitable is None else _for_loops(self.stack, awaitable, self)
         _opened.add(self)
 
@@ -202,9 +167,9 @@ class Engine:
             self._loops.close()
         self._threads.stop(CLOSE)
         try:
-            run(_flush(self.stack))
+            run(flush(self.stack))
         finally:
-            _shut(self.stack)
+            shut(self.stack)
 
     def __reduce__(self) -> NoReturn:
         raise PickleRefused(f"{self!r} cannot be pickled or copied: pickle its URL, or a map of it")
@@ -233,28 +198,6 @@ def _has_awaitable(settings: config.Config) -> bool:
     return all(hasattr(adapter, name) for adapter, name in adapters)
 
 
-def _in_front(store: Store, cache: Cache, clock: Clock, settings: config.Config) -> Coherent:
-    from base64 import urlsafe_b64encode
-    from hashlib import sha256  # 3 ms to import, for those who have a cache
-
-    from lpcm._coherence import Coherent, Policy  # 5 ms, as above
-
-    # Another store, or other servers: other items, so that none is taken for what it is not.
-    place = f"{store.identity}\0{cache.identity}".encode()
-    prefix = urlsafe_b64encode(sha256(place).digest()).decode()[:12] + ":"
-    policy = Policy(strict=settings.strict, ttl=settings.cache_ttl)
-    return Coherent(store, cache, clock, policy, prefix)
-
-
-def _stacked(
-    store: Store, cache: Cache | None, clock: Clock, drive: Drive, settings: config.Config
-) -> Stack:
-    if cache is None:
-        return Stack(store, store, clock, drive)
-    coherent = _in_front(store, cache, clock, settings)
-    return Stack(store, coherent, clock, drive, coherent, cache)
-
-
 def _for_loops(
     blocking: Stack, opened: Callable[[], tuple[Store, Cache | None]], engine: Engine
 ) -> Loops[Stack]:
@@ -262,33 +205,16 @@ def _for_loops(
     settings, clock = engine._settings, engine._clock or LoopClock()  # noqa: SLF001  # same module
 
     def make() -> Stack:
-        return _stacked(*opened(), clock, _as_it_is, settings)
+        return stacked(*opened(), clock, as_it_is, settings)
 
     def drop(stack: Stack) -> None:
         if stack.coherent is not None and blocking.coherent is not None:
             blocking.coherent.take_over(stack.coherent)
-        _shut(stack)
+        shut(stack)
 
-    loops = Loops(make, _flush, drop)
+    loops = Loops(make, flush, drop)
     finalize(engine, loops.close).atexit = False  # by then each is closed, or its loop has ended
     return loops
-
-
-async def _flush(stack: Stack) -> None:
-    """Make the invalidations still owed, as far as that is possible."""
-    if stack.coherent is not None:
-        await stack.coherent.settle()
-
-
-def _shut(stack: Stack) -> None:
-    stack.store.close()
-    if stack.cache is not None:
-        stack.cache.close()
-
-
-def _as_it_is(operation: Coroutine[object, object, T], /, *, reads: bool = False) -> Awaitable[T]:
-    del reads  # on the loop they are not in each other's way
-    return operation
 
 
 def configure(url: str, *, using: str = "default", **options: object) -> None:

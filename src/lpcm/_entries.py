@@ -36,9 +36,9 @@ from lpcm.ports import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
-    from lpcm._engine import Stack
     from lpcm._entry import TTL
     from lpcm._place import Place
+    from lpcm._stack import Stack
     from lpcm.ports import Action, Cell, Op, Step, Stored
 
 __all__ = ["Entries", "Waker", "Wakers"]
