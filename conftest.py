@@ -81,7 +81,7 @@ def _apart(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     import lpcm
-    from lpcm import _engine
+    from lpcm import _engine, config
     from lpcm.testing import insulate
 
     directory = request.getfixturevalue("tmp_path")
@@ -89,6 +89,7 @@ def _apart(request: pytest.FixtureRequest) -> Iterator[None]:
         patch.chdir(directory)
         patch.delenv("LPCM_URL", raising=False)
         patch.setattr(_engine, "_aliases", {})  # what an earlier one configured
+        patch.setattr(config, "_first", {})  # where its relative paths were
         with insulate():
             yield
         lpcm.close()

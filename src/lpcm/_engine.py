@@ -223,7 +223,8 @@ def configure(url: str, *, using: str = "default", **options: object) -> None:
     Not those that arrived by a pickle: they stay where they came from.
 
     Without it the default alias is ``LPCM_URL`` from the environment, else
-    ``sqlite:///lpcm.sqlite3``. Options: see ``lpcm.config``.
+    ``sqlite:///lpcm.sqlite3``. Options: see ``lpcm.config``. A relative path is resolved here
+    and now; that of the default alias, or of ``LPCM(name, url=...)``, at its first use.
 
     **Raises** ``ConfigError`` for an unknown scheme or option, listing the valid ones.
 
@@ -339,7 +340,7 @@ def asked(
         _watch()
     if isinstance(using, config.Config):
         return using
-    found = config.parse(url) if url is not None else _settings(using)
+    found = config.parse_again(url) if url is not None else _settings(using)
     if cache_only:
         found = config.cached_only(found)
         return found._replace(ttl=cache_timeout or found.ttl)
@@ -373,7 +374,7 @@ def _settings(using: str) -> config.Config:
     if using != "default":
         known = ", ".join(sorted({"default", *_aliases}))
         raise ConfigError(f"unknown alias {using!r}: lpcm.configure() it, or use one of {known}")
-    return config.parse(os.environ.get("LPCM_URL") or config.DEFAULT_URL)
+    return config.parse_again(os.environ.get("LPCM_URL") or config.DEFAULT_URL)
 
 
 def opened() -> list[Engine]:

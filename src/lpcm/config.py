@@ -3,8 +3,13 @@
 Knows text only: it opens nothing and touches no file. Everything wrong with a URL or an
 option is one ``ConfigError`` here, before anything is opened or written.
 
+Invariant: the path of a file in a ``Config`` is absolute. A relative one is taken from the
+working directory of the moment by ``parse``, and from that of its first ``parse`` in this process
+by ``parse_again``: so what parses its URL anew each time stays with its file after ``os.chdir``.
+A child of a fork inherits that; another program takes the path from its own working directory.
+
 ======================================= ==================================================
-``sqlite:///lpcm.sqlite3``              a file, relative to the working directory
+``sqlite:///lpcm.sqlite3``              a file, relative to the working directory (see above)
 ``sqlite:////var/lib/app/lpcm.sqlite3`` a file, absolute (four slashes, as in SQLAlchemy)
 ``memory://``                           this process only, private to the configuration
 ``memory://name``                       this process only, shared by name
@@ -42,6 +47,7 @@ __all__ = [
     "Config",
     "cached_only",
     "parse",
+    "parse_again",
     "scratch",
     "seconds",
 ]
@@ -53,6 +59,9 @@ CACHED_ONLY = "cached only "
 DEFAULT_TIMEOUT = 10.0
 DEFAULT_CACHE_TTL = 3600
 MAX_CACHE_TTL = 30 * 24 * 3600  # memcached takes a longer one for a date
+
+_first: dict[str, str] = {}
+"""Each relative path that was parsed, as it was resolved the first time."""
 
 
 class CacheConfig(NamedTuple):
@@ -121,7 +130,27 @@ def parse(url: str, options: Mapping[str, object] | None = None) -> Config:
         ...
     lpcm.errors.ConfigError: unknown option 'tll' for memory: use one of ..., ttl
     """
+    return _parse(url, options, again=False)
+
+
+def parse_again(url: str, options: Mapping[str, object] | None = None) -> Config:
+    """Parse what this process parses whenever it needs it: a relative path stays where it was.
+
+    >>> before = parse_again("sqlite:///shop.sqlite3")
+    >>> os.mkdir("elsewhere")
+    >>> os.chdir("elsewhere")
+    >>> parse_again("sqlite:///shop.sqlite3") == before
+    True
+    >>> parse("sqlite:///shop.sqlite3") == before
+    False
+    """
+    return _parse(url, options, again=True)
+
+
+def _parse(url: str, options: Mapping[str, object] | None, *, again: bool) -> Config:
     scheme, path, query = _split(url, "store", stores.SCHEMES, DEFAULT_URL)
+    if scheme == "sqlite":
+        path = _file(url, path, again=again)
     given: dict[str, object] = {**query, **(options or {})}
     adapter = stores.adapter(scheme)
     parsers = {**_COMMON, **adapter.OPTIONS}
@@ -200,20 +229,29 @@ def _split(
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     if len(pairs) != len(dict(pairs)):
         raise ConfigError(f"an option stands twice in {redact(url)!r}")
-    path = unquote(parts.netloc + parts.path)
-    if parts.scheme == "sqlite":
-        path = _file(url, path)
-    return parts.scheme, path, dict(pairs)
+    return parts.scheme, unquote(parts.netloc + parts.path), dict(pairs)
 
 
-def _file(url: str, path: str) -> str:
+def _file(url: str, path: str, *, again: bool) -> str:
     if not path.startswith("/") or path == "/":
         raise ConfigError(
             f"no file in {redact(url)!r}: write sqlite:///relative/path or sqlite:////absolute/path"
         )
     if path == "/:memory:":
         raise ConfigError("for a map in memory, use memory:// instead of sqlite:///:memory:")
-    return os.path.abspath(path[1:])  # noqa: PTH100  # pathlib would cost import time
+    relative = path[1:]
+    if again and relative in _first:
+        return _first[relative]
+    try:
+        absolute = os.path.abspath(relative)  # noqa: PTH100  # pathlib would cost import time
+    except OSError as error:
+        raise ConfigError(
+            f"{redact(url)!r} is relative to the working directory, which is not there any more: "
+            "write sqlite:////absolute/path"
+        ) from error
+    if relative != absolute:
+        _first.setdefault(relative, absolute)
+    return absolute
 
 
 def redact(url: str) -> str:

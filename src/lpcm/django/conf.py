@@ -84,7 +84,7 @@ def check(alias: str, given: Any) -> config.Config:
     cache = _translated(cache) if cache else None
     if cache is not None:
         options["cache"] = cache
-    found = config.parse(given.get("STORE") or config.DEFAULT_URL, options)
+    found = config.parse_again(given.get("STORE") or config.DEFAULT_URL, options)
     return config.cached_only(found) if given.get("CACHE_ONLY") else found
 
 
