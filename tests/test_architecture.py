@@ -29,7 +29,16 @@ SOURCE = Path(lpcm.__file__).parent
 # Lowest first. A module may import its own layer and those below it. In the last layer a name
 # also stands for all modules inside it.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"lpcm.errors", "lpcm.events", "lpcm.process", "lpcm.transports", "lpcm.workers"}),
+    frozenset(
+        {
+            "lpcm._atomic_file",
+            "lpcm.errors",
+            "lpcm.events",
+            "lpcm.process",
+            "lpcm.transports",
+            "lpcm.workers",
+        }
+    ),
     frozenset(
         {
             "lpcm.keys",
@@ -65,6 +74,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "lpcm._entry",
             "lpcm._attempts",
             "lpcm._engine",
+            "lpcm._backup",
             "lpcm._observe",
             "lpcm._place",
             "lpcm._travel",
@@ -98,6 +108,7 @@ ADMINISTRATORS: Mapping[str, str] = {
 }
 ADAPTER_IMPORTS = frozenset(
     {
+        "lpcm._atomic_file",
         "lpcm.ports",
         "lpcm.errors",
         "lpcm.events",

@@ -7,6 +7,7 @@
 3.1415
 """
 
+from lpcm._backup import abackup, backup
 from lpcm._engine import Engine, amaps, close, configure, maps
 from lpcm._entry import Entry
 from lpcm._map import LPCM
@@ -71,8 +72,10 @@ __all__ = [
     "ValueDecodingError",
     "ValueEncodingError",
     "ValueTooLarge",
+    "abackup",
     "amaps",
     "atransact",
+    "backup",
     "close",
     "configure",
     "maps",

@@ -42,6 +42,7 @@ __all__ = ["Session", "fail", "main"]
 
 COMMANDS: Mapping[str, str] = {
     "audit": "lpcm.cli.audit:audit",
+    "backup": "lpcm.cli.backup:backup",
     "copy": "lpcm.cli.copy:copy",
     "count": "lpcm.cli.entries:count",
     "del": "lpcm.cli.entries:delete",

@@ -73,7 +73,7 @@ class Copy:
 
     def __init__(self, source: str, destination: str) -> None:
         self._urls = source, destination
-        settings = config.parse(source)
+        settings = config.parse_again(source)
         scratch = "LPCM_SCRATCH" in os.environ  # then another file stands for this one
         if settings.scheme == "sqlite" and not scratch and not Path(settings.path).exists():
             # Else a misspelt source would be made, empty, and copied with success.

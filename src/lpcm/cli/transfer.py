@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import groupby
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from lpcm._atomic_file import replacing
 from lpcm._entry import Entry
 from lpcm._run import run
 from lpcm._views import span
@@ -33,7 +35,7 @@ from lpcm.keys import encode
 from lpcm.notation import from_json, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from lpcm import LPCM
     from lpcm._views import Span
@@ -65,14 +67,15 @@ def walk(map: LPCM[Any, Any], part: Span) -> Iterator[list[Entry[Any]]]:
 @click.option(
     "--output",
     "-o",
-    type=click.File("w", encoding="utf-8", atomic=True),
+    metavar="FILE",
+    type=click.Path(dir_okay=False, allow_dash=True),
     default="-",
-    help="The file to write; default: the standard output.",
+    help="The file to write, replaced when all is written; default: the standard output.",
 )
 @text_option
 @pass_session
 def export(
-    session: Session, maps: tuple[str, ...], prefix: str | None, output: IO[str], *, text: bool
+    session: Session, maps: tuple[str, ...], prefix: str | None, output: str, *, text: bool
 ) -> None:
     """Write MAPS, or all, as JSON Lines: one entry a line, in key order.
 
@@ -82,15 +85,38 @@ def export(
         raise click.UsageError("--prefix goes with one map")
     start = None if prefix is None else parse(prefix, text=text)
     part = span(start, None, None, reverse=False)
-    # On a terminal the lines themselves show how it goes.
-    with nullcontext(_unheard) if output.isatty() else progress("exporting") as advance:
+    with (
+        _output(output) as lines,
+        # On a terminal the lines themselves show how it goes.
+        nullcontext(_unheard) if lines.isatty() else progress("exporting") as advance,
+    ):
         for name in maps or session.maps():
             head = f'{{"map":{shown(name)},"key":'
             for page in walk(session.map(name), part):
                 for key, value, _, expires in page:
                     end = "" if expires is None else f',"expires":{expires!r}'
-                    output.write(f'{head}{shown(key)},"value":{shown(value)}{end}}}\n')
+                    lines.write(f'{head}{shown(key)},"value":{shown(value)}{end}}}\n')
                 advance(len(page))
+
+
+@contextmanager
+def _output(path: str) -> Generator[IO[str], None, None]:
+    """Yield the file to write; what is there before stays until the new one is whole."""
+    target = Path(path)
+    if path == "-" or (target.exists() and not target.is_file()):  # a pipe, a device
+        with click.open_file(path, "w", encoding="utf-8") as file:
+            yield file
+        return
+    try:
+        with (
+            replacing(path, mode=0o666) as beside,
+            Path(beside).open("w", encoding="utf-8") as file,
+        ):
+            yield file
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        if isinstance(error, LPCMError):
+            raise
+        raise click.UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _unheard(_: int) -> None:

@@ -352,6 +352,12 @@ class SQLiteStore:
                 pass
             connection.execute("DELETE FROM maps WHERE pk >= ? AND pk < ?", (low, high))
 
+    async def backup(self, path: str) -> None:
+        """Copy the file to ``path``, as of one instant. Cost: reads and writes all of it."""
+        from lpcm.stores._sqlite_backup import backup  # for those who make one
+
+        backup(self._file, path)
+
     def close(self) -> None:
         """Disconnect every thread; using the store again raises ``StoreError``."""
         self._file.close()
