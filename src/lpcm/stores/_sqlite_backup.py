@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from lpcm._atomic_file import replacing
 from lpcm.errors import StoreError, StoreFull, StoreUnavailable
+from lpcm.stores._sqlite_confirm import confirm
 
 if TYPE_CHECKING:
     from lpcm.stores._sqlite_file import File
@@ -72,6 +73,7 @@ def _copy(file: File, beside: str, target: str) -> None:
             reason = file.translated(error)
             raise type(reason)(f"{target}: the backup failed: {reason}") from error
         connection.execute("COMMIT")
+        confirm(file, connection, wrote=False)
 
 
 def _between(status: int, remaining: int, total: int) -> None:

@@ -44,6 +44,8 @@ from lpcm.errors import (
     StoreUnavailable,
     ValueTooLarge,
 )
+from lpcm.stores._sqlite_confirm import opened, unmoved
+from lpcm.stores._sqlite_place import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,10 +100,12 @@ class Connection:
         """Connect, with what every connection must be told."""
         with _gate:
             self.file.check_usable()
+            unmoved(self.file)
             raw = self.file.connect("rw")
             try:
                 for pragma in self.file.pragmas:
                     raw.execute(pragma)
+                opened(self.file, raw)
             except BaseException:
                 raw.close()
                 raise
@@ -186,6 +190,7 @@ class File:
         # Absolute, for the program may change its directory before a thread connects.
         self.path = os.path.abspath(path)  # noqa: PTH100  # pathlib costs import time
         self.busy_timeout = busy_timeout
+        self.place = Place(self.path)
         self.closed = False
         self.idle = _Idle()
         self.pragmas = [
@@ -260,6 +265,7 @@ class File:
                     for statement in SCHEMA.split(";"):
                         raw.execute(statement)
                 raw.execute("COMMIT")
+            self.place.opened(first=True)  # only now there is a log
 
     def _create(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL

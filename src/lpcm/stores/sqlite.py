@@ -20,7 +20,6 @@ v      any     str as TEXT, int as INTEGER, float as REAL, bytes as BLOB
 from __future__ import annotations
 
 import itertools
-import math
 import os
 import sqlite3
 import time
@@ -41,11 +40,14 @@ from lpcm.ports import (
     Update,
     When,
 )
+from lpcm.stores._sqlite_confirm import confirm
 from lpcm.stores._sqlite_file import File
+from lpcm.stores._sqlite_options import OPTIONS
+from lpcm.stores._sqlite_place import directory
 from lpcm.stores._sqlite_writes import ENTRY, LIVE, PUT, READ, find, new, refuses, update, write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from lpcm.ports import Change, Check, KeyRange, Op, Outcome
     from lpcm.stores._sqlite_file import Execute
@@ -104,6 +106,7 @@ class SQLiteStore:
     def __init__(self, file: File, max_value: int) -> None:
         self._file = file
         self._idle = file.idle
+        self._place = file.place
         self._max_value = max_value
         self._expiring_writes = itertools.count(1)
 
@@ -121,6 +124,7 @@ class SQLiteStore:
         """Return the entry. Cost: one SELECT, 1.1 times the bare statement."""
         # The hottest path of the library: `with self._file.connection()`, without its calls.
         idle = self._idle.connections
+        place = self._place
         try:
             connection = idle.pop()
         except IndexError:
@@ -128,6 +132,8 @@ class SQLiteStore:
         try:
             with connection.lock:
                 row = connection.execute(READ, (map, sk)).fetchone()
+                if not place.since <= now < place.until:
+                    confirm(self._file, connection, wrote=False, now=now)
         except BaseException as error:
             connection.failed(error)
             raise
@@ -148,6 +154,7 @@ class SQLiteStore:
         self._check_size(op)
         with self._file.connection() as connection:
             outcome = self._write(connection.execute, map, sk, op, now)
+            confirm(self._file, connection, wrote=type(outcome) is Applied)
         if getattr(op, "expires", None) is not None:
             self._expiring(1, now)
         return outcome
@@ -157,6 +164,7 @@ class SQLiteStore:
         self._check_size(op)
         (data, kind), etag, _, _ = op
         idle = self._idle.connections
+        place = self._place
         try:
             connection = idle.pop()
         except IndexError:
@@ -164,6 +172,9 @@ class SQLiteStore:
         try:
             with connection.lock:
                 connection.execute(PUT, (map, sk, kind, etag, None, data))
+                folder = directory(place.folder)
+                if folder.st_ctime_ns != place.ctime or folder.st_ino != place.inode:
+                    confirm(self._file, connection)
         except BaseException as error:
             connection.failed(error)
             raise
@@ -183,6 +194,7 @@ class SQLiteStore:
                 found.update(
                     (row[0], new(Stored, row[1:])) for row in rows if row[4] is None or row[4] > now
                 )
+            confirm(self._file, connection, wrote=False)
         return [found.get(sk) for sk in sks]
 
     async def apply_many(
@@ -216,6 +228,7 @@ class SQLiteStore:
             execute("BEGIN IMMEDIATE")
             outcomes = [self._one_of_many(execute, map, sk, op, now) for sk, op in writes]
             connection.execute("COMMIT")
+            confirm(self._file, connection)
         return outcomes
 
     def _put_chunk(
@@ -239,6 +252,7 @@ class SQLiteStore:
                 connection.execute("ROLLBACK")
                 return None
             connection.execute("COMMIT")
+            confirm(self._file, connection)
         return outcomes
 
     def _write(self, execute: Execute, map: str, sk: str, op: Op, now: float) -> Outcome:
@@ -277,6 +291,7 @@ class SQLiteStore:
             entries, room = _page(rows)
             if room <= 0:
                 connection.renew()
+            confirm(self._file, connection, wrote=False)
         more = room <= 0 or len(entries) >= limit
         return Page(entries, entries[-1][0] if more else None)
 
@@ -285,6 +300,7 @@ class SQLiteStore:
         with self._file.connection() as connection:
             bounds = (map, *keys)
             (count,) = connection.execute(_COUNT, (*bounds, now, *bounds)).fetchone()
+            confirm(self._file, connection, wrote=False)
         return int(count)
 
     async def clear(self, map: str, keys: KeyRange) -> None:
@@ -295,6 +311,7 @@ class SQLiteStore:
                 connection.execute(f"DELETE FROM entries WHERE {_RANGE}", (map, low, *next_))
                 (low,) = next_
             connection.execute(f"DELETE FROM entries WHERE {_RANGE}", (map, low, high))
+            confirm(self._file, connection)
 
     async def register(self, namespace: str, info: MapInfo) -> MapInfo:
         """Enter a map into the catalogue. Cost: one SELECT, and one write the first time."""
@@ -307,6 +324,7 @@ class SQLiteStore:
                     (pk, namespace, *info),
                 )
                 row = connection.execute(f"{_MAPS} WHERE pk = ?", (pk,)).fetchone()
+            confirm(self._file, connection)
         return info if row is None else MapInfo._make(row)
 
     async def transact(
@@ -326,6 +344,7 @@ class SQLiteStore:
                     assert isinstance(outcome, Applied)
                     applied.append(outcome)
             execute("ROLLBACK" if reasons else "COMMIT")
+            confirm(self._file, connection, wrote=not reasons)
         expiring = sum(getattr(change.op, "expires", None) is not None for change in changes)
         if expiring and not reasons:
             self._expiring(expiring, now)
@@ -337,6 +356,7 @@ class SQLiteStore:
             rows = connection.execute(
                 f"{_MAPS} WHERE namespace = ? ORDER BY name", (namespace,)
             ).fetchall()
+            confirm(self._file, connection, wrote=False)
         return [MapInfo._make(row) for row in rows]
 
     async def drop(self, namespace: str) -> None:
@@ -351,6 +371,7 @@ class SQLiteStore:
             while connection.execute(chunk, (low, high)).rowcount:
                 pass
             connection.execute("DELETE FROM maps WHERE pk >= ? AND pk < ?", (low, high))
+            confirm(self._file, connection)
 
     async def backup(self, path: str) -> None:
         """Copy the file to ``path``, as of one instant. Cost: reads and writes all of it."""
@@ -430,33 +451,6 @@ def _page(rows: Iterable[tuple[Any, ...]]) -> tuple[list[tuple[str, Stored]], in
 
 
 # Opening
-
-
-def _synchronous(text: str) -> str:
-    if text.lower() not in {"full", "normal"}:
-        raise ValueError("use full or normal")
-    return text.lower()
-
-
-def _busy_timeout(text: str) -> float:
-    duration = float(text)
-    if not 0 <= duration < math.inf:
-        raise ValueError("use a finite number of seconds, 0 or more")
-    return duration
-
-
-def _max_value(text: str) -> int:
-    size = int(text)
-    if size < 1:
-        raise ValueError("use a number of bytes, 1 or more")
-    return size
-
-
-OPTIONS: Mapping[str, Callable[[str], object]] = {
-    "synchronous": _synchronous,
-    "busy_timeout": _busy_timeout,
-    "max_value": _max_value,
-}
 
 
 def open_store(

@@ -1,0 +1,41 @@
+"""The options of a SQLite URL, each with what makes it of its text.
+
+Knows text only. Invariant: what is returned can be used; anything else is a ``ValueError``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["OPTIONS"]
+
+
+def _synchronous(text: str) -> str:
+    if text.lower() not in {"full", "normal"}:
+        raise ValueError("use full or normal")
+    return text.lower()
+
+
+def _busy_timeout(text: str) -> float:
+    duration = float(text)
+    if not 0 <= duration < math.inf:
+        raise ValueError("use a finite number of seconds, 0 or more")
+    return duration
+
+
+def _max_value(text: str) -> int:
+    size = int(text)
+    if size < 1:
+        raise ValueError("use a number of bytes, 1 or more")
+    return size
+
+
+OPTIONS: Mapping[str, Callable[[str], object]] = {
+    "synchronous": _synchronous,
+    "busy_timeout": _busy_timeout,
+    "max_value": _max_value,
+}
