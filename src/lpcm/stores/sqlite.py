@@ -40,6 +40,7 @@ from lpcm.ports import (
     Update,
     When,
 )
+from lpcm.stores._sqlite_access import mend, writable
 from lpcm.stores._sqlite_confirm import confirm
 from lpcm.stores._sqlite_file import File
 from lpcm.stores._sqlite_options import OPTIONS
@@ -460,7 +461,7 @@ def open_store(
     busy_timeout: float = 30.0,
     max_value: int | None = None,
 ) -> SQLiteStore:
-    """Open the file, creating it (mode 0600) if it is missing.
+    """Open the file, creating it (mode 0600) if it is missing; what may only be read, for reading.
 
     ``synchronous``: ``full`` survives the loss of power, ``normal`` that of the process.
     ``busy_timeout``: seconds to wait for other writers. ``max_value``: bytes of one value.
@@ -468,9 +469,16 @@ def open_store(
     **Raises** ``StoreUnavailable``, ``StoreReadOnly``, ``StoreCorrupt``, ``StoreForeign``,
     ``StoreTooNew``.
     """
-    file = File(path, synchronous, busy_timeout)
+    file_type, store_type = File, SQLiteStore
+    if writable(path):
+        mend(path)
+    else:
+        from lpcm.stores._sqlite_readonly import ReadOnlyFile, ReadOnlyStore  # which import this
+
+        file_type, store_type = ReadOnlyFile, ReadOnlyStore
+    file = file_type(path, synchronous, busy_timeout)
     file.prepare()
     with file.connection() as connection:
         raw = connection.raw or connection.open()
         most = raw.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - _SLACK
-    return SQLiteStore(file, most if max_value is None else min(most, max_value))
+    return store_type(file, most if max_value is None else min(most, max_value))
