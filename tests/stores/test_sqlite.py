@@ -432,7 +432,7 @@ except StoreError as error:
     ("file", "folder", "said"),
     [
         (0o644, 0o777, ["read 1", "StoreReadOnly"]),
-        (0o644, 0o755, ["StoreReadOnly"]),
+        (0o644, 0o755, ["read 1", "StoreReadOnly"]),
         (0o600, 0o777, ["StoreUnavailable"]),
         (None, 0o755, ["StoreReadOnly"]),
         (0o666, 0o777, ["read 1", "wrote"]),

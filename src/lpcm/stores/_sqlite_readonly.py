@@ -18,17 +18,29 @@ from __future__ import annotations
 import os
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lpcm.errors import StoreBusy, StoreError, StoreReadOnly
+from lpcm.ports import Form
 from lpcm.stores._sqlite_file import File
-from lpcm.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Coroutine, Sequence
 
-    from lpcm.ports import KeyRange, MapInfo, Page, Stored
+    from lpcm.ports import (
+        Aborted,
+        Applied,
+        Change,
+        Check,
+        KeyRange,
+        MapInfo,
+        Op,
+        Outcome,
+        Page,
+        Stored,
+    )
 
 __all__ = ["ReadOnlyFile", "ReadOnlyStore"]
 
@@ -47,6 +59,8 @@ class ReadOnlyFile(File):
 
     def __init__(self, path: str, synchronous: str, busy_timeout: float) -> None:
         super().__init__(path, synchronous, busy_timeout)
+        real = os.path.realpath(path)  # beside which the log is
+        self._log, self._index = f"{real}-wal", f"{real}-shm"
         self._following = threading.Lock()
         self._state: tuple[object, ...] = ()
 
@@ -95,11 +109,11 @@ class ReadOnlyFile(File):
 
     def state(self) -> tuple[object, ...]:
         """Return what must be the same before and after a read."""
-        log, index = _found(f"{self.path}-wal"), _found(f"{self.path}-shm")
+        log, index = _found(self._log), _found(self._index)
         if log is not None and log.st_size:
             if index is None:
                 raise StoreReadOnly(
-                    f"{self.path}: has a log without an index, {self.path}-shm, and this user may "
+                    f"{self.path}: has a log without an index, {self._index}, and this user may "
                     "not make one: open it once as a user who may write the directory"
                 )
             return "log", log.st_ino, index.st_ino
@@ -121,10 +135,27 @@ def _found(path: str) -> os.stat_result | None:
         return None
 
 
-class ReadOnlyStore(SQLiteStore):
-    """A store whose writes raise ``StoreReadOnly``. Reads cost six ``stat`` more."""
+class ReadOnlyStore:
+    """A store whose writes raise ``StoreReadOnly``. Reads cost six ``stat`` more.
 
-    _file: ReadOnlyFile
+    ``store`` is the ``SQLiteStore`` on the file, whose module imports this one.
+    """
+
+    form = Form.TEXT
+    blocking = True
+
+    def __init__(self, store: Any, file: ReadOnlyFile) -> None:
+        self._store = store
+        self._file = file
+
+    @property
+    def identity(self) -> str:
+        """The machine and the file on it."""
+        identity: str = self._store.identity
+        return identity
+
+    def __repr__(self) -> str:
+        return f"<ReadOnlyStore {self._file.path}>"
 
     async def _steadily(self, read: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
         for attempt in range(_ATTEMPTS):
@@ -142,11 +173,11 @@ class ReadOnlyStore(SQLiteStore):
 
     async def read(self, map: str, sk: str, now: float) -> Stored | None:
         """Return the entry."""
-        return await self._steadily(super().read, map, sk, now)
+        return await self._steadily(self._store.read, map, sk, now)
 
     async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
         """Return the entries."""
-        return await self._steadily(super().read_many, map, sks, now)
+        return await self._steadily(self._store.read_many, map, sks, now)
 
     async def scan(
         self,
@@ -160,23 +191,63 @@ class ReadOnlyStore(SQLiteStore):
         values: bool = True,
     ) -> Page:
         """Return a page."""
-        scan = super().scan
-
-        async def page() -> Page:
-            return await scan(
-                map, keys, now, after=after, reverse=reverse, limit=limit, values=values
-            )
-
-        return await self._steadily(page)
+        scan = partial(self._store.scan, after=after, reverse=reverse, limit=limit, values=values)
+        return await self._steadily(scan, map, keys, now)
 
     async def count(self, map: str, keys: KeyRange, now: float) -> int:
         """Count the range."""
-        return await self._steadily(super().count, map, keys, now)
+        return await self._steadily(self._store.count, map, keys, now)
 
     async def maps(self, namespace: str) -> list[MapInfo]:
         """Return the namespace's catalogue."""
-        return await self._steadily(super().maps, namespace)
+        return await self._steadily(self._store.maps, namespace)
 
     async def backup(self, path: str) -> None:
         """Copy the file."""
-        await self._steadily(super().backup, path)
+        await self._steadily(self._store.backup, path)
+
+    async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:  # noqa: ARG002  # the port's
+        """Refuse."""
+        raise self._refusal()
+
+    async def apply_many(
+        self,
+        map: str,  # noqa: ARG002  # the port's
+        writes: Sequence[tuple[str, Op]],  # noqa: ARG002  # the port's
+        now: float,  # noqa: ARG002  # the port's
+    ) -> list[Outcome | Exception]:
+        """Refuse."""
+        raise self._refusal()
+
+    async def transact(
+        self,
+        changes: Sequence[Change],
+        checks: Sequence[Check],
+        now: float,
+    ) -> list[Applied] | Aborted:
+        """Refuse what would write; judge the conditions of what only reads."""
+        if changes:
+            raise self._refusal()
+        return await self._steadily(self._store.transact, changes, checks, now)
+
+    async def clear(self, map: str, keys: KeyRange) -> None:  # noqa: ARG002  # the port's
+        """Refuse."""
+        raise self._refusal()
+
+    async def register(self, namespace: str, info: MapInfo) -> MapInfo:  # noqa: ARG002  # the port's
+        """Refuse: who registers a map is about to write it."""
+        raise self._refusal()
+
+    async def drop(self, namespace: str) -> None:  # noqa: ARG002  # the port's
+        """Refuse."""
+        raise self._refusal()
+
+    def close(self) -> None:
+        """Disconnect every thread; using the store again raises ``StoreError``."""
+        self._store.close()
+
+    def _refusal(self) -> StoreReadOnly:
+        return StoreReadOnly(
+            f"{self._file.path}: this user may only read it: allow this user to write the file and "
+            "its directory, and start again or call lpcm.close()"
+        )

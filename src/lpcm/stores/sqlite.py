@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from lpcm.ports import Change, Check, KeyRange, Op, Outcome
     from lpcm.stores._sqlite_file import Execute
+    from lpcm.stores._sqlite_readonly import ReadOnlyStore
 
 __all__ = ["OPTIONS", "SQLiteStore", "open_store"]
 
@@ -460,7 +461,7 @@ def open_store(
     synchronous: str = "full",
     busy_timeout: float = 30.0,
     max_value: int | None = None,
-) -> SQLiteStore:
+) -> SQLiteStore | ReadOnlyStore:
     """Open the file, creating it (mode 0600) if it is missing; what may only be read, for reading.
 
     ``synchronous``: ``full`` survives the loss of power, ``normal`` that of the process.
@@ -469,16 +470,18 @@ def open_store(
     **Raises** ``StoreUnavailable``, ``StoreReadOnly``, ``StoreCorrupt``, ``StoreForeign``,
     ``StoreTooNew``.
     """
-    file_type, store_type = File, SQLiteStore
     if writable(path):
         mend(path)
-    else:
-        from lpcm.stores._sqlite_readonly import ReadOnlyFile, ReadOnlyStore  # which import this
+        return _opened(File(path, synchronous, busy_timeout), max_value)
+    from lpcm.stores._sqlite_readonly import ReadOnlyFile, ReadOnlyStore  # for the few who need it
 
-        file_type, store_type = ReadOnlyFile, ReadOnlyStore
-    file = file_type(path, synchronous, busy_timeout)
+    file = ReadOnlyFile(path, synchronous, busy_timeout)
+    return ReadOnlyStore(_opened(file, max_value), file)
+
+
+def _opened(file: File, max_value: int | None) -> SQLiteStore:
     file.prepare()
     with file.connection() as connection:
         raw = connection.raw or connection.open()
         most = raw.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - _SLACK
-    return store_type(file, most if max_value is None else min(most, max_value))
+    return SQLiteStore(file, most if max_value is None else min(most, max_value))
