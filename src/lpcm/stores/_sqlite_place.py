@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MOVED", "PERIOD", "Directory", "Place", "directory"]
+__all__ = ["GONE", "MOVED", "PERIOD", "Directory", "Place", "directory"]
 
-# ruff: noqa: PTH116, PTH120, PTH114  # pathlib costs import time
+# ruff: noqa: PTH120, PTH114  # pathlib costs import time
 
 PERIOD = 0.1
 """Seconds for which a read of one entry takes for granted what an earlier one saw."""
@@ -43,22 +43,16 @@ class Directory(NamedTuple):
     st_ctime: float = 0.0
 
 
-_GONE = Directory(-1, -1)
+GONE = Directory(-1, -1)
 
 
-def _stat(path: str) -> Directory | os.stat_result:
-    try:
-        return os.stat(path)
-    except OSError:
-        return _GONE
-
-
-def _always(path: str) -> Directory:  # noqa: ARG001  # the signature of _stat
+def nowhere_else(path: str) -> Directory:  # noqa: ARG001  # the signature of os.stat
+    """Return the same for every directory, for systems where nothing open can move."""
     return Directory(0, 0)
 
 
-# Windows deletes and renames no file that is open.
-directory: Callable[[str], Directory | os.stat_result] = _always if os.name == "nt" else _stat
+_NEVER_MOVED: bool = os.name == "nt"  # Windows deletes and renames no file that is open
+directory: Callable[[str], Directory | os.stat_result] = nowhere_else if _NEVER_MOVED else os.stat
 
 
 class Place:
@@ -83,7 +77,7 @@ class Place:
 
         ``first``: no other connection is open, so the log may be a new one.
         """
-        if os.name == "nt":
+        if _NEVER_MOVED:
             return ""
         self.ctime = 0
         found = _number(self._real)
@@ -96,7 +90,10 @@ class Place:
     def look(self, now: float = 0.0) -> str:
         """Return what is no more in its place, "" if everything is."""
         # In this order: a change after the first line gives the directory another time.
-        folder = directory(self.folder)
+        try:
+            folder = directory(self.folder)
+        except OSError:
+            folder = GONE
         if folder.st_ctime_ns != self.ctime or folder.st_ino != self.inode:
             self.ctime = 0
             if wrong := self._wrong():

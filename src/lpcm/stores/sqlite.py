@@ -44,7 +44,7 @@ from lpcm.stores._sqlite_access import mend, writable
 from lpcm.stores._sqlite_confirm import confirm
 from lpcm.stores._sqlite_file import File
 from lpcm.stores._sqlite_options import OPTIONS
-from lpcm.stores._sqlite_place import directory
+from lpcm.stores._sqlite_place import GONE, directory
 from lpcm.stores._sqlite_writes import ENTRY, LIVE, PUT, READ, find, new, refuses, update, write
 
 if TYPE_CHECKING:
@@ -174,7 +174,11 @@ class SQLiteStore:
         try:
             with connection.lock:
                 connection.execute(PUT, (map, sk, kind, etag, None, data))
-                folder = directory(place.folder)
+                # Is the file still in its place? See _sqlite_place; without its calls.
+                try:
+                    folder = directory(place.folder)
+                except OSError:
+                    folder = GONE
                 if folder.st_ctime_ns != place.ctime or folder.st_ino != place.inode:
                     confirm(self._file, connection)
         except BaseException as error:
