@@ -49,7 +49,7 @@ async def abackup(path: str | os.PathLike[str], *, using: str | Engine = "defaul
     """Await ``backup``."""
     engine = resolve(using, None)
     stack = engine.awaitable()
-    await stack.drive(_backup(engine, stack.store, path))
+    await stack.drive(_backup(engine, stack.store, path), reads=True)
 
 
 def _backup(
