@@ -51,6 +51,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=20,
         help="times each of eight processes makes each live change to shared keys (default: 20)",
     )
+    parser.addoption(
+        "--fork-operations",
+        type=int,
+        default=150,
+        help="operations of each process after a fork (default: 150)",
+    )
 
 
 @pytest.fixture
@@ -64,6 +70,13 @@ def fault_seconds(request: pytest.FixtureRequest) -> float:
 def changes(request: pytest.FixtureRequest) -> int:
     """Return how often each process shall make each live change."""
     number: int = request.config.getoption("--changes")
+    return number
+
+
+@pytest.fixture
+def fork_operations(request: pytest.FixtureRequest) -> int:
+    """Return how many operations each process shall do after a fork."""
+    number: int = request.config.getoption("--fork-operations")
     return number
 
 

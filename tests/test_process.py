@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -32,6 +33,8 @@ def seen_in_child(fork: Callable[[], int], look: Callable[[], object]) -> str:
     ours, theirs = os.pipe()
     pid = fork()
     if pid == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(60)  # whoever hangs
         try:
             os.write(theirs, repr(look()).encode())
         finally:
@@ -123,16 +126,18 @@ def test_process_ids_tell_where_pages_cannot(
     assert seen_in_child(fork_in_c, look) == "(False, True, 1)"
 
 
-def test_a_fork_while_another_thread_is_at_it_is_survived() -> None:
+@pytest.mark.parametrize("fork", ["os.fork", "ctypes.PyDLL(None).fork"])
+def test_a_fork_while_another_thread_is_at_it_is_survived(fork: str) -> None:
     """A thread that was inside ``forked`` at the fork does not block the child for ever."""
     program = """
-import os
+import ctypes, os, threading
 from lpcm import process
-process._lock.acquire()
-pid = os.fork()
+process._locks.setdefault(os.getpid(), threading.RLock()).acquire()
+pid = FORK()
 if pid == 0:
     process.forked()
     os._exit(0)
 os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
+    program = program.replace("FORK", fork)
     assert subprocess.run([sys.executable, "-c", program], timeout=20, check=False).returncode == 0

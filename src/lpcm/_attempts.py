@@ -10,6 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from lpcm.errors import Conflict
+from lpcm.process import after_fork_in_child, forked, same
 
 if TYPE_CHECKING:
     from lpcm.ports import Clock
@@ -27,22 +28,30 @@ UNCHANGED: Final = Unchanged.UNCHANGED
 
 
 # Drawn in advance, for asking the system each time is a tenth of an embedded write. From
-# os.urandom and not random: users seed the latter. A fork's child draws its own.
+# os.urandom and not random: users seed the latter, and it goes on alike after a fork in C.
 _etags: list[int] = []
 
 
 def etag() -> int:
     """Return a new etag."""
+    if not same[0]:
+        forked()
+    mine = _etags
     try:
-        return _etags.pop()
+        return mine.pop()
     except IndexError:
         drawn = memoryview(os.urandom(8 * 128)).cast("q").tolist()
-        _etags.extend(drawn[1:])
+        mine.extend(drawn[1:])
         return drawn[0]
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_etags.clear)
+def _draw_anew() -> None:
+    # Replaced and not cleared: a signal handler may have forked amid ``extend`` above.
+    global _etags  # noqa: PLW0603  # the child's own
+    _etags = []
+
+
+after_fork_in_child(_draw_anew)
 
 
 class Retry:
@@ -62,7 +71,8 @@ class Retry:
                 f"{self._what} lost against other writers for {self._timeout:g} s; nothing was "
                 "written"
             )
-        from random import uniform  # 4 ms to import, for contended keys alone
+        from random import SystemRandom  # 4 ms to import, for contended keys alone
 
-        await self._clock.sleep(uniform(0, self._ceiling))  # noqa: S311  # jitter
+        # Of the system, as the etags, and for the same reasons.
+        await self._clock.sleep(SystemRandom().uniform(0, self._ceiling))
         self._ceiling = min(self._ceiling * 2, 0.064)

@@ -304,6 +304,7 @@ def _rounds(writes: Sequence[tuple[str, Op]]) -> Iterator[Sequence[tuple[str, Op
 
 
 def _jitter() -> float:
-    from random import uniform  # 4 ms to import, for contended keys alone
+    from random import SystemRandom  # 4 ms to import, for contended keys alone
 
-    return uniform(0.002, 0.020)  # noqa: S311  # jitter
+    # Of the system: after a fork in C, parent and child would go on with equal numbers.
+    return SystemRandom().uniform(0.002, 0.020)

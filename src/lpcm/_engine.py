@@ -18,13 +18,12 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import threading
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, NoReturn
 from weakref import WeakSet, finalize
 
-from lpcm import caches, config, keys, stores
+from lpcm import caches, config, keys, process, stores
 from lpcm._loops import Loops
 from lpcm._run import LoopClock, SystemClock, Threads, run
 from lpcm._stack import Stack, as_it_is, flush, shut, stacked
@@ -61,7 +60,7 @@ __all__ = [
 epoch = 0
 """Raised by ``refresh``: what was resolved under a lower one must be resolved again."""
 
-_lock = threading.RLock()
+_lock = process.Lock()
 _aliases: dict[str, config.Config] = {}
 _override: config.Config | None = None
 _source: Callable[[str], config.Config | None] | None = None
@@ -235,7 +234,7 @@ def configure(url: str, *, using: str = "default", **options: object) -> None:
     lpcm.errors.ConfigError: unknown option 'speed' for memory: use one of ...
     """
     settings = config.parse(url, options)
-    with _lock:
+    with _lock():
         _aliases[using] = settings
         if not _fence:
             fence(None)
@@ -245,7 +244,7 @@ def configure(url: str, *, using: str = "default", **options: object) -> None:
 def source(find: Callable[[str], config.Config | None]) -> None:
     """Ask ``find`` for every alias that ``configure`` has not set: a framework's settings."""
     global _source  # noqa: PLW0603  # see refresh
-    with _lock:
+    with _lock():
         _source = find
         refresh()
 
@@ -253,7 +252,7 @@ def source(find: Callable[[str], config.Config | None]) -> None:
 def fence(namespace: str | None) -> str | None:
     """Refuse writes outside this namespace; "": all, None: none. Return what stood before."""
     global _fence  # see refresh
-    with _lock:
+    with _lock():
         before, _fence = _fence, namespace
         if not namespace:
             _used.clear()
@@ -266,7 +265,7 @@ def fence(namespace: str | None) -> str | None:
 def refresh() -> None:
     """Make every map resolve its engine and namespace again."""
     global epoch  # noqa: PLW0603  # the one switch of the process, read on every operation
-    with _lock:
+    with _lock():
         epoch += 1
 
 
@@ -293,7 +292,7 @@ def override(url: str | None) -> config.Config | None:
 def restore(settings: config.Config | None) -> None:
     """Send every alias and URL of the process there, None: where it says itself."""
     global _override  # noqa: PLW0603  # see refresh
-    with _lock:
+    with _lock():
         _override = settings
         refresh()
 
@@ -317,7 +316,7 @@ def resolve(
                 "the options cache_only, ttl and cache_ttl instead"
             )
         return using
-    with _lock:
+    with _lock():
         wanted = asked(using, url, cache_only=cache_only, cache_timeout=cache_timeout)
         settings = redirected(wanted)
         engine = _shared.get(settings)
@@ -384,7 +383,7 @@ def opened() -> list[Engine]:
 
 def used() -> list[Engine]:
     """Return every shared engine that was used since the fence stands, opening it again."""
-    with _lock:
+    with _lock():
         for settings in _used:
             if settings not in _shared:
                 _shared[settings] = Engine._of(settings)  # noqa: SLF001  # same module
@@ -393,7 +392,7 @@ def used() -> list[Engine]:
 
 def close_in(directory: str) -> None:
     """Close every engine whose store is a file in this directory."""
-    with _lock:
+    with _lock():
         gone = [settings for settings in _shared if settings.path.startswith(directory)]
         engines = [_shared.pop(settings) for settings in gone]
         for settings in gone:
@@ -426,7 +425,7 @@ async def amaps(*, using: str | Engine = "default") -> list[str]:
 
 def close() -> None:
     """Close every engine the process shares; maps open theirs again when used."""
-    with _lock:
+    with _lock():
         engines = list(_shared.values())
         _shared.clear()
         refresh()
@@ -435,13 +434,3 @@ def close() -> None:
 
 
 atexit.register(close)
-
-
-def _after_fork_in_child() -> None:
-    # Another thread may have held the lock at the fork; in the child there is none.
-    global _lock  # noqa: PLW0603  # see refresh
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

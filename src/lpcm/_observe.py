@@ -9,7 +9,6 @@ Knows ports, no adapter; changes nothing of what it watches.
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -20,6 +19,7 @@ from lpcm import _engine
 from lpcm.events import Meter, meter
 from lpcm.keys import decode
 from lpcm.ports import Aborted, Applied
+from lpcm.process import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Sequence
@@ -119,7 +119,7 @@ def stop(observer: Observer) -> None:
 
 
 _lists: ContextVar[tuple[list[Call], ...]] = ContextVar("lpcm_recorded", default=())
-_lock = threading.Lock()
+_lock = Lock()
 _recordings = 0
 
 
@@ -155,14 +155,14 @@ def recorded() -> Generator[list[Call], None, None]:
     global _recordings  # noqa: PLW0603  # see observe
     calls: list[Call] = []
     token = _lists.set((*_lists.get(), calls))
-    with _lock:
+    with _lock():
         _recordings += 1
         if _recordings == 1:
             observe(_recorder)
     try:
         yield calls
     finally:
-        with _lock:
+        with _lock():
             _recordings -= 1
             if not _recordings:
                 stop(_recorder)

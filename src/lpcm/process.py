@@ -7,7 +7,8 @@ fork is registered here, and looked after in one of two ways:
 
 - at a fork made by Python: at once, in the child;
 - at any other fork: at the first *point of use* in the child, which asks ``same[0]`` before it
-  touches anything registered, and calls ``forked()`` where that is 0.
+  touches anything registered, and calls ``forked()`` where that is 0:
+  ``if not same[0]: forked()``.
 
 ``same`` is one byte of a private page that Linux wipes in the child of any fork
 (``MADV_WIPEONFORK``, since 4.14); reading it costs 20 ns and calls no Python function. Elsewhere
@@ -22,12 +23,15 @@ from __future__ import annotations
 import mmap
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Protocol
+from itertools import count
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from weakref import ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from weakref import ReferenceType
 
-__all__ = ["after_fork_in_child", "forked", "same"]
+__all__ = ["Lock", "after_fork_in_child", "follow", "forked", "same", "sever", "this"]
 
 _WIPE_ON_FORK = 18  # MADV_WIPEONFORK: the module mmap has no name for it
 
@@ -73,15 +77,22 @@ same: Same = _state
 """Its item 0 is 0 in the child of a fork, until ``forked`` has returned there."""
 
 _actions: list[Callable[[], object]] = []
-_lock = threading.Lock()
+_followed: dict[int, tuple[ReferenceType[Any], Callable[[Any], object]]] = {}
+_numbers = count()
+# One for each process, for whoever held the parent's is not in the child to release it.
+_locks: dict[int, threading.RLock] = {}
+_this = object()
+
+T = TypeVar("T")
 
 
 def after_fork_in_child(action: Callable[[], object]) -> None:
     """Have ``action`` called once in each child of a fork, before anything registered is used.
 
     Only the forking thread goes on in a child, wherever the others were, so ``action`` replaces
-    locks instead of acquiring them. Actions are called in the order they were registered. Those
-    who register ask ``same[0]`` at their own points of use.
+    locks instead of acquiring them. Actions are called in the order they were registered, and
+    again from the first where one was interrupted. Those who register ask ``same[0]`` at their
+    own points of use.
 
     >>> items = [1, 2]
     >>> after_fork_in_child(items.clear)
@@ -89,24 +100,87 @@ def after_fork_in_child(action: Callable[[], object]) -> None:
     _actions.append(action)
 
 
+def follow(thing: T, action: Callable[[T], object]) -> None:
+    """Have ``action(thing)`` called likewise, as long as the thing is alive."""
+    number = next(_numbers)
+
+    def forget(_: object) -> None:
+        _followed.pop(number, None)
+
+    _followed[number] = ref(thing, forget), action
+
+
 def forked() -> None:
     """Do what is registered for a new process; return at once where that is done.
 
     In a child with several threads, all that come here return when it is done.
     """
-    with _lock:
+    global _this  # noqa: PLW0603  # what ``this`` returns is of one process
+    with _locks.setdefault(os.getpid(), threading.RLock()):
+        if same[0]:
+            return
+        _this = object()
+        for action in _actions:
+            action()
+            if same[0]:  # a signal handler has done all of it meanwhile
+                return
+        for reference, look_after in list(_followed.values()):
+            thing = reference()
+            if thing is not None:
+                look_after(thing)
+            if same[0]:
+                return
+        _state[0] = 1
+
+
+def this() -> object:
+    """Return what stands for this process, to compare by ``is`` with what it returned before.
+
+    >>> made_in = this()
+    >>> this() is made_in
+    True
+    """
+    if not same[0]:
+        forked()
+    return _this
+
+
+class Lock:
+    """A lock that no child of a fork finds held: ``with lock():``.
+
+    Reentrant. Calling it gives the lock of this process, so that who holds it releases the one
+    he acquired.
+    """
+
+    __slots__ = ("__weakref__", "_held")
+
+    def __init__(self) -> None:
+        self._held = threading.RLock()
+        follow(self, Lock._renew)
+
+    def __call__(self) -> threading.RLock:
+        """Return the lock."""
         if not same[0]:
-            for action in _actions:
-                action()
-            _state[0] = 1
+            forked()
+        return self._held
+
+    def _renew(self) -> None:
+        self._held = threading.RLock()
 
 
-def _after_fork_by_python() -> None:
-    # Another thread of the parent may have held the lock.
-    global _lock  # noqa: PLW0603  # replaced, for there is nobody left to release it
-    _lock = threading.Lock()
-    forked()
+def sever(descriptor: int) -> None:
+    """Let a socket's descriptor lead nowhere in this process; the parent's goes on.
+
+    Closing it instead would free its number, under which an event loop's selector, which parent
+    and child share after a fork, still tells what happens on the parent's.
+    """
+    import socket  # 5 ms to import, for who has sockets
+
+    ours, other = socket.socketpair()
+    with ours, other:
+        ours.setblocking(False)
+        os.dup2(ours.fileno(), descriptor, inheritable=False)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_by_python)
+    os.register_at_fork(after_in_child=forked)

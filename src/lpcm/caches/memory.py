@@ -11,14 +11,13 @@ reached. Every CAS id is a token for as long as the process lives.
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
-from weakref import WeakSet
 
 from lpcm.ports import CacheLost, Get, Invalidate, Replies, Result, Set
+from lpcm.process import follow, forked, same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +52,14 @@ class _Items:
         self.items: OrderedDict[str, _Item] = OrderedDict()
         self.cas = 0
         self.size = 0
-        _all.add(self)
+        follow(self, _Items.orphan)
+
+    def orphan(self) -> None:
+        """In a forked child: forget all."""
+        # Another thread, gone now, may have held the lock.
+        self.lock = threading.Lock()
+        self.items = OrderedDict()
+        self.size = 0
 
     def find(self, key: str, now: float) -> _Item | None:
         """Return the item that is there now."""
@@ -138,6 +144,8 @@ class MemoryCache:
         self._shared = None
 
     def _do(self, key: str, commands: Sequence[Command]) -> list[Result]:
+        if not same[0]:
+            forked()
         shared = self._shared
         if shared is None:
             raise CacheLost("this memory cache is closed")
@@ -257,18 +265,3 @@ def open_cache(
 
 def _items(path: str) -> _Items:
     return _named.setdefault(path, _Items()) if path else _Items()
-
-
-_all: WeakSet[_Items] = WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    # Another thread, gone now, may have held the lock. A cache may forget.
-    for shared in list(_all):
-        shared.lock = threading.Lock()
-        shared.items.clear()
-        shared.size = 0
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

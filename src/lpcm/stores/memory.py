@@ -3,9 +3,9 @@
 Obviously right rather than fast: one lock, one dict and one sorted list of keys for each
 map. Values are the immutable scalars of ``Form.TEXT``, so handing one out aliases nothing.
 
-Invariant: a map's ``keys`` are exactly its ``entries``' keys, in order, whenever the lock
-is free. A fork takes the lock first, so the child starts with a consistent copy of its
-own: what either process writes afterwards, the other does not see.
+Invariant: a map's ``keys`` are None or exactly its ``entries``' keys, in order, whenever the
+lock is free. A child of a fork, wherever the parent's threads were, has a consistent copy of
+its own: what either process writes afterwards, the other does not see.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import threading
 from bisect import bisect_left, insort
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
 from lpcm.errors import StoreError, ValueTooLarge
 from lpcm.keys import partition
@@ -30,6 +29,7 @@ from lpcm.ports import (
     Stored,
     Update,
 )
+from lpcm.process import follow, forked, same
 from lpcm.stores._deciding import decide, holds, size
 from lpcm.stores._trees import changed
 
@@ -44,38 +44,54 @@ _PAGE_BYTES = 1_000_000
 
 
 class _Map:
-    """One map's entries, expired ones included, and their keys in order."""
+    """One map's entries, expired ones included, and their keys in order.
+
+    The entries decide: whoever changes them, or was interrupted amid that, may set ``keys`` to
+    None, and they are sorted anew when next needed.
+    """
 
     def __init__(self) -> None:
         self.entries: dict[str, Stored] = {}
-        self.keys: list[str] = []
+        self.keys: list[str] | None = []
         self.expiring_writes = 0
 
     def get(self, sk: str, now: float) -> Stored | None:
         entry = self.entries.get(sk)
         return None if entry is None or _expired(entry, now) else entry
 
+    def put(self, sk: str, entry: Stored | None, now: float) -> None:
+        """Let the entry stand there, or none."""
+        if entry is None:
+            self.remove(sk)
+        else:
+            self.set(sk, entry, now)
+
     def set(self, sk: str, entry: Stored, now: float) -> None:
-        if sk not in self.entries:
-            insort(self.keys, sk)
+        new, keys = sk not in self.entries, self.keys
         self.entries[sk] = entry
+        if new and keys is not None:
+            insort(keys, sk)
         if entry.expires is not None:
             self.expiring_writes += 1
             # Half as many writes as there are entries pay for one look at all of them.
-            if self.expiring_writes > max(256, len(self.keys) // 2):
+            if self.expiring_writes > max(256, len(self.entries) // 2):
                 self.purge(now)
 
     def remove(self, sk: str) -> None:
-        if self.entries.pop(sk, None) is not None:
-            del self.keys[bisect_left(self.keys, sk)]
+        keys = self.keys
+        if self.entries.pop(sk, None) is not None and keys is not None:
+            del keys[bisect_left(keys, sk)]
 
     def range(self, low: str, high: str) -> list[str]:
-        return self.keys[bisect_left(self.keys, low) : bisect_left(self.keys, high)]
+        keys = self.keys
+        if keys is None:
+            keys = self.keys = sorted(self.entries)
+        return keys[bisect_left(keys, low) : bisect_left(keys, high)]
 
     def purge(self, now: float) -> None:
         self.expiring_writes = 0
         self.entries = {sk: e for sk, e in self.entries.items() if not _expired(e, now)}
-        self.keys = sorted(self.entries)
+        self.keys = None
 
 
 class _Data:
@@ -86,7 +102,21 @@ class _Data:
         self.lock = threading.RLock()
         self.maps: dict[str, _Map] = {}
         self.catalogue: dict[str, dict[str, MapInfo]] = {}
-        _all.add(self)
+        self.decided: Sequence[tuple[_Map, str, Stored | None]] = ()
+        """What a transaction under way does to entries: done whole, or not at all."""
+        follow(self, _Data._orphan)
+
+    def _orphan(self) -> None:
+        """In a forked child: end what other threads, gone now, may have been doing."""
+        self.lock = threading.RLock()
+        for entries, sk, entry in self.decided:
+            if entry is None:
+                entries.entries.pop(sk, None)
+            else:
+                entries.entries[sk] = entry
+        self.decided = ()
+        for entries in list(self.maps.values()):
+            entries.keys = None
 
 
 class MemoryStore:
@@ -182,7 +212,7 @@ class MemoryStore:
             entries = self._map(data, map)
             for sk in entries.range(*keys):
                 del entries.entries[sk]
-            entries.keys = sorted(entries.entries)
+            entries.keys = None
 
     async def register(self, namespace: str, info: MapInfo) -> MapInfo:
         """Enter a map into the catalogue."""
@@ -206,8 +236,20 @@ class MemoryStore:
                     reasons.append((pk, sk, Refused(current)))
             if reasons:
                 return Aborted(reasons)
-            outcomes = [_apply(self._map(data, pk), sk, op, now) for pk, sk, op in changes]
-        return [outcome for outcome in outcomes if isinstance(outcome, Applied)]
+            maps = [self._map(data, pk) for pk, _, _ in changes]
+            outcomes = [
+                outcome
+                for entries, (_, sk, op) in zip(maps, changes, strict=True)
+                if isinstance(outcome := decide(entries.get(sk, now), op), Applied)
+            ]
+            data.decided = [
+                (entries, sk, outcome.entry)
+                for entries, (_, sk, _), outcome in zip(maps, changes, outcomes, strict=True)
+            ]
+            for entries, sk, entry in data.decided:
+                entries.put(sk, entry, now)
+            data.decided = ()
+        return outcomes
 
     async def maps(self, namespace: str) -> list[MapInfo]:
         """Return the namespace's catalogue."""
@@ -228,6 +270,8 @@ class MemoryStore:
         self._open = None
 
     def _data(self) -> _Data:
+        if not same[0]:
+            forked()
         data = self._open
         if data is None:
             raise StoreError("memory store: closed")
@@ -259,10 +303,7 @@ class MemoryStore:
 def _apply(entries: _Map, sk: str, op: Op, now: float) -> Outcome:
     outcome = decide(entries.get(sk, now), op)
     if isinstance(outcome, Applied):
-        if outcome.entry is None:
-            entries.remove(sk)
-        else:
-            entries.set(sk, outcome.entry, now)
+        entries.put(sk, outcome.entry, now)
     return outcome
 
 
@@ -282,9 +323,7 @@ def _max_value(text: str) -> int:
 
 OPTIONS: Mapping[str, Callable[[str], object]] = {"max_value": _max_value}
 
-_all: WeakSet[_Data] = WeakSet()
 _named: dict[str, _Data] = {}
-_held: list[_Data] = []
 
 
 def open_store(path: str = "", *, max_value: int | None = None) -> MemoryStore:
@@ -294,28 +333,3 @@ def open_store(path: str = "", *, max_value: int | None = None) -> MemoryStore:
     """
     data = _named.setdefault(path, _Data()) if path else _Data()
     return MemoryStore(data, max_value)
-
-
-def _before_fork() -> None:
-    for data in list(_all):
-        data.lock.acquire()
-        _held.append(data)
-
-
-def _after_fork_in_parent() -> None:
-    while _held:
-        _held.pop().lock.release()
-
-
-def _after_fork_in_child() -> None:
-    while _held:
-        # Not released but replaced: other threads, gone now, may have been waiting for it.
-        _held.pop().lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )

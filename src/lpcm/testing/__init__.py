@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from lpcm import _engine
 from lpcm._run import run
 from lpcm.errors import LPCMError
+from lpcm.process import this
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -69,7 +70,7 @@ def insulate(
     """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
     name = namespace or f"test-{worker}-{os.getpid()}-{secrets.token_hex(4)}"
-    process = os.getpid()
+    process = this()
     saved = {variable: os.environ.get(variable) for variable in _INHERITED}
     saved_override = _engine.override(url)
     directory = tempfile.mkdtemp(prefix="lpcm-test-") if scratch else None
@@ -84,7 +85,7 @@ def insulate(
         yield name
     finally:
         try:
-            if os.getpid() == process:  # a fork that ends here must not clear its parent's away
+            if this() is process:  # a fork that ends here must not clear its parent's away
                 _clear_away(name, directory)
         finally:
             for variable, value in saved.items():

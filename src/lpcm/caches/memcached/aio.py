@@ -11,6 +11,9 @@ Invariants:
 2. A token (a CAS id) is good for the connection it came from, and lost with it.
 3. Every wait is finite. One timer watches all requests of a connection: it fails when
    nothing has moved for ``timeout`` seconds while a reply is due.
+4. A child of a fork that goes on with its parent's loop reads and writes nothing on its
+   parent's connections, and changes nothing of what that loop's selector, which both share,
+   watches for the parent.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from lpcm.caches.memcached.meta import (
 )
 from lpcm.caches.memcached.servers import Breaker, chooser, identity
 from lpcm.ports import CacheLost, Get, Packet, Replies, Result
+from lpcm.process import follow, forked, same, sever, this
 from lpcm.transports import abort
 
 if TYPE_CHECKING:
@@ -87,18 +91,24 @@ class _Connection(asyncio.BufferedProtocol):
         self._watched = False
         self._greeting = b""
         self._greeter: asyncio.Future[None] | None = None
+        self._descriptor = -1
+        follow(self, _Connection._orphan)
 
     # What the loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         raw = transport.get_extra_info("socket")
+        if raw is not None:
+            self._descriptor = raw.fileno()
         if raw is not None and raw.family != getattr(socket, "AF_UNIX", None):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         del sizehint
+        if not same[0]:
+            forked()  # before the loop reads what the parent waits for
         return self._memory
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -152,6 +162,8 @@ class _Connection(asyncio.BufferedProtocol):
         return answer
 
     def _flush(self) -> None:
+        if not same[0]:
+            forked()
         unsent, self._unsent = self._unsent, []
         if self.lost is None:
             self._write(unsent)
@@ -166,6 +178,8 @@ class _Connection(asyncio.BufferedProtocol):
 
     def _watch(self) -> None:
         """See whether anything moves, while a reply is due."""
+        if not same[0]:
+            forked()
         self._watched = False
         if not self._due or self._transport is None:
             return
@@ -177,6 +191,17 @@ class _Connection(asyncio.BufferedProtocol):
             self._loop.call_later(max(self._timeout - quiet, 0.01), self._watch)
         else:
             self.fail(CacheLost(f"memcached {self._name}: no answer for {self._timeout} s"))
+
+    def _orphan(self) -> None:
+        """In a forked child: leave the connection to the parent."""
+        if self.lost is not None or self._transport is None:
+            return
+        sever(self._descriptor)
+        self.lost = CacheLost(f"memcached {self._name}: the connection is another process's")
+        try:
+            self._loop.call_soon_threadsafe(self.fail, self.lost)
+        except RuntimeError:  # closed, and nobody waits
+            return
 
     def fail(self, reason: CacheLost) -> None:
         """Give up the connection, and whatever is due on it."""
@@ -234,9 +259,16 @@ class _Server:
         self.limit = MAX_DATA
         """Bytes of the largest item, once the server has told."""
         self._opening: asyncio.Task[_Connection | CacheLost] | None = None
+        follow(self, _Server._orphan)
+
+    def _orphan(self) -> None:
+        """In a forked child: connect anew."""
+        self.connection = self._opening = None
 
     async def reach(self, *, fresh: bool = False) -> _Connection:
         """Return the connection, connecting where there is none; together with who else does."""
+        if not same[0]:
+            forked()
         connection = self.connection
         if connection is not None and connection.lost is None and not fresh:
             return connection
@@ -255,6 +287,7 @@ class _Server:
 
     async def _open(self, *, trial: bool) -> _Connection | CacheLost:
         loop = asyncio.get_running_loop()
+        process = this()
         patience = self.settings.connect_timeout
         connection = _Connection(
             str(self.address), self.settings.timeout, tls=self.settings.tls is not None
@@ -273,7 +306,12 @@ class _Server:
             connection.fail(CacheLost(f"memcached {self.address}: given up"))
             raise
         finally:
-            self._opening = None
+            if this() is process:
+                self._opening = None
+        if this() is not process:
+            lost = CacheLost(f"memcached {self.address}: another process was connecting")
+            connection.fail(lost)
+            return lost
         if isinstance(limit, str):
             self.breaker.refused(loop.time(), limit)
         if isinstance(limit, str) or self.closed:
@@ -334,6 +372,8 @@ class AsyncMemcached:
 
     async def look(self, key: str, lease: int) -> bytes | Replies:
         """Look an item up. Cost: one round trip."""
+        if not same[0]:
+            forked()
         server = self._only or self._servers[self._choose(key)]
         request = lookup(key, lease)
         connection = server.connection
@@ -391,6 +431,8 @@ class AsyncMemcached:
         *,
         fresh: bool = False,
     ) -> Replies:
+        if not same[0]:
+            forked()
         connection = server.connection
         if token is not None and not fresh:
             if connection is None or connection.id != token or connection.lost is not None:
@@ -445,10 +487,14 @@ class AsyncMemcached:
 
     def retry(self) -> None:
         """Have servers that are marked down be asked by who comes next."""
+        if not same[0]:
+            forked()
         for server in self._servers:
             server.breaker.retry()
 
     def close(self) -> None:
         """Close every connection; requests under way are lost."""
+        if not same[0]:
+            forked()
         for server in self._servers:
             server.close()

@@ -8,15 +8,14 @@ with an exception leaves its connections closed, so that no later reader meets i
 from __future__ import annotations
 
 import itertools
-import os
 from typing import TYPE_CHECKING, Final
-from weakref import WeakSet
 
 from lpcm.caches.memcached.meta import MAX_KEY, bases, encode, lookups
 from lpcm.caches.memcached.pool import Pool
 from lpcm.caches.memcached.servers import chooser, identity
 from lpcm.caches.memcached.sockets import PIECE
 from lpcm.ports import CacheLost, Get, Packet, Replies
+from lpcm.process import follow, forked, same
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -168,7 +167,7 @@ class Memcached:
         self._servers = [Pool(address, settings) for address in addresses]
         self._only = self._servers[0] if len(self._servers) == 1 else None
         self._choose = chooser(len(self._servers))
-        _all.add(self)
+        follow(self, Memcached._orphan)
 
     def __repr__(self) -> str:
         return f"<Memcached {', '.join(str(server.address) for server in self._servers)}>"
@@ -176,10 +175,14 @@ class Memcached:
     @property
     def servers(self) -> Sequence[Pool]:
         """The servers' connections, for what concerns a whole server."""
+        if not same[0]:
+            forked()
         return self._servers
 
     async def look(self, key: str, lease: int) -> bytes | Replies:
         """Look an item up. Cost: one round trip, at little more than the bare socket's."""
+        if not same[0]:
+            forked()
         server = self._only or self._servers[self._choose(key)]
         # The hottest path of all: meta.lookup and meta.Parser for one hit, without their calls.
         if len(key) > MAX_KEY or " " in key or not (key.isprintable() and key.isascii() and key):
@@ -233,6 +236,8 @@ class Memcached:
 
     async def look_many(self, keys: Sequence[str], lease: int) -> list[bytes | Replies | CacheLost]:
         """Look many items up. Cost: the servers' round trips at once; one for each 500 keys."""
+        if not same[0]:
+            forked()
         server = self._only
         if server is None or server.settings.tls is not None:
             command = (Get(lease),)
@@ -275,6 +280,8 @@ class Memcached:
 
     async def send(self, packet: Packet, *, fresh: bool = False) -> Replies:
         """Do one packet. Cost: one round trip; ``fresh`` and a first use connect as well."""
+        if not same[0]:
+            forked()
         server = self._only or self._servers[self._choose(packet.key)]
         request = encode(packet.key, packet.commands, server.limit)
         if fresh:
@@ -295,6 +302,8 @@ class Memcached:
 
     async def send_many(self, packets: Sequence[Packet]) -> list[Replies | CacheLost]:
         """Do many packets. Cost: the servers' round trips at once; one for each 32 KB of gets."""
+        if not same[0]:
+            forked()
         pipelines: list[_Pipeline]
         if self._only is not None and len({packet[2] for packet in packets}) == 1:
             pipelines = [_Pipeline(self._only, packets, range(len(packets)))]
@@ -327,11 +336,15 @@ class Memcached:
 
     def retry(self) -> None:
         """Have servers that are marked down be asked by who comes next."""
+        if not same[0]:
+            forked()
         for server in self._servers:
             server.breaker.retry()
 
     def close(self) -> None:
         """Close every connection; those in use, when their operation ends."""
+        if not same[0]:
+            forked()
         for server in self._servers:
             server.close()
 
@@ -348,15 +361,3 @@ def _served(answers: Sequence[Replies | CacheLost]) -> list[bytes | Replies | Ca
         else each
         for each in answers
     ]
-
-
-_all: WeakSet[Memcached] = WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for cache in list(_all):
-        cache._orphan()  # noqa: SLF001  # same module
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -12,7 +12,8 @@ Invariants:
    used again.
 2. Waiting cannot deadlock: who needs several connections takes those of tokens first, by
    rising id, and never waits for any other.
-3. After a fork the child has no connections: it would share them with its parent.
+3. After a fork the child has no connections: it would share them with its parent. Whoever
+   uses a pool has asked ``process.same`` before.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Knows what ``transport`` knows, and keeps its invariants. A transport belongs to the event
 loop it was first used on; nothing in it is meant for threads. Time limits cost one timer a
 connection, not one a request: it rings where an earlier request would have run out, looks,
-and is set anew.
+and is set anew. A child of a fork that goes on with its parent's loop touches none of its
+parent's connections, nor what that loop's selector, which both share, watches for the parent.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import asyncio
 import select
 import time
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lpcm.errors import StoreError
+from lpcm.process import follow, forked, same, sever
 from lpcm.stores.dynamodb.exchange import CHUNK, Incoming, Malformed, encode
 from lpcm.stores.dynamodb.identity import Way
 from lpcm.stores.dynamodb.links import Limits
@@ -57,6 +60,7 @@ class AsyncTransport:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.closed = False
+        follow(self, AsyncTransport._orphan)
 
     @property
     def endpoint(self) -> str:
@@ -65,6 +69,8 @@ class AsyncTransport:
 
     async def call(self, operation: str, request: Mapping[str, Any], within: float) -> Reply:
         """Send one request and return its reply; see ``port.Transport``."""
+        if not same[0]:
+            forked()
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._bind(loop)
@@ -111,11 +117,17 @@ class AsyncTransport:
         A loop that does not run does no request: then they are closed at once.
         """
         self.closed = True
+        if not same[0]:
+            forked()
         while self._idle:
             self._idle.pop().close()
         if self._loop is not None and not self._loop.is_running():
             for connection in list(self._in_use):
                 connection.close()
+
+    def _orphan(self) -> None:
+        """Leave the parent's connections to the parent, in its child; each leaves itself."""
+        self._idle = []
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is not None:
@@ -249,6 +261,20 @@ class _Connection(asyncio.BufferedProtocol):
         self.incoming = Incoming()
         self.lost: Exception | None = None
         """Why it is of no use any more."""
+        self._descriptor = -1
+        follow(self, _Connection._orphan)
+
+    def _orphan(self) -> None:
+        if self._descriptor < 0:
+            return
+        sever(self._descriptor)
+        self.lost = self.lost or ConnectionError("the connection is another process's")
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits
+            self._loop.call_soon_threadsafe(self._abandon)
+
+    def _abandon(self) -> None:
+        self._fail(ConnectionError("the connection is another process's"))
+        self.close()
 
     async def exchange(self, data: bytes, deadline: float) -> None:
         """Send a request and wait for the reply. **Raises** OSError, Malformed."""
@@ -280,6 +306,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Close; never fails."""
+        self._descriptor = -1
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -289,6 +316,8 @@ class _Connection(asyncio.BufferedProtocol):
         return min(self._deadline, self._heard + self._read)
 
     def _ring(self) -> None:
+        if not same[0]:
+            forked()
         self._timer = None
         if self._waiter is None:
             return
@@ -311,12 +340,16 @@ class _Connection(asyncio.BufferedProtocol):
         """Keep the transport; look at its socket later, where it has one to look at."""
         self._transport = transport
         sock = transport.get_extra_info("socket")
+        if sock is not None:
+            self._descriptor = sock.fileno()
         if sock is not None and hasattr(select, "poll"):
             self._poll = select.poll()
             self._poll.register(sock.fileno(), select.POLLIN)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # asyncio's signature
         """Offer the buffer: the parser copies what it keeps."""
+        if not same[0]:
+            forked()  # before the loop reads what the parent waits for
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -341,4 +374,5 @@ class _Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end."""
+        self._descriptor = -1
         self._fail(exc or ConnectionResetError("the connection was closed"))

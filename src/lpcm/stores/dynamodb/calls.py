@@ -94,7 +94,8 @@ class Pauses:
 
     async def pause(self) -> bool:
         """Wait for the next attempt's turn; False where the budget leaves it no time."""
-        jitter = random.uniform(0, min(_CEILING, _BASE * 2**self.attempt))  # noqa: S311  # no secret
+        # Of the system: after a fork in C, parent and child would go on with equal numbers.
+        jitter = random.SystemRandom().uniform(0, min(_CEILING, _BASE * 2**self.attempt))
         left = self.left()
         turn = self._bucket.take(left) if jitter < left else None
         if turn is None:

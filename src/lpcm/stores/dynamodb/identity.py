@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from lpcm.errors import ConfigError, LPCMError, StoreDenied
+from lpcm.process import follow, forked, same
 from lpcm.stores.dynamodb.port import NotSent
 from lpcm.stores.dynamodb.signing import Keys, Signer
 from lpcm.stores.dynamodb.tunnel import tunnel
@@ -112,14 +113,16 @@ class Identity:
         self._keys: Keys | None = None
         self._fresh_until = 0.0
         self._source: Any = None
-        self.forget()
+        self._lock = threading.Lock()
+        self._work: _Work | None = None
+        follow(self, Identity._orphan)
 
-    def forget(self) -> None:
+    def _orphan(self) -> None:
         """Begin anew in the child of a fork, where a thread was inside botocore; else go on."""
         self._lock = threading.Lock()
-        if getattr(self, "_work", None) is not None:
+        if self._work is not None:
             self._source = None
-        self._work: _Work | None = None
+        self._work = None
 
     def current(self, now: float) -> Keys | None:
         """Return the keys where nothing needs to be looked up; ``now`` in epoch seconds."""
@@ -131,6 +134,8 @@ class Identity:
         **Raises** ``NotSent`` where that takes longer than ``within`` seconds,
         ``StoreDenied`` where there are none, ``ConfigError`` where there is no region.
         """
+        if not same[0]:
+            forked()
         with self._lock:
             if time.time() < self._fresh_until and self._keys is not None:
                 return self._keys

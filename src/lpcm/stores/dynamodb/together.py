@@ -7,16 +7,18 @@ and the events of all have been told by the caller.
 
 from __future__ import annotations
 
-import os
+import threading
 from contextvars import Context, copy_context
+from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from lpcm import events
+from lpcm.process import follow, forked, same
 from lpcm.stores.dynamodb.calls import postponed
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
-    from concurrent.futures import ThreadPoolExecutor
+    from collections.abc import Callable, Coroutine, Sequence
 
 __all__ = ["WIDTH", "Together"]
 
@@ -31,8 +33,8 @@ class Together:
 
     def __init__(self, *, blocking: bool) -> None:
         self._blocking = blocking
-        self._threads: ThreadPoolExecutor | None = None
-        self._pid = 0
+        self._crew: _Crew | None = None
+        follow(self, Together._orphan)
 
     async def run(self, jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         """Return the results; after all have ended, raise the first error there was."""
@@ -44,27 +46,70 @@ class Together:
 
     def close(self) -> None:
         """Let the threads go."""
-        threads, self._threads = self._threads, None
-        if threads is not None and self._pid == os.getpid():
-            threads.shutdown(wait=False)
+        self._crew = None
+
+    def _orphan(self) -> None:
+        """In a forked child: have threads of its own, for a fork takes none along."""
+        self._crew = None
 
     def _on_threads(self, jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        if not same[0]:
+            forked()
+        crew = self._crew
+        if crew is None:
+            crew = self._crew = _Crew()
         heard: list[events.Request] = []
-        futures = [self._pool().submit(_context(heard).run, _drive, job) for job in jobs]
-        errors = [error for future in futures if (error := future.exception()) is not None]
+        done: SimpleQueue[None] = SimpleQueue()
+        results: dict[int, T] = {}
+        errors: dict[int, BaseException] = {}
+
+        def work(number: int, context: Context, job: Coroutine[Any, Any, T]) -> None:
+            try:
+                results[number] = context.run(_drive, job)
+            except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+                errors[number] = error
+            finally:
+                done.put(None)
+
+        for number, job in enumerate(jobs):
+            crew.do(partial(work, number, _context(heard), job))
+        for _ in jobs:
+            done.get()
         for event in heard:
             events.emit(event)
         if errors:
-            raise errors[0]
-        return [future.result() for future in futures]
+            raise errors[min(errors)]
+        return [results[number] for number in range(len(jobs))]
 
-    def _pool(self) -> ThreadPoolExecutor:
-        if self._threads is None or self._pid != os.getpid():  # a fork takes no threads along
-            from concurrent.futures import ThreadPoolExecutor
 
-            self._threads = ThreadPoolExecutor(WIDTH, thread_name_prefix="lpcm-dynamodb")
-            self._pid = os.getpid()
-        return self._threads
+class _Crew:
+    """Threads, started as they are needed, that end when nobody refers to this any more.
+
+    Not an executor: one lock of ``concurrent.futures`` is the whole process's, and stays held
+    in the child of a fork in C that another thread held it at.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._threads = 0
+
+    def do(self, job: Callable[[], None]) -> None:
+        """Have one of them do this."""
+        if self._threads < WIDTH:
+            name = f"lpcm-dynamodb_{self._threads}"
+            threading.Thread(target=_serve, args=(self._jobs,), name=name, daemon=True).start()
+            self._threads += 1
+        self._jobs.put(job)
+
+    def __del__(self) -> None:
+        for _ in range(self._threads):
+            self._jobs.put(None)
+
+
+def _serve(jobs: SimpleQueue[Callable[[], None] | None]) -> None:
+    while (job := jobs.get()) is not None:
+        job()
+        del job  # and with it what it refers to, before the next is waited for
 
 
 def _context(heard: list[events.Request]) -> Context:

@@ -10,19 +10,19 @@ Invariants:
    the server did not announce to be its last. Whatever else happens, it is closed.
 2. A failure is ``NotSent`` only where no byte of the request was handed to the kernel;
    so an idle connection is looked at before it is used: the server may have closed it.
-3. A child of a fork starts with an empty pool; the parent's connections stay the parent's.
+3. A child of a fork, noticed at each call, starts with an empty pool; the parent's
+   connections stay the parent's.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn
-from weakref import WeakSet
 
 from lpcm.errors import StoreError
+from lpcm.process import follow, forked, same
 from lpcm.stores.dynamodb.exchange import Incoming, Malformed, encode
 from lpcm.stores.dynamodb.links import Limits, Unsent, dial
 from lpcm.stores.dynamodb.port import NotSent, ReplyLost
@@ -59,7 +59,7 @@ class SocketTransport:
         self._pool = pool
         self.closed = False
         self._start()
-        _transports.add(self)
+        follow(self, SocketTransport._orphan)
 
     @property
     def endpoint(self) -> str:
@@ -68,6 +68,8 @@ class SocketTransport:
 
     async def call(self, operation: str, request: Mapping[str, Any], within: float) -> Reply:
         """Send one request and return its reply; see ``port.Transport``."""
+        if not same[0]:
+            forked()
         deadline = time.monotonic() + within
         body = encode(request)
         identity = self._identity
@@ -157,11 +159,10 @@ class SocketTransport:
     def _story(self, operation: str, what: object) -> str:
         return f"{self.endpoint}: {operation}: {what}"
 
-    def after_fork(self) -> None:
+    def _orphan(self) -> None:
         """Leave the parent's connections to the parent, in its child."""
         left = self._all
         self._start()
-        self._identity.forget()
         for slot in left:
             slot.drop()  # closes this process's descriptor only: the parent notices nothing
 
@@ -185,15 +186,3 @@ class _Slot:
         if link is not None:
             self.incoming = Incoming()
             link.close()
-
-
-_transports: WeakSet[SocketTransport] = WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for transport in list(_transports):
-        transport.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
