@@ -151,6 +151,22 @@ UNKNOWING: Mapping[str, frozenset[str]] = {
     "lpcm.config": _IO | _CLOCKS,
 }
 
+# What must be noticed or replaced in the child of a fork, and by whom it is: ``lpcm.process``
+# sees forks that run no hook of Python's. A module that has any of these asks it, or stands here.
+LOOKED_AFTER = frozenset({
+    "Condition", "Event", "Lock", "RLock", "Semaphore", "Thread", "ThreadPoolExecutor", "local",
+})  # fmt: skip
+NOT_ASKING: Mapping[str, str] = {
+    "lpcm.caches.memcached.pool": "its owner, cache, asks before each use and looks after it",
+    "lpcm.stores.dynamodb.links": "a thread and its result, both of one call",
+    "lpcm.stores._sqlite_file": "a hook before the fork closes its connections",
+}
+HOOKS = frozenset({"lpcm.process", "lpcm.stores._sqlite_file"})
+PROCESS_IDS: Mapping[str, str] = {
+    "lpcm.process": "it compares them",
+    "lpcm.testing": "a part of a name",
+}
+
 LONGEST = 500
 _CONTRACT = "a contract is one list of requirements, read and inherited as a whole"
 LONG: Mapping[str, str] = {
@@ -262,6 +278,64 @@ def violations(imports: Mapping[str, set[str]]) -> Iterator[str]:
                 yield f"{name} imports {target}, an adapter"
             elif (above := layer(target)) is not None and above > rank:
                 yield f"{name} imports {target}, which stands above it"
+
+
+def taken_of(tree: ast.AST, *modules: str) -> set[str]:
+    """Return what a module uses of these: their attributes, and what it imports from them."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id=module), attr=name) if module in modules:
+                found.add(name)
+            case ast.ImportFrom(module=module, names=names) if module in modules:
+                found |= {alias.name for alias in names}
+            case _:
+                pass
+    return found
+
+
+def unnoticed(name: str, tree: ast.AST, imports: set[str]) -> Iterator[str]:
+    """Yield what a module has that would cross a fork in C."""
+    words = taken_of(tree, "os", "posix")
+    if "getpid" in words and name not in PROCESS_IDS:
+        yield f"{name} looks at process ids: ask lpcm.process instead"
+    if "register_at_fork" in words and name not in HOOKS:
+        yield f"{name} has a hook for forks, which a fork in C does not run: use lpcm.process"
+    if name.startswith("lpcm.testing."):
+        return
+    kept = taken_of(tree, "threading", "concurrent.futures") & LOOKED_AFTER
+    if kept and "lpcm.process" not in {*imports, name} and name not in NOT_ASKING:
+        yield f"{name} has {', '.join(sorted(kept))} and does not ask lpcm.process"
+
+
+def test_forks_are_noticed_in_one_place():
+    """No module relies on a hook or a process id; one that has locks or threads asks process."""
+    files = source_files()
+    found: list[str] = []
+    for name, path in files.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        package = path.name == "__init__.py"
+        imports = imports_of(name, tree, known=frozenset(files), package=package)
+        found += unnoticed(name, tree, imports)
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("text", "breach"),
+    [
+        ("import os\nos.register_at_fork(after_in_child=print)", "lpcm.x has a hook for forks"),
+        ("from os import register_at_fork as hook", "lpcm.x has a hook for forks"),
+        ("import os\nmade = os.getpid()", "lpcm.x looks at process ids"),
+        ("import threading\nlock = threading.Lock()", "lpcm.x has Lock and does not ask"),
+        ("from threading import RLock\nlock = RLock()", "lpcm.x has RLock and does not ask"),
+    ],
+)
+def test_what_would_cross_a_fork_is_seen(text, breach):
+    """The rule above sees each kind of what would cross a fork."""
+    found = list(unnoticed("lpcm.x", ast.parse(text), set()))
+    assert any(one.startswith(breach) for one in found)
+    asks = list(unnoticed("lpcm.x", ast.parse("lock = threading.Lock()"), {"lpcm.process"}))
+    assert asks == []
 
 
 def test_dependencies_run_one_way():

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -85,6 +87,80 @@ def test_a_childs_child_is_noticed(done: list[int]) -> None:
         return seen_in_child(fork_in_c, lambda: process.same[0]), len(done)
 
     assert seen_in_child(fork_in_c, look) == "('0', 1)"
+
+
+def test_a_fork_amid_the_first_use(monkeypatch: pytest.MonkeyPatch, done: list[int]) -> None:
+    """A child's child that is forked amid the actions does all of them for itself."""
+    below: list[str] = []
+
+    def fork_again() -> None:
+        if not below:
+            below.append("")
+            below[0] = seen_in_child(fork_in_c, lambda: (process.forked(), process.same[0])[1])
+
+    monkeypatch.setattr(process, "_actions", [*process._actions, fork_again])
+
+    def look() -> object:
+        made_in = process.this()
+        return below, made_in is process.this(), len(done)
+
+    assert seen_in_child(fork_in_c, look) == "(['1'], True, 1)"
+
+
+def test_this_is_of_one_process() -> None:
+    """What stands for a process is its own, also after a fork in C."""
+    here = process.this()
+    assert process.this() is here
+    for fork in FORKS:
+        assert seen_in_child(fork, lambda: process.this() is here) == "False"
+
+
+def test_a_lock_is_free_in_a_child() -> None:
+    """A lock that another thread held at the fork is free in the child, and still held here."""
+    lock, held, done = process.Lock(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock(), lock():
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(20)
+    time.sleep(0.05)  # until it waits: see tests/consistency/fork_workers.py
+
+    try:
+        for fork in FORKS:
+            assert seen_in_child(fork, lambda: lock().acquire(timeout=5)) == "True"
+        assert not lock().acquire(blocking=False)
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_what_is_gone_is_not_looked_after() -> None:
+    """Only things that are alive are looked after."""
+    seen: list[object] = []
+    kept, gone = process.Lock(), process.Lock()
+    for thing in (kept, gone):
+        process.follow(thing, seen.append)
+    del thing, gone
+    assert all(reference() is not None for reference, _ in list(process._followed.values()))
+    assert seen_in_child(fork_in_c, lambda: (process.forked(), seen == [kept])[1]) == "True"
+
+
+def test_a_severed_descriptor_leads_nowhere() -> None:
+    """What a child severs is at its end there, and goes on in the parent."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+
+        def look() -> object:
+            process.sever(ours.fileno())
+            return ours.recv(10)
+
+        assert seen_in_child(fork_in_c, look) == "b''"
+        theirs.send(b"x")
+        assert ours.recv(10) == b"x"
 
 
 def test_all_threads_of_a_child_wait_for_the_actions(done: list[int]) -> None:

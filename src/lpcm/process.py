@@ -116,7 +116,8 @@ def forked() -> None:
     In a child with several threads, all that come here return when it is done.
     """
     global _this  # noqa: PLW0603  # what ``this`` returns is of one process
-    with _locks.setdefault(os.getpid(), threading.RLock()):
+    pid = os.getpid()
+    with _locks.setdefault(pid, threading.RLock()):
         if same[0]:
             return
         _this = object()
@@ -130,7 +131,10 @@ def forked() -> None:
                 look_after(thing)
             if same[0]:
                 return
-        _state[0] = 1
+        if os.getpid() == pid:
+            _state[0] = 1
+    if not same[0]:  # an action forked, and here its child goes on
+        forked()
 
 
 def this() -> object:

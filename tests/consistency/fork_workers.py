@@ -4,8 +4,10 @@ Each configures, uses and forks for itself, in C or in Python, and prints what c
 JSON. A process that hangs is ended by its own alarm, and its status tells.
 """
 
+import asyncio
 import ctypes
 import faulthandler
+import gc
 import json
 import os
 import random
@@ -16,11 +18,12 @@ import time
 from contextlib import contextmanager
 
 import lpcm
-from lpcm import LPCM, _entries
+from lpcm import LPCM, _engine, _entries, process
 
 SECONDS = 100
 """After which a process counts as hanging."""
-KEYS = 8
+KEYS, WIDE = 8, 110
+"""So many keys are several requests of DynamoDB's, made by several threads at once."""
 SHARED = [f"shared/{number}" for number in range(KEYS)]
 FORKS = {"python": os.fork, "c": ctypes.PyDLL(None).fork if sys.platform != "win32" else None}
 
@@ -91,7 +94,7 @@ class Worker:
         self.see(key, self.m.get(key))
 
     def read_many(self):
-        keys = [*SHARED, *(f"{self.name}/{number}" for number in range(KEYS))]
+        keys = [*SHARED, *(f"{self.name}/{number}" for number in range(WIDE))]
         found = self.m.get_many(keys)
         for key in keys:
             self.see(key, found.get(key))
@@ -101,7 +104,9 @@ class Worker:
         self.known[key] = self.m[key] = self.value(key)
 
     def write_many(self):
-        values = {key: self.value(key) for key in {self.key() for _ in range(5)}}
+        start = self.random.randrange(WIDE - 30)
+        keys = [f"{self.name}/{number}" for number in range(start, start + 30)]
+        values = {key: self.value(key) for key in keys}
         self.m.set_many(values)
         self.known.update(values)
 
@@ -171,13 +176,27 @@ def standing_still(fork, servers):
             os.kill(pid, signal.SIGCONT)
 
 
-def hammer(url, cache, fork, times, *servers):
+def opened(url, cache, kind):
+    """Return the map: over sockets, or through a client or a session of boto3."""
+    options = {"cache": cache} if cache else {}
+    if kind:
+        import boto3
+        from botocore.config import Config
+
+        place = {"region_name": "eu-west-1", "endpoint_url": url.rpartition("endpoint=")[2]}
+        once = Config(retries={"total_max_attempts": 1})
+        made = boto3.client("dynamodb", config=once, **place) if kind == "client" else None
+        options["client"] = made or boto3.Session()
+    lpcm.configure(url, **options)
+    return LPCM("m")
+
+
+def hammer(url, cache, kind, fork, times, *servers):
     """Fork four children off amid the operations of three threads; all go on at once."""
     faulthandler.dump_traceback_later(SECONDS + 5, exit=True)
     times = int(times)
-    lpcm.configure(url, **({"cache": cache} if cache else {}))
     _entries.etag = recorded
-    m = LPCM("m")
+    m = opened(url, cache, kind)
     main = Worker(m, "main").work(60)
     stop = threading.Event()
     workers = [Worker(m, f"thread{number}") for number in range(3)]
@@ -202,6 +221,172 @@ def hammer(url, cache, fork, times, *servers):
     print(json.dumps({"parent": main.report(), "children": ends}))
     sys.stdout.flush()
     os._exit(0)
+
+
+# Event loops
+
+
+async def swap(m, name, times):
+    """Set and get keys of one's own, several at once; return what was wrong."""
+
+    async def one(number):
+        wrong = []
+        for turn in range(times):
+            await m.aset(f"{name}/{number}", [name, number, turn])
+            found = await m.aget(f"{name}/{number}")
+            if found != [name, number, turn]:
+                wrong.append((name, number, turn, repr(found)[:60]))
+        return wrong
+
+    return [wrong for found in await asyncio.gather(*map(one, range(8))) for wrong in found]
+
+
+def loop_child(m, loop, times):
+    wrong = []
+    for turn in range(3):
+        wrong += loop.run_until_complete(swap(m, "same loop", times))
+        wrong += asyncio.run(swap(m, f"loop {turn}", times))
+    return wrong
+
+
+def loops(url, cache, fork, times):
+    """Fork between the turns of an event loop, with which both go on; others are new."""
+    faulthandler.dump_traceback_later(SECONDS + 5, exit=True)
+    m = opened(url, cache, "")
+    loop = asyncio.new_event_loop()
+    wrong = loop.run_until_complete(swap(m, "parent", 5))
+    pid, report = forked(fork, loop_child, m, loop, int(times))
+    for _ in range(6):
+        wrong += loop.run_until_complete(swap(m, "parent", int(times)))
+    print(json.dumps({"parent": wrong, "child": ended(pid, report)}))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def inside_child(m, name, times):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(asyncio.run(swap(m, name, times))))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def inside(url, cache, fork, times):
+    """Fork inside a task, others being amid their requests; the child starts a loop anew."""
+    faulthandler.dump_traceback_later(SECONDS + 5, exit=True)
+    m = opened(url, cache, "")
+
+    async def main():
+        # First once, for a module that a thread is importing stays locked in the child.
+        await swap(m, "parent", 2)
+        busy = asyncio.create_task(swap(m, "parent", int(times)))
+        children = []
+        for number in range(3):
+            await asyncio.sleep(0.02)
+            children.append(forked(fork, inside_child, m, f"child{number}", int(times)))
+        wrong = await busy
+        return wrong, [ended(*each) for each in children]
+
+    wrong, children = asyncio.run(main())
+    print(json.dumps({"parent": wrong, "children": children}))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+# Invalidations
+
+
+def owed(url, cache, fork, payer, server):
+    """Owe an invalidation to a cache that stands still, fork, and let one of the two go on."""
+    faulthandler.dump_traceback_later(SECONDS + 5, exit=True)
+    m = opened(url, cache, "")
+    m["k"] = "old"
+    m.get("k")
+    os.kill(int(server), signal.SIGSTOP)
+    try:
+        m["k"] = "new"
+    finally:
+        (coherent,) = [engine.stack.coherent for engine in _engine.opened()]
+        before = coherent.owed
+        go, gone = os.pipe()
+
+        def pay():
+            deadline = time.monotonic() + 20
+            while coherent.owed and time.monotonic() < deadline:
+                m.get("another")
+                time.sleep(0.01)
+            return coherent.owed
+
+        def child():
+            os.read(go, 1)
+            return pay() if payer == "child" else None
+
+        below = forked(fork, child)
+        os.kill(int(server), signal.SIGCONT)
+    left = pay() if payer == "parent" else None
+    os.write(gone, b"!")
+    print(json.dumps({"owed": before, "parent": left, "child": ended(*below)}))
+    sys.stdout.flush()
+    os._exit(0)  # and no settling at the end
+
+
+# Locks
+
+
+def locks():
+    """Return every lock that an object of lpcm's has."""
+    found = list(process._locks.values())
+    for thing in gc.get_objects():
+        if str(type(thing).__module__).startswith("lpcm."):
+            slots = [
+                each for kind in type(thing).__mro__ for each in getattr(kind, "__slots__", ())
+            ]
+            values = [
+                getattr(thing, each, None) for each in (*getattr(thing, "__dict__", ()), *slots)
+            ]
+            found += [each for each in values if hasattr(each, "acquire")]
+    return found
+
+
+def held(url, cache, fork):
+    """Fork while a thread holds every lock that there is; the child must do without it."""
+    faulthandler.dump_traceback_later(SECONDS + 5, exit=True)
+    m = opened(url, cache, "")
+    memory = LPCM("m", url="memory://shared?cache=memory://near")
+    memory.update({"a": 1, "b": 2})
+    m["k"] = {"n": 1}
+    m.set_many({f"{number}": number for number in range(60)})
+    process.this()
+    all_locks = locks()
+    taken, done = threading.Event(), threading.Event()
+
+    def hold():
+        for lock in all_locks:
+            lock.acquire()
+        taken.set()
+        done.wait()
+        for lock in all_locks:
+            lock.release()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    taken.wait()
+    time.sleep(0.05)  # until it waits
+
+    def child():
+        m["k"] = {"n": 2}
+        m.set_many({f"{number}": -number for number in range(60)})
+        memory["c"] = 3
+        lpcm.configure("memory://", using="other")
+        LPCM("other", using="other")["k"] = 1
+        return [m["k"], m["59"], dict(memory.items()), memory.get_many("abc")]
+
+    below = ended(*forked(fork, child))
+    done.set()
+    thread.join()
+    print(json.dumps({"locks": len(all_locks), "child": below, "parent": [m["k"], m["59"]]}))
+    sys.stdout.flush()
+    lpcm.close()
 
 
 if __name__ == "__main__":

@@ -2,15 +2,17 @@
 
 import os
 import threading
+import time
 
 import pytest
 
 from lpcm._run import run
 from lpcm.errors import StoreError, ValueTooLarge
-from lpcm.ports import Applied, Cell, KeyRange, Put, Touch
+from lpcm.ports import Applied, Cell, Change, Delete, KeyRange, Put, Touch
 from lpcm.stores import memory
 from lpcm.testing.change_contract import TransactionContract, UpdateContract
 from lpcm.testing.store_contract import MAP, NOW, StoreContract, apply, read, read_data
+from tests.test_process import FORKS, seen_in_child
 
 
 class TestMemory(StoreContract, UpdateContract, TransactionContract):
@@ -101,3 +103,38 @@ def test_fork():
         stop.set()
         for thread in threads:
             thread.join()
+
+
+@pytest.mark.parametrize("fork", FORKS)
+def test_a_fork_amid_a_transaction(fork, monkeypatch):
+    """A transaction that another thread was amid at the fork is done whole in the child."""
+    store = memory.open_store("")
+    for sk in "abc":
+        apply(store, sk, Put(Cell(1, None), 1))
+    inside, go_on = threading.Event(), threading.Event()
+    put = memory._Map.put
+
+    def slow(self, sk, entry, now):
+        put(self, sk, entry, now)
+        if sk == "a":
+            inside.set()
+            go_on.wait(60)
+
+    monkeypatch.setattr(memory._Map, "put", slow)
+    writes = {"a": Put(Cell(2, None), 2), "b": Delete(), "d": Put(Cell(2, None), 3)}
+    changes = [Change(MAP, sk, op) for sk, op in writes.items()]
+    thread = threading.Thread(target=lambda: run(store.transact(changes, (), NOW)))
+    thread.start()
+
+    def look():
+        page = run(store.scan(MAP, KeyRange(), NOW))
+        return {sk: entry.data for sk, entry in page.entries}
+
+    try:
+        assert inside.wait(20)
+        time.sleep(0.05)  # until it waits
+        assert seen_in_child(fork, look) == "{'a': 2, 'c': 1, 'd': 2}"
+    finally:
+        go_on.set()
+        thread.join()
+    assert look() == {"a": 2, "c": 1, "d": 2}

@@ -11,6 +11,8 @@ Invariants:
    is lost, so a client that has them is refused, and one made here has none.
 2. A reply is taken from its bytes, whole and with its checksum. Without its retries
    botocore checks neither: of a reply that was cut it makes an empty one, a success.
+3. A child of a fork sends nothing over its parent's connections, which botocore would: it
+   makes a new client of a session, and empties the pool of a client that it was given.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import ConfigError, StoreDenied, StoreError
+from lpcm.process import follow, forked, same
 from lpcm.stores.dynamodb.exchange import Malformed, interpret
 from lpcm.stores.dynamodb.port import NotSent, ReplyLost
 from lpcm.workers import Workers
@@ -37,6 +40,8 @@ __all__ = ["AsyncClientTransport", "ClientTransport"]
 _CONNECT: Final = 2.0
 _READ: Final = 5.0
 _POOL: Final = 64
+_CLOSING: Final = 2.0
+"""Seconds that emptying a client's pool may take: it waits for nothing but locks."""
 
 
 class ClientTransport:
@@ -54,18 +59,47 @@ class ClientTransport:
     def __init__(
         self, client: Any, *, region: str | None = None, endpoint: str | None = None
     ) -> None:
-        self._client = _once(client, region, endpoint)
-        self.endpoint: str = self._client.meta.endpoint_url
-        self.region: str = self._client.meta.region_name
-        self._calls: dict[str, Any] = {}
+        self._source = client, region, endpoint
         self._seen = _Seen()
         self._closed = False
-        events = self._client.meta.events
+        self._lock = threading.Lock()
+        self._inherited = False
+        self._use(_once(client, region, endpoint))
+        self.endpoint: str = self._client.meta.endpoint_url
+        self.region: str = self._client.meta.region_name
+        follow(self, ClientTransport._orphan)
+
+    def _use(self, client: Any) -> None:
+        self._client = client
+        self._calls: dict[str, Any] = {}
         for name, handler in (
             ("before-send.dynamodb", self._sending),
             ("response-received.dynamodb", self._received),
         ):
-            events.register(name, handler, unique_id=f"lpcm-{name}-{id(self)}")
+            client.meta.events.register(name, handler, unique_id=f"lpcm-{name}-{id(self)}")
+
+    def _orphan(self) -> None:
+        self._lock = threading.Lock()
+        self._inherited = True
+
+    def _renew(self) -> None:
+        """In a forked child, before its first request: have connections of its own."""
+        with self._lock:
+            if not self._inherited:
+                return
+            if self._client is not self._source[0]:
+                self._use(_once(*self._source))
+            else:
+                closing = threading.Thread(target=self._client.close, daemon=True)
+                closing.start()
+                closing.join(_CLOSING)
+                if closing.is_alive():
+                    raise StoreError(
+                        f"{self.endpoint}: another thread was inside this client when the process "
+                        "was forked, and its locks stay held: configure a client of the child's "
+                        "own, or a session"
+                    )
+            self._inherited = False
 
     async def call(self, operation: str, request: Mapping[str, Any], within: float) -> Reply:
         """Send one request and return its reply; see ``port.Transport``."""
@@ -74,6 +108,10 @@ class ClientTransport:
     def _exchange(self, operation: str, request: Mapping[str, Any], within: float) -> Reply:
         if self._closed:
             raise StoreError(f"{self.endpoint}: closed")
+        if not same[0]:
+            forked()
+        if self._inherited:
+            self._renew()
         if within <= 0:
             raise NotSent(f"{self.endpoint}: {operation}: the time is up")
         call = self._calls.get(operation)
