@@ -20,6 +20,7 @@ from lpcm.testing import servers
 from lpcm.testing.cache_contract import fresh_key
 from tests.caches.drivers import awaitable, blocking
 from tests.caches.test_contract import CERTIFICATE
+from tests.test_process import FORKS
 
 CLIENTS = pytest.mark.parametrize("client", [blocking, awaitable])
 QUICK = {"timeout": 0.5, "connect_timeout": 0.5}
@@ -533,16 +534,18 @@ def test_close_while_in_use(memcached):
 # Forks
 
 
-def test_fork(memcached):
+@CLIENTS
+@pytest.mark.parametrize("fork", FORKS)
+def test_fork(memcached, client, fork):
     """A child has connections of its own, and parent and child never read each other's replies."""
-    with blocking(at(memcached)) as driven:
+    with client(at(memcached)) as driven:
         key = fresh_key()
         driven.do(f"{key}-parent", Set(b"parent" * 100, 6, 100))
         driven.do(f"{key}-child", Set(b"child" * 3000, 5, 100))
         token = driven.send(f"{key}-token", Get(100))
         pids = []
         for _ in range(4):
-            pid = os.fork()
+            pid = fork()
             if pid == 0:
                 status = 1
                 try:
@@ -563,6 +566,41 @@ def test_fork(memcached):
             assert driven.look(f"{key}-parent") == b"parent"
         statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
         assert statuses == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("fork", FORKS)
+def test_a_fork_amid_the_requests_of_a_loop(memcached, fork):
+    """A child that goes on with a loop reads none of the replies its parent waits for."""
+    with awaitable(at(memcached)) as driven:
+        keys = [fresh_key() for _ in range(400)]
+        values = {key: key.encode() * 20 for key in keys}
+        for key, value in values.items():
+            driven.do(key, Set(value, len(value), 100))
+
+        async def ask():
+            looks = [asyncio.ensure_future(driven.cache.look(key, 10)) for key in keys]
+            await asyncio.sleep(0)
+            return looks
+
+        async def answered(looks):
+            return await asyncio.gather(*looks, return_exceptions=True)
+
+        looks = driven.run(ask())
+        pid = fork()
+        if pid == 0:
+            status = 1
+            try:
+                found = zip(driven.run(answered(looks)), values.values(), strict=True)
+                # Some were answered before the fork.
+                lost = [isinstance(each, CacheLost) or each == value for each, value in found]
+                right = [driven.look(key, 10) == value for key, value in values.items()]
+                status = 0 if all(lost) and all(right) else 2
+            finally:
+                os._exit(status)
+        time.sleep(0.05)  # so that the child is the first to look
+        assert driven.run(answered(looks)) == list(values.values())
+        assert all(driven.look(key, 10) == value for key, value in values.items())
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 # Deciding without a server
