@@ -102,10 +102,10 @@ def after_fork_in_child(action: Callable[[], object]) -> None:
 
 def follow(thing: T, action: Callable[[T], object]) -> None:
     """Have ``action(thing)`` called likewise, as long as the thing is alive."""
-    number = next(_numbers)
+    number, pop = next(_numbers), _followed.pop
 
     def forget(_: object) -> None:
-        _followed.pop(number, None)
+        pop(number, None)
 
     _followed[number] = ref(thing, forget), action
 
