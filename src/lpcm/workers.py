@@ -208,6 +208,8 @@ class Workers:
 
         Not an end for ever: who calls once more starts threads anew, which do not linger.
         """
+        if not process.same[0]:
+            process.forked()
         with self._lock:
             self._stopped = True
             calls = list(self._queue)
