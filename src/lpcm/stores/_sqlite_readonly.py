@@ -16,11 +16,11 @@ instant between its begin and its end.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lpcm import process
 from lpcm.errors import StoreBusy, StoreError, StoreReadOnly
 from lpcm.ports import Form
 from lpcm.stores._sqlite_file import File
@@ -61,7 +61,7 @@ class ReadOnlyFile(File):
         super().__init__(path, synchronous, busy_timeout)
         real = os.path.realpath(path)  # beside which the log is
         self._log, self._index = f"{real}-wal", f"{real}-shm"
-        self._following = threading.Lock()
+        self._following = process.Lock()
         self._state: tuple[object, ...] = ()
 
     def prepare(self) -> None:
@@ -99,7 +99,7 @@ class ReadOnlyFile(File):
         """Look at the files; disconnect all threads where they are others than before."""
         state = self.state()
         if state != self._state:
-            with self._following:
+            with self._following():
                 for connection in self.connections():
                     # Its operation, which sees that the state is another, is done again.
                     with connection.lock:
