@@ -32,7 +32,7 @@ from lpcm.errors import (
     ValueTooLarge,
 )
 from lpcm.ports import Add, Applied, Cell, Delete, KeyRange, MapInfo, Put, Touch, When
-from lpcm.stores import _sqlite_file, _sqlite_writes, memory, sqlite
+from lpcm.stores import _sqlite_connections, _sqlite_writes, memory, sqlite
 from lpcm.testing.change_contract import TransactionContract, UpdateContract
 from lpcm.testing.store_contract import (
     MAP,
@@ -219,7 +219,7 @@ def test_synchronous_on_every_connection(path, synchronous, level):
 
     def look():
         apply(store, "k", value(1))
-        with store._file.connection() as connection:
+        with store._file.connection() as connection, connection.lock:
             found.append(connection.execute("PRAGMA synchronous").fetchone()[0])
         barrier.wait()
 
@@ -231,7 +231,7 @@ def test_synchronous_on_every_connection(path, synchronous, level):
 def test_full_is_the_default(path):
     """Without an option an acknowledged write survives the loss of power."""
     store = sqlite.open_store(str(path))
-    with store._file.connection() as connection:
+    with store._file.connection() as connection, connection.lock:
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     store.close()
@@ -463,7 +463,7 @@ def test_permission(file, folder, said):
 def test_full(store):
     """A full disk is an error of its own, leaves what was there, and passes."""
     apply(store, "k", value(1))
-    with store._file.connection() as connection:
+    with store._file.connection() as connection, connection.lock:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StoreFull):
@@ -474,7 +474,7 @@ def test_full(store):
         run(store.apply_many(MAP, [("a", Add(1, 0, 1)), ("b", value("x" * 100_000))], NOW))
     assert read(store, "a") is None
     assert read_data(store, "k") == 1
-    with store._file.connection() as connection:
+    with store._file.connection() as connection, connection.lock:
         assert not connection.raw.in_transaction
         connection.execute("PRAGMA max_page_count = 1000000")
     apply(store, "big", value("x" * 100_000))
@@ -483,7 +483,7 @@ def test_full(store):
 def test_full_in_the_middle_of_a_batch(store):
     """A batch that fails in a later piece reports the pieces that were done."""
     apply(store, "k", value(1))
-    with store._file.connection() as connection:
+    with store._file.connection() as connection, connection.lock:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages + 40}")
     writes = [(f"{n:05}", value("x" * (1 if n < 1000 else 1000))) for n in range(2500)]
@@ -712,7 +712,7 @@ def test_reads_do_not_pin_the_log(store, path):
 def test_failed_reads_do_not_pin_the_log(store, path):
     """An interrupted read gives its lock back."""
     fill(store, 300)
-    with pytest.raises(KeyboardInterrupt), store._file.connection() as connection:
+    with pytest.raises(KeyboardInterrupt), store._file.connection() as connection, connection.lock:
         connection.execute("SELECT * FROM entries").fetchone()
         raise KeyboardInterrupt
     with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=0.2)) as other:
@@ -722,7 +722,7 @@ def test_failed_reads_do_not_pin_the_log(store, path):
 
 def test_an_interrupted_batch_is_rolled_back(store):
     """A batch that an exception ends has written nothing and holds no lock."""
-    with pytest.raises(KeyboardInterrupt), store._file.connection() as connection:
+    with pytest.raises(KeyboardInterrupt), store._file.connection() as connection, connection.lock:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("DELETE FROM entries")
         raise KeyboardInterrupt
@@ -786,7 +786,7 @@ def test_a_clock_ahead_purges_nothing_that_lives(store):
 def test_failed_purge_does_not_fail_the_write(path):
     """A write that is done is not reported as failed because of what comes after it."""
     store = sqlite.open_store(str(path))
-    with store._file.connection() as connection:
+    with store._file.connection() as connection, connection.lock:
         connection.execute(
             "CREATE TRIGGER no BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'no'); END"
         )
@@ -797,7 +797,7 @@ def test_failed_purge_does_not_fail_the_write(path):
 
 
 def rows(store):
-    with store._file.connection() as connection:
+    with store._file.connection() as connection, connection.lock:
         return connection.execute("SELECT count(*) FROM entries").fetchone()[0]
 
 
@@ -922,7 +922,7 @@ def test_fork_inside_an_operation(store):
             read(store, "k")
 
     apply(store, "k", value(1))
-    with store._file.connection() as connection:
+    with store._file.connection() as connection, connection.lock:
         connection.execute("BEGIN IMMEDIATE")
         in_child(in_the_middle)
         connection.execute("COMMIT")
@@ -998,7 +998,7 @@ def test_every_statement_uses_an_index(store):
         if name != "_MAPS"
     } | {f"_SCAN{key}": sql for key, sql in sqlite._SCAN.items()}
     assert len(statements) >= 14
-    with store._file.connection() as connection:
+    with store._file.connection() as connection, connection.lock:
         for name, sql in statements.items():
             numbered = [int(number) for number in re.findall(r"\?(\d+)", sql)]
             parameters = ("",) * max([sql.count("?") - len(numbered), *numbered])
@@ -1012,7 +1012,7 @@ def test_numbers_are_stored_as_themselves(store):
     kinds = {"text": "x", "integer": 5, "real": math.inf, "blob": b"x"}
     for kind, data in kinds.items():
         apply(store, kind, value(data))
-    with store._file.connection() as connection:
+    with store._file.connection() as connection, connection.lock:
         found = connection.execute("SELECT sk, typeof(v) FROM entries").fetchall()
     assert dict(found) == {kind: kind for kind in kinds}
 
@@ -1071,5 +1071,5 @@ def python(code, *arguments):
 
 def test_gate_is_free():
     """After all of this nobody stands at the gate."""
-    assert _sqlite_file._held == []
-    assert _sqlite_file._interrupted == []
+    assert not _sqlite_connections._held
+    assert not _sqlite_connections._interrupted

@@ -59,6 +59,7 @@ def backup(file: File, path: str) -> None:
 def _copy(file: File, beside: str, target: str) -> None:
     with (
         file.connection() as connection,
+        connection.lock,
         closing(sqlite3.connect(beside, isolation_level=None)) as copy,
     ):
         raw = connection.raw or connection.open()

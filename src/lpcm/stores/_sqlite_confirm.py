@@ -20,7 +20,8 @@ from lpcm.stores._sqlite_place import MOVED
 
 if TYPE_CHECKING:
     from lpcm.errors import LPCMError
-    from lpcm.stores._sqlite_file import Connection, File
+    from lpcm.stores._sqlite_connections import Connection
+    from lpcm.stores._sqlite_file import File
 
 __all__ = ["confirm", "opened", "unmoved"]
 
@@ -53,16 +54,20 @@ def confirm(file: File, connection: Connection, *, wrote: bool = True, now: floa
 def _part(file: File, own: Connection | None = None) -> None:
     """Disconnect ``own`` and each connection that is not in use; those look by themselves."""
     for one in file.connections():
-        if one is own or one.lock.acquire(blocking=False):
-            try:
-                if one.raw is not None:
-                    with suppress(sqlite3.Error):
-                        one.raw.execute("PRAGMA busy_timeout = 100")
-                        one.raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            finally:
-                one.shut()
-                if one is not own:
-                    one.lock.release()
+        taken: list[bool] = []
+        try:
+            if one is not own:
+                taken.extend(map(one.lock.acquire, (False,)))  # see _sqlite_connections
+                if not taken[0]:
+                    continue
+            if one.raw is not None:
+                with suppress(sqlite3.Error):
+                    one.raw.execute("PRAGMA busy_timeout = 100")
+                    one.raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            one.shut()
+        finally:
+            if True in taken:
+                one.lock.release()
 
 
 def _error(file: File, wrong: str, *, wrote: bool) -> LPCMError:

@@ -1,25 +1,9 @@
-"""One SQLite file: making it, checking it, its connections, forks, and its errors.
+"""One SQLite file: making it, checking it, and its errors.
 
-Knows nothing of entries or maps beyond the schema's text. Each thread keeps its own
-connections (connecting for every operation costs twenty times a read), and a connection
-is used by one operation at a time, inside ``with file.connection() as connection``.
+Knows nothing of entries or maps beyond the schema's text. Connections, and what an exception
+or a fork does to them, are ``_sqlite_connections``'s.
 
-Invariants:
-
-1. **No connection of ours is open across a fork.** SQLite's locks are per process, and it
-   counts their holders in memory that a child inherits: with a parent's connection merely
-   left alone, the child's fresh one believes in locks it does not hold, and the parent's
-   last ``close`` deletes the write-ahead log under it. Measured: the child's next
-   acknowledged write was lost. So a fork first closes them all; each opens again by
-   itself, in parent and child, at its next use.
-2. **No thread is inside SQLite at a fork**: it may hold one of SQLite's process-wide
-   mutexes, which the child would then wait for in vain. Every connection's lock, and
-   ``_gate``, is held by the forking thread.
-3. A connection given back has no open statement and no open transaction.
-
-A connection is registered, then locked, then opened under ``_gate``. The fork takes the
-connections' locks first, waiting for the operations under way (at most ``busy_timeout``),
-then ``_gate``, then the locks of those that were opened in between.
+Invariant: nothing is written to a file before it is known to be ours, or empty.
 """
 
 from __future__ import annotations
@@ -27,11 +11,9 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-import threading
 import time
-import weakref
-from collections import deque
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING
 
 from lpcm.errors import (
     StoreBusy,
@@ -44,15 +26,14 @@ from lpcm.errors import (
     StoreUnavailable,
     ValueTooLarge,
 )
-from lpcm.stores._sqlite_confirm import opened, unmoved
+from lpcm.process import forked, same
+from lpcm.stores._sqlite_connections import Idle, another, gate, registered, torn
 from lpcm.stores._sqlite_place import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from types import TracebackType
-    from typing import Self
+    from lpcm.stores._sqlite_connections import Connection
 
-__all__ = ["APPLICATION_ID", "FORMAT", "Connection", "Execute", "File"]
+__all__ = ["APPLICATION_ID", "FORMAT", "File"]
 
 APPLICATION_ID = 0x4C50434D  # "LPCM"
 FORMAT = 1
@@ -73,115 +54,6 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
 """
 
-Execute: TypeAlias = "Callable[..., sqlite3.Cursor]"
-
-
-class Connection:
-    """A connection of one thread, open or not; a context manager for one operation."""
-
-    __slots__ = ("__weakref__", "execute", "file", "lock", "raw", "thread")
-
-    def __init__(self, file: File) -> None:
-        self.file = file
-        self.lock = threading.Lock()
-        self.thread = threading.get_ident()
-        self.raw: sqlite3.Connection | None = None
-        # Either a cursor's or _first: so that being open costs the hot path no question.
-        self.execute: Execute = self._first
-        key = id(self)
-        _live[key] = weakref.ref(self, lambda _: _live.pop(key, None))
-
-    def _first(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
-        if self.raw is None:
-            self.open()
-        return self.execute(sql, parameters)
-
-    def open(self) -> sqlite3.Connection:
-        """Connect, with what every connection must be told."""
-        with _gate:
-            self.file.check_usable()
-            unmoved(self.file)
-            raw = self.file.connect("rw")
-            try:
-                for pragma in self.file.pragmas:
-                    raw.execute(pragma)
-                opened(self.file, raw)
-            except BaseException:
-                raw.close()
-                raise
-            self.raw = raw
-            self.execute = raw.cursor().execute
-        _bury()
-        return raw
-
-    def shut(self) -> None:
-        """Disconnect; the next use connects again."""
-        raw, self.raw = self.raw, None
-        self.execute = self._first
-        if raw is not None:
-            raw.close()
-
-    def renew(self) -> None:
-        """Let go of a statement that still has rows, and with it of its read lock."""
-        if self.raw is not None:
-            self.execute = self.raw.cursor().execute
-
-    def _recover(self) -> None:
-        self.renew()
-        try:
-            if self.raw is not None and self.raw.in_transaction:
-                self.raw.rollback()
-        except sqlite3.Error:
-            self.shut()
-
-    def __enter__(self) -> Self:
-        self.lock.acquire()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.lock.release()
-        if error is not None:
-            self.failed(error)
-        else:
-            self.give_back()
-
-    def failed(self, error: BaseException) -> None:
-        """Take back a connection whose operation raised, and raise lpcm's error for it."""
-        with self.lock:
-            self._recover()
-        self.give_back()
-        if isinstance(error, sqlite3.Error):
-            raise self.file.translated(error) from error
-
-    def give_back(self) -> None:
-        """Let the thread's next operation use it."""
-        self.file.idle.connections.append(self)
-        if self.file.closed:
-            self.file.close()
-
-    def __del__(self) -> None:
-        # The thread has ended. Not closed right here: a garbage collection may run this
-        # while another thread forks, which must find nobody inside SQLite.
-        if self.raw is not None:
-            _graveyard.append(self.raw)
-            _bury()
-
-
-class _Idle(threading.local):
-    """This thread's connections that no operation is using.
-
-    Almost always one; a signal handler that interrupts an operation and starts another
-    finds none and opens a second.
-    """
-
-    def __init__(self) -> None:
-        self.connections: list[Connection] = []
-
 
 class File:
     """A database file and this process's connections to it."""
@@ -192,7 +64,7 @@ class File:
         self.busy_timeout = busy_timeout
         self.place = Place(self.path)
         self.closed = False
-        self.idle = _Idle()
+        self.idle = Idle()
         self.pragmas = [
             f"PRAGMA synchronous = {synchronous}",
             f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES[synchronous]}",
@@ -203,24 +75,31 @@ class File:
             self.pragmas.append("PRAGMA fullfsync = 1")
 
     def connection(self) -> Connection:
-        """Return a connection no other operation is using, for ``with``."""
+        """Return one no other operation is using: ``with`` it, and with its lock."""
+        if not same[0]:
+            forked()
         try:
             return self.idle.connections.pop()
         except IndexError:
-            return Connection(self)
+            return another(self)[0]
 
     def connections(self) -> list[Connection]:
         """Return every connection of every thread."""
-        return [connection for connection in _registered() if connection.file is self]
+        return [connection for connection in registered() if connection.file is self]
 
     def close(self) -> None:
         """Disconnect every thread; an operation under way disconnects at its end."""
+        if not same[0]:
+            forked()
         self.closed = True
         for connection in self.connections():
-            if connection.lock.acquire(blocking=False):
-                try:
+            taken: list[bool] = []
+            try:
+                taken.extend(map(connection.lock.acquire, (False,)))
+                if taken[0]:
                     connection.shut()
-                finally:
+            finally:
+                if True in taken:
                     connection.lock.release()
 
     def connect(self, mode: str) -> sqlite3.Connection:
@@ -240,10 +119,11 @@ class File:
         """Refuse a closed file, and one whose connection was forked in mid-operation."""
         if self.closed:
             raise StoreError(f"{self.path}: closed")
-        if self.path in _torn:
+        if torn(self.path):
             raise StoreError(
-                f"{self.path}: not usable in this process: it was forked by code that interrupted "
-                "an operation on the file (a signal handler); start it otherwise"
+                f"{self.path}: not usable in this process: it was forked in the middle of an "
+                "operation on the file, by a signal handler or by code in C that did not wait for "
+                "other threads: fork before threads use the map, or by os.fork()"
             )
 
     def prepare(self) -> None:
@@ -253,9 +133,11 @@ class File:
                 f"lpcm needs SQLite {'.'.join(map(str, OLDEST_SQLITE))} or newer, this Python has "
                 f"{sqlite3.sqlite_version}"
             )
+        if not same[0]:
+            forked()
         self._create()
-        with self.connection() as connection:
-            with _gate:
+        with self.connection() as connection, connection.lock:
+            with gate():
                 self._inspect_untouched()
             raw = connection.open()
             self._switch_to_wal(raw)
@@ -268,12 +150,11 @@ class File:
             self.place.opened(first=True)  # only now there is a log
 
     def _create(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
         try:
             # Under the gate: closing any descriptor of a file drops the process's locks on
-            # it, so no connection may be opened between these two lines.
-            with _gate:
-                os.close(os.open(self.path, flags, 0o600))
+            # it, so no connection may be opened before it is closed.
+            with gate(), open(self.path, "xb", opener=partial(os.open, mode=0o600)):
+                pass
         except FileExistsError:
             if os.path.isdir(self.path):  # noqa: PTH112  # pathlib costs import time
                 raise StoreUnavailable(
@@ -374,93 +255,3 @@ def _code(error: sqlite3.Error) -> int | None:
     """Return SQLite's primary result code; None where Python itself raised."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
-
-
-# Forks. See the invariants above.
-
-_live: dict[int, weakref.ref[Connection]] = {}
-_gate = threading.RLock()
-_graveyard: deque[sqlite3.Connection] = deque()
-_held: list[Connection] = []
-_interrupted: list[Connection] = []
-_torn: set[str] = set()
-_leaked: list[Any] = []
-
-
-def _registered() -> list[Connection]:
-    # Not a WeakSet: copying one while another thread adds to it raises.
-    found = (reference() for reference in list(_live.values()))
-    return [connection for connection in found if connection is not None]
-
-
-def _bury() -> None:
-    """Close what ended threads left, unless someone else is at the gate, who then does."""
-    while _graveyard and _gate.acquire(blocking=False):
-        try:
-            _graveyard.popleft().close()
-        except (IndexError, sqlite3.Error):
-            pass
-        finally:
-            _gate.release()
-
-
-def _before_fork() -> None:
-    _hold(_registered(), -1)
-    _gate.acquire()
-    # One that is not open cannot become so now; the others have come since. The wait is
-    # short, because such a connection's thread may itself be on its way to the gate.
-    while not _hold([one for one in _registered() if one.raw is not None], 0.1):
-        _gate.release()
-        _hold(_registered(), -1)
-        _gate.acquire()
-    for connection in _held:
-        connection.shut()
-    while _graveyard:
-        _graveyard.popleft().close()
-
-
-def _hold(connections: Sequence[Connection], patience: float) -> bool:
-    """Take these connections' locks; False if one did not come free in time."""
-    for connection in connections:
-        if connection in _held or connection in _interrupted:
-            continue
-        if connection.thread == threading.get_ident():
-            if not connection.lock.acquire(blocking=False):
-                # This very thread is in the middle of using it: a signal handler forks.
-                _interrupted.append(connection)
-                continue
-        elif not connection.lock.acquire(timeout=patience):
-            return False
-        _held.append(connection)
-    return True
-
-
-def _after_fork_in_parent() -> None:
-    for connection in _held:
-        connection.lock.release()
-    _held.clear()
-    _interrupted.clear()
-    _gate.release()
-    _bury()
-
-
-def _after_fork_in_child() -> None:
-    global _gate  # noqa: PLW0603  # a lock others waited for at the fork is not to be trusted
-    _gate = threading.RLock()
-    for connection in _held:
-        connection.lock = threading.Lock()
-    for connection in _interrupted:
-        _torn.add(connection.file.path)
-        _leaked.append(connection.raw)  # closing it here would be using it
-        connection.raw = None
-        connection.shut()
-    _held.clear()
-    _interrupted.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )

@@ -69,7 +69,7 @@ class ReadOnlyFile(File):
         for attempt in range(_ATTEMPTS):
             state = self.follow()
             try:
-                with self.connection() as connection:
+                with self.connection() as connection, connection.lock:
                     ours = self._is_ours(connection.raw or connection.open())
             except StoreError:
                 if self.same(state, attempt):

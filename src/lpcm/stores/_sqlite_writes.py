@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lpcm.ports import Op, Outcome
-    from lpcm.stores._sqlite_file import Execute
+    from lpcm.stores._sqlite_connections import Execute
 
 __all__ = ["ENTRY", "LIVE", "PUT", "READ", "find", "new", "refuses", "update", "write"]
 

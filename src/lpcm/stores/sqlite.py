@@ -40,8 +40,10 @@ from lpcm.ports import (
     Update,
     When,
 )
+from lpcm.process import forked, same
 from lpcm.stores._sqlite_access import mend, writable
 from lpcm.stores._sqlite_confirm import confirm
+from lpcm.stores._sqlite_connections import another
 from lpcm.stores._sqlite_file import File
 from lpcm.stores._sqlite_options import OPTIONS
 from lpcm.stores._sqlite_place import GONE, directory
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from lpcm.ports import Change, Check, KeyRange, Op, Outcome
-    from lpcm.stores._sqlite_file import Execute
+    from lpcm.stores._sqlite_connections import Execute
     from lpcm.stores._sqlite_readonly import ReadOnlyStore
 
 __all__ = ["OPTIONS", "SQLiteStore", "open_store"]
@@ -124,18 +126,23 @@ class SQLiteStore:
 
     async def read(self, map: str, sk: str, now: float) -> Stored | None:
         """Return the entry. Cost: one SELECT, 1.1 times the bare statement."""
-        # The hottest path of the library: `with self._file.connection()`, without its calls.
+        # The hottest path of the library: `with self._file.connection() as connection,
+        # connection.lock`, without its calls.
+        if not same[0]:
+            forked()
         idle = self._idle.connections
         place = self._place
         try:
             connection = idle.pop()
         except IndexError:
-            connection = self._file.connection()
+            connection, idle = another(self._file)
         try:
             with connection.lock:
+                connection.busy = True
                 row = connection.execute(READ, (map, sk)).fetchone()
                 if not place.since <= now < place.until:
                     confirm(self._file, connection, wrote=False, now=now)
+                connection.busy = False
         except BaseException as error:
             connection.failed(error)
             raise
@@ -154,7 +161,7 @@ class SQLiteStore:
         if type(op) is Put and op.when is When.ALWAYS and op.expires is None:
             return self._put(map, sk, op)
         self._check_size(op)
-        with self._file.connection() as connection:
+        with self._file.connection() as connection, connection.lock:
             outcome = self._write(connection.execute, map, sk, op, now)
             confirm(self._file, connection, wrote=type(outcome) is Applied)
         if getattr(op, "expires", None) is not None:
@@ -165,14 +172,17 @@ class SQLiteStore:
         """Do what ``m[k] = v`` is, the most frequent write, by the shortest way: see read."""
         self._check_size(op)
         (data, kind), etag, _, _ = op
+        if not same[0]:
+            forked()
         idle = self._idle.connections
         place = self._place
         try:
             connection = idle.pop()
         except IndexError:
-            connection = self._file.connection()
+            connection, idle = another(self._file)
         try:
             with connection.lock:
+                connection.busy = True
                 connection.execute(PUT, (map, sk, kind, etag, None, data))
                 # Is the file still in its place? See _sqlite_place; without its calls.
                 try:
@@ -181,6 +191,7 @@ class SQLiteStore:
                     folder = GONE
                 if folder.st_ctime_ns != place.ctime or folder.st_ino != place.inode:
                     confirm(self._file, connection)
+                connection.busy = False
         except BaseException as error:
             connection.failed(error)
             raise
@@ -192,7 +203,7 @@ class SQLiteStore:
     async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
         """Return the entries. Cost: one SELECT for each hundred keys."""
         found: dict[str, Stored] = {}
-        with self._file.connection() as connection:
+        with self._file.connection() as connection, connection.lock:
             for chunk in _chunks(sks, _READ_CHUNK):
                 # Always the same number of parameters, so always the same cached statement.
                 padding = (chunk[-1],) * (_READ_CHUNK - len(chunk))
@@ -229,7 +240,7 @@ class SQLiteStore:
             done = self._put_chunk(map, writes)
             if done is not None:
                 return done
-        with self._file.connection() as connection:
+        with self._file.connection() as connection, connection.lock:
             execute = connection.execute
             execute("BEGIN IMMEDIATE")
             outcomes = [self._one_of_many(execute, map, sk, op, now) for sk, op in writes]
@@ -250,7 +261,7 @@ class SQLiteStore:
             (data, kind), etag, expires, _ = op
             rows.append((map, sk, kind, etag, expires, data))
             outcomes.append(new(Applied, (new(Stored, (data, kind, etag, expires)), None)))
-        with self._file.connection() as connection:
+        with self._file.connection() as connection, connection.lock:
             cursor = connection.execute("BEGIN IMMEDIATE")
             try:
                 cursor.executemany(PUT, rows)
@@ -292,18 +303,18 @@ class SQLiteStore:
             high = min(high, after)
         elif after is not None:
             low = max(low, after + "\0")  # the very next string
-        with self._file.connection() as connection:
+        with self._file.connection() as connection, connection.lock:
             rows = connection.execute(_SCAN[values, reverse], (map, low, high, now, limit))
             entries, room = _page(rows)
             if room <= 0:
-                connection.renew()
+                connection.end_statement()
             confirm(self._file, connection, wrote=False)
         more = room <= 0 or len(entries) >= limit
         return Page(entries, entries[-1][0] if more else None)
 
     async def count(self, map: str, keys: KeyRange, now: float) -> int:
         """Count the range. Cost: reads the keys' index."""
-        with self._file.connection() as connection:
+        with self._file.connection() as connection, connection.lock:
             bounds = (map, *keys)
             (count,) = connection.execute(_COUNT, (*bounds, now, *bounds)).fetchone()
             confirm(self._file, connection, wrote=False)
@@ -312,7 +323,7 @@ class SQLiteStore:
     async def clear(self, map: str, keys: KeyRange) -> None:
         """Delete the range, four thousand entries at a time."""
         low, high = keys
-        with self._file.connection() as connection:
+        with self._file.connection() as connection, connection.lock:
             while next_ := connection.execute(_NTH, (map, low, high)).fetchone():
                 connection.execute(f"DELETE FROM entries WHERE {_RANGE}", (map, low, *next_))
                 (low,) = next_
@@ -322,7 +333,7 @@ class SQLiteStore:
     async def register(self, namespace: str, info: MapInfo) -> MapInfo:
         """Enter a map into the catalogue. Cost: one SELECT, and one write the first time."""
         pk = partition(namespace, info.name)
-        with self._file.connection() as connection:
+        with self._file.connection() as connection, connection.lock:
             row = connection.execute(f"{_MAPS} WHERE pk = ?", (pk,)).fetchone()
             if row is None:
                 connection.execute(
@@ -340,7 +351,7 @@ class SQLiteStore:
         for change in changes:
             self._check_size(change.op)
         applied: list[Applied] = []
-        with self._file.connection() as connection:
+        with self._file.connection() as connection, connection.lock:
             execute = connection.execute
             execute("BEGIN IMMEDIATE")
             reasons = _failing(execute, changes, checks, now)
@@ -358,7 +369,7 @@ class SQLiteStore:
 
     async def maps(self, namespace: str) -> list[MapInfo]:
         """Return the namespace's catalogue. Cost: one SELECT."""
-        with self._file.connection() as connection:
+        with self._file.connection() as connection, connection.lock:
             rows = connection.execute(
                 f"{_MAPS} WHERE namespace = ? ORDER BY name", (namespace,)
             ).fetchall()
@@ -373,7 +384,7 @@ class SQLiteStore:
             "DELETE FROM entries WHERE rowid IN"
             f" (SELECT rowid FROM entries WHERE pk >= ? AND pk < ? LIMIT {_CLEAR_CHUNK})"
         )
-        with self._file.connection() as connection:
+        with self._file.connection() as connection, connection.lock:
             while connection.execute(chunk, (low, high)).rowcount:
                 pass
             connection.execute("DELETE FROM maps WHERE pk >= ? AND pk < ?", (low, high))
@@ -418,7 +429,7 @@ class SQLiteStore:
         # ahead, or a test's, must not delete what is alive to the others.
         now = min(now, time.time())
         try:
-            with self._file.connection() as connection:
+            with self._file.connection() as connection, connection.lock:
                 connection.execute(_PURGE, (now,))
         except Exception:  # noqa: BLE001, S110  # the write it follows is done: say nothing else
             pass
@@ -485,7 +496,7 @@ def open_store(
 
 def _opened(file: File, max_value: int | None) -> SQLiteStore:
     file.prepare()
-    with file.connection() as connection:
+    with file.connection() as connection, connection.lock:
         raw = connection.raw or connection.open()
         most = raw.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - _SLACK
     return SQLiteStore(file, most if max_value is None else min(most, max_value))
