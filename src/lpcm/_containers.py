@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from lpcm import _deeds, _numbers
 from lpcm._attempts import UNCHANGED
 from lpcm._numbers import LiveDecimal, LiveFloat, LiveInt
-from lpcm._run import run
+from lpcm._run import do
 from lpcm._spot import Deed, Spot, perform
 from lpcm._steps import step
 from lpcm.codec import accept
@@ -38,7 +38,7 @@ NUMBERS = frozenset({LiveInt, LiveFloat, LiveDecimal})
 def _do(live: Any, deed: Deed) -> Any:
     """Do a deed where the container is stored, and show what is there then."""
     spot: Spot = live._spot
-    after, result = run(perform(spot.place.use(), spot, (live._kind,), deed))
+    after, result = do(perform, spot.place.use(), spot, (live._kind,), deed)
     live._show(after)
     return result
 

@@ -15,7 +15,7 @@ from lpcm import _engine, _live, _travel
 from lpcm._amap import AsyncTwins, pairs
 from lpcm._entry import MISSING, Entry, Missing
 from lpcm._place import Place
-from lpcm._run import run
+from lpcm._run import do
 from lpcm._views import Items, Keys, Span, Values, span, stream
 from lpcm.config import seconds
 from lpcm.keys import partition
@@ -172,7 +172,7 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
     # Reading
 
     def __getitem__(self, key: K) -> V:
-        return run(self._use().item(key))  # type: ignore[no-any-return]  # stored as V
+        return do(self._use().item, key)  # type: ignore[no-any-return]  # stored as V
 
     @overload
     def get(self, key: K, /) -> V | None: ...
@@ -186,11 +186,11 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         >>> LPCM("m").get("k", 0), LPCM("m", default=1).get("k"), LPCM("m").get("k")
         (0, 1, None)
         """
-        value = run(self._use().get(key, default))
+        value = do(self._use().get, key, default)
         return None if value is MISSING else value
 
     def __contains__(self, key: object) -> bool:
-        return run(self._use().contains(key))
+        return do(self._use().contains, key)
 
     def entry(self, key: K) -> Entry[V]:
         """Return the entry as one read finds it: value, etag and expiry.
@@ -205,14 +205,14 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         >>> m.replace("k", 2, if_etag=e.etag) == e.etag
         False
         """
-        return run(self._use().entry(key))
+        return do(self._use().entry, key)
 
     def ttl(self, key: K) -> float | None:
         """Return the seconds until the entry expires, None: it does not.
 
         **Cost**: one request. **Raises** KeyError when absent.
         """
-        return run(self._use().ttl(key))
+        return do(self._use().ttl, key)
 
     def get_many(self, keys: Iterable[K]) -> dict[K, V]:
         """Return those of the keys that are present, with their values.
@@ -224,7 +224,7 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         >>> m.get_many(["b", "c", "a"])
         {'b': 2, 'a': 1}
         """
-        return run(self._use().get_many(keys))
+        return do(self._use().get_many, keys)
 
     # Writing one key
 
@@ -232,7 +232,7 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         use = self._use()
         if type(value) in _live.TYPES and _live.returns(value, use, key):
             return
-        run(use.set(key, value))
+        do(use.set, key, value)
 
     def set(self, key: K, value: V, *, ttl: TTL = None) -> None:
         """Store the value, expiring in ``ttl`` seconds (or a timedelta).
@@ -249,7 +249,7 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
             ...
         ValueError: ttl must be a positive, finite number of seconds or timedelta, not -1
         """
-        run(self._use().set(key, value, ttl))
+        do(self._use().set, key, value, ttl)
 
     def setdefault(self, key: K, default: Any = MISSING, *, ttl: TTL = None) -> Any:
         """Store ``default`` unless the key is present; return what is stored then.
@@ -263,7 +263,7 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         >>> m.setdefault("k", 1), m.setdefault("k", 2)
         (1, 1)
         """
-        return run(self._use().setdefault(key, default, ttl))
+        return do(self._use().setdefault, key, default, ttl)
 
     def replace(self, key: K, value: V, *, if_etag: int | None = None, ttl: TTL = None) -> int:
         """Store the value only if the key is present, and has that etag; return its new etag.
@@ -278,14 +278,14 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
             ...
         lpcm.errors.Conflict: replace 'k' in 'm': wanted etag 12345, it has etag ...
         """
-        return run(self._use().replace(key, value, if_etag, ttl))
+        return do(self._use().replace, key, value, if_etag, ttl)
 
     def __delitem__(self, key: K) -> None:
-        run(self._use().remove(key))
+        do(self._use().remove, key)
 
     def delete(self, key: K) -> None:
         """Remove the entry; silent when there is none. **Cost**: one request."""
-        run(self._use().delete(key))
+        do(self._use().delete, key)
 
     @overload
     def pop(self, key: K, /) -> V: ...
@@ -302,7 +302,7 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         >>> m.pop("k"), m.pop("k", None)
         (1, None)
         """
-        return run(self._use().pop(key, default))
+        return do(self._use().pop, key, default)
 
     def popitem(self) -> tuple[K, V]:
         """Remove and return the last entry in key order.
@@ -310,14 +310,14 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         **Cost**: two requests, more when others take the same one. **Atomic**: no two
         callers get one entry. **Raises** KeyError when the map is empty.
         """
-        return run(self._use().popitem(KeyRange()))
+        return do(self._use().popitem, KeyRange())
 
     def expire(self, key: K, ttl: TTL) -> None:
         """Let the entry expire in ``ttl`` seconds from now; None: never.
 
         **Cost**: one request. **Raises** KeyError when absent.
         """
-        run(self._use().expire(key, ttl))
+        do(self._use().expire, key, ttl)
 
     def increment(self, key: K, delta: Any = 1) -> V:
         """Leave what ``m[key] + delta`` would be, and return it.
@@ -337,11 +337,11 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
             ...
         TypeError: an increment must be an int, float or Decimal, not str '1'
         """
-        return run(self._use().increment(key, delta))  # type: ignore[no-any-return]  # stored as V
+        return do(self._use().increment, key, delta)  # type: ignore[no-any-return]  # stored as V
 
     def decrement(self, key: K, delta: Any = 1) -> V:
         """Leave what ``m[key] - delta`` would be, and return it; else like ``increment``."""
-        return run(self._use().decrement(key, delta))  # type: ignore[no-any-return]  # stored as V
+        return do(self._use().decrement, key, delta)  # type: ignore[no-any-return]  # stored as V
 
     def transform(self, key: K, fn: Callable[[V], V], default: V | Missing = MISSING) -> V:
         """Store ``fn(value)``, and return it: read, apply, compare-and-set, again if need be.
@@ -357,7 +357,7 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         >>> m.transform("k", lambda tags: [*tags, "x"], default=[])
         ['x']
         """
-        return run(self._use().transform(key, fn, default))  # type: ignore[no-any-return]  # stored as V
+        return do(self._use().transform, key, fn, default)  # type: ignore[no-any-return]  # stored as V
 
     # Writing many
 
@@ -367,27 +367,27 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         **Cost**: one request per batch the store can write at once. **Atomic** per key,
         not as a whole. **Raises** BatchError with the keys that failed; the rest is done.
         """
-        run(self._use().set_many(pairs(entries), ttl))
+        do(self._use().set_many, pairs(entries), ttl)
 
     def update(self, entries: Any = (), /, **more: Any) -> None:
         """Store all pairs, as ``dict.update``; cost and errors as ``set_many``."""
-        run(self._use().set_many(chain(pairs(entries), more.items())))
+        do(self._use().set_many, chain(pairs(entries), more.items()))
 
     def delete_many(self, keys: Iterable[K]) -> None:
         """Remove the entries of these keys where there are any; cost as ``set_many``."""
-        run(self._use().delete_many(keys))
+        do(self._use().delete_many, keys)
 
     def clear(self) -> None:
         """Delete all entries. **Cost**: in bulk, every entry. Not atomic as a whole."""
-        run(self._use().clear())
+        do(self._use().clear)
 
     # The whole map
 
     def __len__(self) -> int:
-        return run(self._use().count(KeyRange()))
+        return do(self._use().count, KeyRange())
 
     def __bool__(self) -> bool:
-        return run(self._use().any(KeyRange()))
+        return do(self._use().any, KeyRange())
 
     def __iter__(self) -> Iterator[K]:
         return iter(Keys(self))

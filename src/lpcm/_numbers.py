@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from lpcm._arithmetic import add, check_delta, negate
-from lpcm._run import run
+from lpcm._run import do
 from lpcm._spot import Deed, Spot, perform
 from lpcm._steps import step
 from lpcm.codec import accept
@@ -83,12 +83,12 @@ def _increment(self: Any, delta: Any = 1) -> Any:
     **Raises** KeyError when the entry is gone and the map has no default; TypeError when
     what is there is no number by now.
     """
-    return run(_grow(self._place.use(), self, delta))
+    return do(_grow, self._place.use(), self, delta)
 
 
 def _decrement(self: Any, delta: Any = 1) -> Any:
     """Subtract from what is stored; else like ``increment``."""
-    return run(_grow(self._place.use(), self, negate(delta)))
+    return do(_grow, self._place.use(), self, negate(delta))
 
 
 async def _aincrement(self: Any, delta: Any = 1) -> Any:
@@ -228,7 +228,7 @@ def spending(value: Any) -> Generator[None, None, None]:
 def settle(value: Any, use: Entries) -> None:
     """Add the sum to the entry it was read from."""
     with spending(value):
-        run(use.grow(value._key, value._sum))
+        do(use.grow, value._key, value._sum)
 
 
 def adding(at: Any, delta: Any) -> Deed:

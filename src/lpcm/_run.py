@@ -11,16 +11,48 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple
 
 from lpcm.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
-__all__ = ["LoopClock", "SystemClock", "Threads", "run", "running_loop"]
+__all__ = ["LoopClock", "SystemClock", "Threads", "do", "run", "running_loop"]
 
 T = TypeVar("T")
+Given = TypeVarTuple("Given")
+
+
+def do(operation: Callable[[*Given], Coroutine[Any, Any, T]], /, *given: *Given) -> T:
+    """Make a coroutine of what is given, run it as ``run`` does, and return its result.
+
+    For operations that a signal handler's exception (Ctrl-C) may break off: CPython does not
+    look for signals between the two steps, where ``run``, being called with a coroutine that
+    has not begun, may lose it, with the warning that it "was never awaited".
+
+    >>> async def add(a, b):
+    ...     return a + b
+    >>> do(add, 1, 2)
+    3
+    """
+    make: Any = operation
+    count = len(given)
+    try:
+        # Not make(*given): that is a call of C, and these are looked at when they return.
+        if count == 1:
+            make(given[0]).send(None)
+        elif count == 2:  # it is unrolled
+            make(given[0], given[1]).send(None)
+        elif count == 3:  # as above
+            make(given[0], given[1], given[2]).send(None)
+        elif count == 4:  # as above
+            make(given[0], given[1], given[2], given[3]).send(None)
+        else:
+            make().send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
+    raise RuntimeError(f"a blocking operation suspended: {operation!r}")
 
 
 def run(operation: Coroutine[Any, Any, T]) -> T:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lpcm import _deeds
 from lpcm._map import LPCM
-from lpcm._run import run
+from lpcm._run import do
 from lpcm._spot import Spot, perform
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class LPCMSet(LPCM[K, set[T]]):
         TypeError for a member that no set can hold, ValueEncodingError for one no value can.
         """
         use = self._use()
-        run(self._change(use, key, set(values), _deeds.join, "update"))
+        do(lambda: self._change(use, key, set(values), _deeds.join, "update"))
 
     def remove_values(self, key: K, values: Iterable[T], /) -> None:
         """Take these members out of the set, where they are in it; else like ``insert_values``.
@@ -97,7 +97,7 @@ class LPCMSet(LPCM[K, set[T]]):
         A set that loses its last member stays, empty.
         """
         use = self._use()
-        run(self._change(use, key, set(values), _deeds.leave, "difference_update"))
+        do(lambda: self._change(use, key, set(values), _deeds.leave, "difference_update"))
 
     async def ainsert_values(self, key: K, values: Iterable[T], /) -> None:
         """Await ``insert_values``."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, NoReturn, Typ
 from lpcm._arithmetic import add
 from lpcm._attempts import Retry, etag
 from lpcm._entry import MISSING
-from lpcm._run import run
+from lpcm._run import do
 from lpcm.errors import ConfigError, Conflict, LPCMError, PickleRefused, ValueTooLarge
 from lpcm.keys import decode, encode
 from lpcm.ports import Aborted, Change, Check, Delete, Put, When
@@ -107,7 +107,8 @@ class Transaction:
             return MISSING if cell is None else use.codec.decode(*cell)
         if place not in self._read:
             self._check({place})
-            self._read[place] = await use._read(*place, use._now())
+            pk, sk = place
+            self._read[place] = await use._read(pk, sk, use._now())
         found = self._read[place]
         return MISSING if found is None else use._value(found)
 
@@ -175,7 +176,7 @@ class Transaction:
     ) -> None:
         self._ended = True
         if error is None and self._entries:
-            run(self._commit({pk: use._place.use() for pk, use in self._entries.items()}))
+            do(self._commit, {pk: use._place.use() for pk, use in self._entries.items()})
 
     async def __aenter__(self) -> Self:
         self._open()
@@ -208,17 +209,17 @@ class Part(Generic[K, V]):
 
     def __getitem__(self, key: K) -> V:
         use = self._entries()
-        return _found(key, self._run(self._get(use, key), use, key, "agetitem"))  # type: ignore[no-any-return]  # stored as V
+        return _found(key, self._run(self._get, use, key, "agetitem"))  # type: ignore[no-any-return]  # stored as V
 
     def get(self, key: K, default: Any = None, /) -> Any:
         """Return the value, else the default, else the map's own."""
         use = self._entries()
-        value = self._run(self._get(use, key), use, key, "aget")
+        value = self._run(self._get, use, key, "aget")
         return default if value is MISSING else value
 
     def __contains__(self, key: object) -> bool:
         use = self._entries()
-        return self._run(self._whole._stored(use, key), use, key, "acontains") is not MISSING
+        return self._run(self._whole._stored, use, key, "acontains") is not MISSING
 
     async def agetitem(self, key: K) -> V:
         """Await ``part[key]``."""
@@ -254,7 +255,7 @@ class Part(Generic[K, V]):
 
     def __delitem__(self, key: K) -> None:
         use = self._entries()
-        stored = self._run(self._whole._stored(use, key), use, key, "adelitem")
+        stored = self._run(self._whole._stored, use, key, "adelitem")
         _found(key, stored)
         self.delete(key)
 
@@ -270,7 +271,7 @@ class Part(Generic[K, V]):
         An entry keeps its expiry.
         """
         use = self._entries()
-        value = self._run(self._get(use, key), use, key, "aincrement")
+        value = self._run(self._get, use, key, "aincrement")
         return self._add(key, value, delta)
 
     async def aincrement(self, key: K, delta: Any = 1) -> Any:
@@ -284,16 +285,21 @@ class Part(Generic[K, V]):
         self._whole._write(use, key, _Write(use.encode(total), expires))
         return total
 
-    def _run(self, operation: Coroutine[Any, Any, T], use: Entries, key: object, twin: str) -> T:
+    def _run(
+        self,
+        operation: Callable[[Entries, object], Coroutine[Any, Any, T]],
+        use: Entries,
+        key: object,
+        twin: str,
+    ) -> T:
         """Run what reads, unless that would block an event loop."""
         whole = self._whole
         if whole._awaited and not whole._known(use, key):
-            operation.close()
             raise LPCMError(
                 f"this transaction is an event loop's, which reading {key!r} here would block: "
                 f"await {twin}(...) instead; nothing was read"
             )
-        return run(operation)
+        return do(operation, use, key)
 
     def _entries(self) -> Entries:
         """Return the entries the transaction reads with, else those for its kind of use."""
@@ -375,7 +381,7 @@ def transact(fn: Callable[[Transaction], T]) -> T:
             if t._place is None:
                 raise
             retry = retry or _again(t._place.use())
-            run(retry.pause())
+            do(retry.pause)
         else:
             return result
 

@@ -24,12 +24,12 @@ from collections.abc import (
 )
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from lpcm._run import run
+from lpcm._run import do
 from lpcm.keys import encode, prefix_range
 from lpcm.ports import MAX_KEY, KeyRange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine, Sequence
 
     from lpcm._entries import Entries
     from lpcm._map import LPCM
@@ -67,11 +67,14 @@ def stream(
     use: Callable[[], Entries], span: Span, *, reverse: bool = False, values: bool = True
 ) -> Iterator[tuple[Any, Any]]:
     """Walk the (key, value) pairs of a span, page by page."""
+    back = span.reverse != reverse
+
+    def page(after: str | None) -> Coroutine[Any, Any, tuple[Sequence[Any], str | None]]:
+        return use().page(span.keys, after, reverse=back, values=values, limit=PAGE)
+
     after: str | None = None
     while True:
-        pairs, after = run(
-            use().page(span.keys, after, reverse=span.reverse != reverse, values=values, limit=PAGE)
-        )
+        pairs, after = do(page, after)
         yield from pairs
         if after is None:
             return
@@ -108,7 +111,7 @@ class Keys(KeysView[K]):
         self._span = span
 
     def __len__(self) -> int:
-        return run(self._mapping._use().count(self._span.keys))
+        return do(self._mapping._use().count, self._span.keys)
 
     def __contains__(self, key: object) -> bool:
         return _inside(key, self._span) and key in self._mapping
@@ -147,7 +150,7 @@ class Values(ValuesView[V]):
         self._span = span
 
     def __len__(self) -> int:
-        return run(self._mapping._use().count(self._span.keys))
+        return do(self._mapping._use().count, self._span.keys)
 
     def __contains__(self, value: object) -> bool:
         return any(held is value or held == value for held in self)
@@ -172,7 +175,7 @@ class Items(ItemsView[K, V]):
         self._span = span
 
     def __len__(self) -> int:
-        return run(self._mapping._use().count(self._span.keys))
+        return do(self._mapping._use().count, self._span.keys)
 
     def __contains__(self, item: object) -> bool:
         if not (isinstance(item, tuple) and len(item) == 2):
