@@ -37,17 +37,18 @@ def do(operation: Callable[[*Given], Coroutine[Any, Any, T]], /, *given: *Given)
     3
     """
     make: Any = operation
+    one: Any = given  # of the length that is asked for below
     count = len(given)
     try:
         # Not make(*given): that is a call of C, and these are looked at when they return.
         if count == 1:
-            make(given[0]).send(None)
+            make(one[0]).send(None)
         elif count == 2:  # it is unrolled
-            make(given[0], given[1]).send(None)
+            make(one[0], one[1]).send(None)
         elif count == 3:  # as above
-            make(given[0], given[1], given[2]).send(None)
+            make(one[0], one[1], one[2]).send(None)
         elif count == 4:  # as above
-            make(given[0], given[1], given[2], given[3]).send(None)
+            make(one[0], one[1], one[2], one[3]).send(None)
         else:
             make().send(None)
     except StopIteration as done:

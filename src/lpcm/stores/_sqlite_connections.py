@@ -50,7 +50,7 @@ from lpcm.process import after_fork_in_child, forked, same
 from lpcm.stores._sqlite_confirm import opened, unmoved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from types import FrameType, TracebackType
     from typing import Self
 
@@ -252,7 +252,7 @@ _gate = threading.RLock()
 _graveyard: deque[tuple[str, sqlite3.Connection]] = deque()
 
 
-def gate() -> threading._RLock:  # type: ignore[name-defined,unused-ignore]  # typeshed's own name
+def gate() -> threading.RLock:
     """Return the lock under which connections are opened."""
     return _gate
 
@@ -372,7 +372,8 @@ def _in_child() -> None:
     have held a mutex that nobody releases here, so every file is.
     """
     global _gate  # noqa: PLW0603  # a lock others waited for at the fork is not to be trusted
-    elsewhere = not _gated and not _gate.acquire(blocking=False)
+    if not _gated and not _gate.acquire(blocking=False):
+        _torn.add(_EVERY)
     inherited: dict[str, list[tuple[Connection | None, sqlite3.Connection]]] = {}
     for connection in registered():
         raw, under_way = connection.raw, connection.lock.locked()
@@ -380,7 +381,8 @@ def _in_child() -> None:
             inherited.setdefault(connection.file.path, []).append((connection, raw))
             if under_way or connection.busy:
                 _torn.add(connection.file.path)
-            elsewhere |= under_way and connection.thread != threading.get_ident()
+            if under_way and connection.thread != threading.get_ident():
+                _torn.add(_EVERY)
         connection.lock = threading.Lock()
     for path, raw in _graveyard:
         inherited.setdefault(path, []).append((None, raw))
@@ -389,8 +391,6 @@ def _in_child() -> None:
     _interrupted.clear()
     _gated.clear()
     _gate = threading.RLock()
-    if elsewhere:
-        _torn.add(_EVERY)
     for path, connections in inherited.items():
         if torn(path):
             _leak(connections)
@@ -400,9 +400,9 @@ def _in_child() -> None:
                 _torn.add(path)
                 _leak(connections)
                 continue
-            for connection, raw in connections:
-                if connection is not None:
-                    connection.shut()
+            for owner, raw in connections:
+                if owner is not None:
+                    owner.shut()
                 raw.close()
 
 
@@ -421,7 +421,9 @@ def _leak(connections: Sequence[tuple[Connection | None, sqlite3.Connection]]) -
 
 
 @contextlib.contextmanager
-def _nothing_deleted(path: str, connections: Sequence[sqlite3.Connection]) -> Iterator[bool]:
+def _nothing_deleted(
+    path: str, connections: Sequence[sqlite3.Connection]
+) -> Generator[bool, None, None]:
     """Have connections closed here leave the log alone; False if that cannot be.
 
     The last to close a database takes its log into it and deletes the log: by its name. The
