@@ -76,6 +76,8 @@ class Incoming:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self.reusable = False
+            if isinstance(error, httptools.HttpParserCallbackError) and error.__context__:
+                raise error.__context__ from None  # out of a signal handler, amid one of ours
             if not self.complete:
                 raise Malformed(f"not HTTP: {error}") from error
         return self.complete

@@ -13,9 +13,10 @@ from lpcm.errors import LPCMError, OutcomeUnknown, StoreError, ValueEncodingErro
 from lpcm.ports import Put
 from lpcm.stores.dynamodb import batches, wire, writes
 from lpcm.stores.dynamodb.calls import Unsure
+from lpcm.stores.dynamodb.together import later
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from lpcm.ports import Op, Outcome
     from lpcm.stores.dynamodb.calls import Caller
@@ -43,6 +44,13 @@ async def apply_many(
         places.setdefault(sk, []).append(index)
     told: Told = {}
     batched: dict[str, dict[str, Any]] = {}
+
+    def by_one(indexes: Sequence[int]) -> Coroutine[Any, Any, Told]:
+        return _one_by_one(apply, map, [(index, *ops[index]) for index in indexes], now)
+
+    def batch(chunk: Sequence[tuple[str, dict[str, Any]]]) -> Coroutine[Any, Any, Told]:
+        return _batch(caller, map, dict(chunk), places, told)
+
     jobs = []
     for sk, indexes in places.items():
         if batching and all(writes.plain(ops[index][1]) for index in indexes):
@@ -54,10 +62,9 @@ async def apply_many(
                 except (ValueEncodingError, ValueTooLarge) as error:
                     told[index] = error
         else:
-            jobs.append(_one_by_one(apply, map, [(index, *ops[index]) for index in indexes], now))
+            jobs.append(later(by_one, indexes))
     jobs += [
-        _batch(caller, map, dict(chunk), places, told)
-        for chunk in batches.chunks(list(batched.items()), batches.WRITE_MOST)
+        later(batch, chunk) for chunk in batches.chunks(list(batched.items()), batches.WRITE_MOST)
     ]
     for done in await together.run(jobs):
         told.update(done)

@@ -35,10 +35,10 @@ from lpcm.ports import (
 from lpcm.stores.dynamodb import batches, catalogue, many, once, parts, transactions, wire, writes
 from lpcm.stores.dynamodb.calls import Caller, Unsure
 from lpcm.stores.dynamodb.expressions import Expressions
-from lpcm.stores.dynamodb.together import Together
+from lpcm.stores.dynamodb.together import Together, later
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
     from lpcm.ports import Aborted, Change, Check, MapInfo, Op, Outcome
     from lpcm.stores.dynamodb.port import Reply, Transport
@@ -213,9 +213,13 @@ class DynamoDBStore:
         """
         self._check_open()
         wanted = [wire.key(map, sk) for sk in dict.fromkeys(sks)]
-        jobs = [
-            batches.read(self._caller, chunk) for chunk in batches.chunks(wanted, batches.READ_MOST)
-        ]
+
+        def read(
+            keys: Sequence[Mapping[str, Any]],
+        ) -> Coroutine[Any, Any, list[Mapping[str, Any]]]:
+            return batches.read(self._caller, keys)
+
+        jobs = [later(read, chunk) for chunk in batches.chunks(wanted, batches.READ_MOST)]
         found: dict[str, Stored | None] = {}
         for items in await self._together.run(jobs):
             found.update((item["sk"]["S"], wire.entry(item, now)) for item in items)
@@ -316,10 +320,16 @@ class DynamoDBStore:
         if where is None:
             return
         request = made.request(KeyConditionExpression=where, ProjectionExpression="pk, sk")
+
+        def write(
+            chunk: Sequence[tuple[str, dict[str, Any]]],
+        ) -> Coroutine[Any, Any, dict[str, Exception]]:
+            return batches.write(self._caller, dict(chunk))
+
         async for body in self._pages(request):
             deletes = {item["sk"]["S"]: {"DeleteRequest": {"Key": item}} for item in body["Items"]}
             chunks = list(batches.chunks(list(deletes.items()), batches.WRITE_MOST))
-            jobs = [batches.write(self._caller, dict(chunk)) for chunk in chunks]
+            jobs = [later(write, chunk) for chunk in chunks]
             for errors in await self._together.run(jobs):
                 for sk, error in errors.items():
                     if isinstance(error, Unsure):

@@ -11,21 +11,23 @@ import threading
 from contextvars import Context, copy_context
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from types import coroutine
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from lpcm import events
 from lpcm.process import follow, forked, same
 from lpcm.stores.dynamodb.calls import postponed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Generator, Sequence
 
-__all__ = ["WIDTH", "Together"]
+__all__ = ["WIDTH", "Together", "later"]
 
 WIDTH: Final = 8
 """How many jobs are under way at once."""
 
 T = TypeVar("T")
+Given = TypeVar("Given")
 
 
 class Together:
@@ -144,3 +146,18 @@ async def _on_the_loop(jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         if isinstance(result, BaseException):
             raise result
     return [result for result in results if not isinstance(result, BaseException)]
+
+
+def later(make: Callable[[Given], Coroutine[Any, Any, T]], given: Given) -> Coroutine[Any, Any, T]:
+    """Return a job that makes its coroutine, of what is given, when it begins.
+
+    So that one that never does, because an exception came out before, leaves nothing behind:
+    Python warns of a coroutine that was made and "never awaited".
+    """
+    return cast("Coroutine[Any, Any, T]", _later(make, given))
+
+
+@coroutine
+def _later(make: Callable[[Given], Coroutine[Any, Any, T]], given: Given) -> Generator[Any, Any, T]:
+    result: T = yield from make(given)
+    return result

@@ -19,6 +19,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from lpcm.errors import StoreError
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["POOL", "SocketTransport"]
 
 POOL = 64
+_LOOK = 0.1
+"""Seconds after which one who waits looks by itself: the one it was woken for may be gone."""
 
 
 class SocketTransport:
@@ -73,8 +76,10 @@ class SocketTransport:
         deadline = time.monotonic() + within
         body = encode(request)
         identity = self._identity
-        slot = self._take(deadline)
+        taken: list[_Slot] = []
         try:
+            self._take(taken, deadline)
+            (slot,) = taken
             link = slot.link
             if link is None or not link.quiet():
                 slot.drop()
@@ -102,10 +107,10 @@ class SocketTransport:
                 if not clean:
                     slot.drop()
         finally:
-            self._slots.append(slot)
+            self._slots.extend(taken)
             if self._waiting:
-                with self._freed:
-                    self._freed.notify()
+                with suppress(IndexError):
+                    self._waiting.popleft().release()
 
     async def sleep(self, seconds: float) -> None:
         """Block this thread."""
@@ -125,31 +130,37 @@ class SocketTransport:
     def _start(self) -> None:
         self._all = [_Slot() for _ in range(self._pool)]
         self._slots = deque(self._all)
-        self._freed = threading.Condition()
-        self._waiting = 0
+        self._waiting: deque[threading.Lock] = deque()
 
-    def _take(self, deadline: float) -> _Slot:
-        """Return the slot that was used last, or wait for one."""
+    def _take(self, taken: list[_Slot], deadline: float) -> None:
+        """Move the slot that was used last into ``taken``, waiting for one if need be.
+
+        Each move is one call of C: an exception out of a signal handler comes before or after.
+        """
         if self.closed:
             raise StoreError(f"{self.endpoint}: closed")
         try:
-            return self._slots.pop()
+            taken.extend(map(deque.pop, (self._slots,)))
         except IndexError:
-            pass
-        with self._freed:
-            # Counted before looking again: who gives a slot back after that look notifies.
-            self._waiting += 1
+            self._wait(taken, deadline)
+
+    def _wait(self, taken: list[_Slot], deadline: float) -> None:
+        while not taken:
+            waiter = threading.Lock()
+            waiter.acquire()
+            # Seen before looking again: whoever gives a slot back after that look wakes it.
+            self._waiting.append(waiter)
             try:
-                while True:
-                    try:
-                        return self._slots.pop()
-                    except IndexError:
-                        left = deadline - time.monotonic()
-                        if left <= 0:
-                            self._give_up()
-                        self._freed.wait(left)
+                with suppress(IndexError):
+                    taken.extend(map(deque.pop, (self._slots,)))
+                if not taken:
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        self._give_up()
+                    waiter.acquire(timeout=min(left, _LOOK))
             finally:
-                self._waiting -= 1
+                with suppress(ValueError):  # woken
+                    self._waiting.remove(waiter)
 
     def _give_up(self) -> NoReturn:
         raise NotSent(
