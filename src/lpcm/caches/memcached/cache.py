@@ -28,6 +28,7 @@ __all__ = ["Memcached"]
 
 _PIPELINE_BYTES: Final = 32_768
 _PIPELINE_COMMANDS: Final = 2_000
+_NONE: Final[Sequence[Result]] = ()
 _LOOKS: Final = 500  # so many keys of 60 bytes are _PIPELINE_BYTES
 
 
@@ -146,7 +147,11 @@ class _Pipeline:
         came_over = 0
         if self.connection is not None:
             came_over = self.connection.id
-            self.server.give(self.connection)
+            # Let go first: what is interrupted from here on is not abandoned, too.
+            connection, self.connection = self.connection, None
+            self.server.idle.append(connection)
+            if connection.waiting:
+                self.server.hand_over(connection)
         at, results, new = 0, self.results, tuple.__new__
         for number in self.numbers:
             stop = at + len(self.packets[number][1])
@@ -192,7 +197,8 @@ class Memcached:
             connection = server.idle.pop()
         except IndexError:
             connection = server.connect()
-        data = b""
+        data = found = b""
+        results = _NONE
         try:
             connection.send(request)
             data = connection.recv(PIECE)
@@ -202,17 +208,22 @@ class Memcached:
                 at = rest.find(b"\n") + 1
                 base = int(words[2][1:])
                 if at and 0 < base <= int(words[1]) == len(rest) - at - 2:
-                    server.idle.append(connection)
-                    if connection.waiting:
-                        server.hand_over(connection)
-                    return rest[at : at + base]
-            results = self._rest(connection, data)
+                    found = rest[at : at + base]
+            if not found:
+                results = self._rest(connection, data)
         except BaseException as error:  # noqa: BLE001  # lost() raises it again
             server.lost(connection, error, again=not data)
+            found = b""
             connection, results = self._once_more(server, [request])
-        server.give(connection)
-        found = results[0]
-        return found.data[: found.base] if found.base else Replies(results, connection.id)
+        # Pool.give, without its call, at whose start an exception out of a signal handler would
+        # lose the connection. Not within try: whatever comes out after it, it is given back.
+        server.idle.append(connection)
+        if connection.waiting:
+            server.hand_over(connection)
+        if found:
+            return found
+        reply = results[0]
+        return reply.data[: reply.base] if reply.base else Replies(results, connection.id)
 
     @staticmethod
     def _rest(connection: Connection, data: bytes) -> list[Result]:
@@ -271,7 +282,9 @@ class Memcached:
                 connection, again = server.connect(), False
             else:
                 break
-        server.give(connection)
+        server.idle.append(connection)  # as in look
+        if connection.waiting:
+            server.hand_over(connection)
         came_over, new = connection.id, tuple.__new__
         return [
             result if type(result) is bytes else new(Replies, ((result,), came_over))
@@ -297,7 +310,9 @@ class Memcached:
                 again = token is None and not results and connection.parser.empty
                 server.lost(connection, error, again=again)
                 connection, results = self._once_more(server, request)
-        server.give(connection)
+        server.idle.append(connection)  # as in look
+        if connection.waiting:
+            server.hand_over(connection)
         return Replies(results, connection.id)
 
     async def send_many(self, packets: Sequence[Packet]) -> list[Replies | CacheLost]:
@@ -326,12 +341,12 @@ class Memcached:
                     pipeline.send()
                 for pipeline in busy:
                     pipeline.receive()
+            for pipeline in pipelines:
+                pipeline.finish(answers)
         except BaseException:
             for pipeline in pipelines:
                 pipeline.abandon()
             raise
-        for pipeline in pipelines:
-            pipeline.finish(answers)
         return answers
 
     def retry(self) -> None:

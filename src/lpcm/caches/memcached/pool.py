@@ -23,6 +23,7 @@ import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, NoReturn
+from weakref import ref
 
 from lpcm.caches.memcached.meta import MAX_DATA, OutOfStep, Parser, records
 from lpcm.caches.memcached.servers import Breaker
@@ -44,7 +45,7 @@ _ids = itertools.count(1)
 class Connection:
     """A connection, used by one operation at a time."""
 
-    __slots__ = ("id", "parser", "recv", "send", "socket", "tls", "waiting")
+    __slots__ = ("__weakref__", "id", "parser", "recv", "send", "socket", "tls", "waiting")
 
     def __init__(self, raw: socket, *, tls: bool) -> None:
         self.id = next(_ids)
@@ -55,6 +56,9 @@ class Connection:
         self.parser = Parser()
         self.waiting: deque[_Waiter] = deque()
         """Who holds a token of it and finds it in use."""
+
+    def __del__(self) -> None:
+        self.socket.close()
 
     def send_all(self, parts: Sequence[bytes]) -> None:
         """Send commands, each a part."""
@@ -107,7 +111,8 @@ class Pool:
         self.settings = settings
         self.breaker = Breaker(str(address))
         self.idle: deque[Connection] | _Closed = deque()
-        self.open: dict[int, Connection] = {}
+        # Weakly: one that an exception out of a signal handler lost on its way ends by itself.
+        self.open: dict[int, ref[Connection]] = {}
         self.lock = threading.RLock()  # whoever hears of an event may come back here
         self.limit = MAX_DATA
         """Bytes of the largest item, once the server has told."""
@@ -121,7 +126,8 @@ class Pool:
 
     def exactly(self, id: int) -> Connection:
         """Return the connection of that id, waiting for it where it is in use."""
-        connection = self.open.get(id)
+        known = self.open.get(id)
+        connection = None if known is None else known()
         if connection is None:
             raise CacheLost(f"memcached {self.address}: the token's connection is gone")
         if self._remove(connection):
@@ -137,16 +143,24 @@ class Pool:
             except ValueError:  # handed over in the last moment
                 waiter.lock.acquire()
             else:
+                if self._remove(connection):  # given back by one who was interrupted then
+                    return connection
                 raise CacheLost(f"memcached {self.address}: the token's connection is in use")
         if waiter.closed:
             raise CacheLost(f"memcached {self.address}: the token's connection is gone")
         return connection
 
     def _remove(self, connection: Connection) -> bool:
+        removed: list[None] = []
         try:
-            self.idle.remove(connection)
+            # One call of C: whether it is removed is known whatever comes out of it.
+            removed.extend(map(self.idle.remove, (connection,)))
         except ValueError:
             return False
+        except BaseException:
+            if removed:
+                self.discard(connection)
+            raise
         return True
 
     def give(self, connection: Connection) -> None:
@@ -234,7 +248,8 @@ class Pool:
             self.breaker.worked()
         raw, self.limit = opened
         connection = Connection(raw, tls=self.settings.tls is not None)
-        self.open[connection.id] = connection
+        known, number = self.open, connection.id
+        known[number] = ref(connection, lambda _: known.pop(number, None))
         return connection
 
     def close(self) -> None:
@@ -246,9 +261,11 @@ class Pool:
     def orphan(self) -> None:
         """In a forked child: leave the parent's connections alone."""
         self.lock = threading.RLock()
-        for connection in list(self.open.values()):
-            # An operation the fork interrupted must not read what the parent waits for.
-            connection.socket.close()
+        for known in list(self.open.values()):
+            connection = known()
+            if connection is not None:
+                # An operation the fork interrupted must not read what the parent waits for.
+                connection.socket.close()
         self.open.clear()
         if isinstance(self.idle, deque):
             self.idle.clear()
