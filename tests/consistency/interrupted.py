@@ -114,15 +114,13 @@ class Interruptions:
             # Within its usual time, or right at its start, where all the bookkeeping is.
             span = self.takes.get(name, 1e-3) if self.random.random() < 0.7 else 1e-4
             signal.setitimer(signal.ITIMER_REAL, max(1e-6, self.random.random() * span))
-            self.todo[name]()
+            with contextlib.suppress(KeyError):  # the entry was never there: interrupted before
+                self.todo[name]()
             took = time.perf_counter() - start
             signal.setitimer(signal.ITIMER_REAL, 0)
         except (SoftLimit, Stop) as error:
             self.kept.append(error)
             return name
-        except KeyError:  # the entry was never there: interrupted before
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            return None
         self.takes[name] = 0.8 * self.takes.get(name, took) + 0.2 * took
         return None
 
@@ -133,6 +131,7 @@ def peer(path: str) -> None:
         number = int(line)
         with contextlib.closing(sqlite3.connect(path, timeout=2, isolation_level=None)) as raw:
             answer: dict[str, object] = {}
+            raw.execute("PRAGMA synchronous = OFF")
             try:
                 sql = "SELECT v FROM entries WHERE sk = ?"
                 answer["acknowledged"] = raw.execute(sql, (encode("ack"),)).fetchone()[0]
@@ -184,6 +183,8 @@ def anywhere(url: str, wanted: int, seed: int) -> None:
     prepare(m)
     acks["ack"] = 0
     interruptions = Interruptions(m, seed)
+    if url.startswith("memcached:"):
+        del interruptions.todo["transaction"]  # it has none
     for each in interruptions.todo.values():
         prepare(m)
         each()
@@ -200,9 +201,10 @@ def anywhere(url: str, wanted: int, seed: int) -> None:
         if number % 50 == 0:
             in_thread(lambda: acks["ack"])
             fork_in_thread()
-    after = descriptors()
-    assert after <= before + 3, (before, after)
     finish(interruptions)
+    # The standard library's own frames hold what was just being dialled, until now.
+    after = descriptors()
+    assert after <= before + 2, (before, after)
 
 
 def descriptors() -> int:

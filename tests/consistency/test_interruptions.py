@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.dynamodb.conftest import dynoxide_table  # noqa: F401  # a fixture
+
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="POSIX signals")
 
 WORKER = str(Path(__file__).with_name("interrupted.py"))
@@ -40,3 +42,24 @@ def test_what_an_exception_leaves_in_the_file(tmp_path: Path) -> None:
     ended, told, errors = interrupted("file", tmp_path / "db.sqlite3", INTERRUPTIONS, 1)
     assert "never awaited" not in errors
     assert (ended, told) == (-signal.SIGKILL, f"{INTERRUPTIONS}\n"), errors
+
+
+@pytest.mark.parametrize("kind", ["memory", "memcached", "dynoxide behind memcached"])
+def test_what_an_exception_leaves_elsewhere(kind: str, request: pytest.FixtureRequest) -> None:
+    """After each interruption the next operation is right; no connection or place is lost.
+
+    The pool has room for one request: where that is lost, none is made any more.
+    """
+    if kind == "memory":
+        url = "memory://"
+    else:
+        server = request.getfixturevalue("memcached")
+        url = f"memcached://{server.host}:{server.port}"
+    if "dynoxide" in kind:
+        table = request.getfixturevalue("dynoxide_table")
+        table.empty()
+        url = f"{table.url}&pool=1&patience=3&on_cache_error=strict&cache={url}"
+    wanted = INTERRUPTIONS // 5
+    ended, told, errors = interrupted("anywhere", url, wanted, 1)
+    assert "never awaited" not in errors
+    assert (ended, told) == (0, f"{wanted}\n"), errors
