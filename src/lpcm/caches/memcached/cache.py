@@ -28,7 +28,7 @@ __all__ = ["Memcached"]
 
 _PIPELINE_BYTES: Final = 32_768
 _PIPELINE_COMMANDS: Final = 2_000
-_NONE: Final[Sequence[Result]] = ()
+_NONE: Sequence[Result] = ()  # a default
 _LOOKS: Final = 500  # so many keys of 60 bytes are _PIPELINE_BYTES
 
 
