@@ -159,9 +159,8 @@ LOOKED_AFTER = frozenset({
 NOT_ASKING: Mapping[str, str] = {
     "lpcm.caches.memcached.pool": "its owner, cache, asks before each use and looks after it",
     "lpcm.stores.dynamodb.links": "a thread and its result, both of one call",
-    "lpcm.stores._sqlite_file": "a hook before the fork closes its connections",
 }
-HOOKS = frozenset({"lpcm.process", "lpcm.stores._sqlite_file"})
+HOOKS = frozenset({"lpcm.process", "lpcm.stores._sqlite_connections"})
 PROCESS_IDS: Mapping[str, str] = {
     "lpcm.process": "it compares them",
     "lpcm.testing": "a part of a name",

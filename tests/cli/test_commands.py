@@ -446,7 +446,18 @@ def test_progress_is_shown_on_a_terminal_only(url, tmp_path):
 
 def start(*words, **options):
     command = [sys.executable, "-m", "lpcm", *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509  # no other thread forks or locks meanwhile
+        **options,
+    )
+
+
+def heed_interrupts():
+    """Have Ctrl-C end this process, even where a shell started the tests in its background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_a_reader_may_leave(url):

@@ -17,7 +17,7 @@ from lpcm._entries import Entries
 from lpcm._run import run as drive
 from lpcm.cli import main
 from lpcm.cli.copying import Copy
-from tests.cli.test_commands import VALUES
+from tests.cli.test_commands import VALUES, heed_interrupts
 from tests.dynamodb.tables import Table
 from tests.strategies import fingerprint
 
@@ -183,6 +183,7 @@ def start(*words):
         stderr=subprocess.PIPE,
         env={**os.environ, "LPCM_NAMESPACE": resolve("default", "memory://").namespace},
         text=True,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509  # as there
     )
 
 

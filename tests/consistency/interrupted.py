@@ -198,6 +198,9 @@ def anywhere(url: str, wanted: int, seed: int) -> None:
         number = len(interruptions.kept)
         assert acks["ack"] == number - 1, (name, number, acks["ack"])
         acks["ack"] = number
+        if number % 10 == 0:
+            keys = list(m)
+            assert len(keys) == len(set(keys)) == len(m), (name, number, sorted(keys))
         if number % 50 == 0:
             in_thread(lambda: acks["ack"])
             fork_in_thread()

@@ -21,11 +21,14 @@ from typing import TYPE_CHECKING
 from lpcm._atomic_file import replacing
 from lpcm.errors import StoreError, StoreFull, StoreUnavailable
 from lpcm.stores._sqlite_confirm import confirm
+from lpcm.stores._sqlite_connections import operations
 
 if TYPE_CHECKING:
     from lpcm.stores._sqlite_file import File
 
 __all__ = ["backup"]
+
+operations.add(__name__)
 
 # ruff: noqa: PTH110, PTH116, PTH120, PTH121  # pathlib costs import time
 

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
     from lpcm.stores._sqlite_file import File
 
-__all__ = ["Connection", "Execute", "Idle", "another", "gate", "registered", "torn"]
+__all__ = ["Connection", "Execute", "Idle", "another", "gate", "operations", "registered", "torn"]
 
 Execute: TypeAlias = "Callable[..., sqlite3.Cursor]"
 
@@ -230,16 +230,15 @@ def another(file: File) -> tuple[Connection, list[Connection]]:
     return first, home
 
 
-_OPERATIONS = frozenset({
-    "lpcm.stores.sqlite", "lpcm.stores._sqlite_file", __name__, "lpcm.stores._sqlite_writes",
-})  # fmt: skip
+operations = {__name__}
+"""The modules whose frames are an operation's; each that begins one adds itself."""
 
 
 def _interrupts(frame: FrameType | None) -> bool:
     """Tell whether the operation of this frame began in the midst of another one."""
     asking = True
     while frame is not None:
-        ours = frame.f_globals.get("__name__") in _OPERATIONS
+        ours = frame.f_globals.get("__name__") in operations
         if ours and not asking:
             return True
         asking = asking and ours

@@ -27,13 +27,15 @@ from lpcm.errors import (
     ValueTooLarge,
 )
 from lpcm.process import forked, same
-from lpcm.stores._sqlite_connections import Idle, another, gate, registered, torn
+from lpcm.stores._sqlite_connections import Idle, another, gate, operations, registered, torn
 from lpcm.stores._sqlite_place import Place
 
 if TYPE_CHECKING:
     from lpcm.stores._sqlite_connections import Connection
 
 __all__ = ["APPLICATION_ID", "FORMAT", "File"]
+
+operations.add(__name__)
 
 APPLICATION_ID = 0x4C50434D  # "LPCM"
 FORMAT = 1

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lpcm import process
 from lpcm.errors import StoreBusy, StoreError, StoreReadOnly
 from lpcm.ports import Form
+from lpcm.stores._sqlite_connections import operations
 from lpcm.stores._sqlite_file import File
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = ["ReadOnlyFile", "ReadOnlyStore"]
+
+operations.add(__name__)
 
 # ruff: noqa: PTH116  # pathlib costs import time
 

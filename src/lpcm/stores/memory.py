@@ -78,9 +78,13 @@ class _Map:
                 self.purge(now)
 
     def remove(self, sk: str) -> None:
-        keys = self.keys
-        if self.entries.pop(sk, None) is not None and keys is not None:
-            del keys[bisect_left(keys, sk)]
+        if sk in self.entries:
+            # An exception out of a signal handler comes after a call: not between the two.
+            keys = self.keys
+            at = 0 if keys is None else bisect_left(keys, sk)
+            del self.entries[sk]
+            if keys is not None:
+                del keys[at]
 
     def range(self, low: str, high: str) -> list[str]:
         keys = self.keys
@@ -210,9 +214,10 @@ class MemoryStore:
         data = self._data()
         with data.lock:
             entries = self._map(data, map)
-            for sk in entries.range(*keys):
-                del entries.entries[sk]
+            gone = entries.range(*keys)
             entries.keys = None
+            for sk in gone:
+                del entries.entries[sk]
 
     async def register(self, namespace: str, info: MapInfo) -> MapInfo:
         """Enter a map into the catalogue."""
@@ -246,9 +251,15 @@ class MemoryStore:
                 (entries, sk, outcome.entry)
                 for entries, (_, sk, _), outcome in zip(maps, changes, outcomes, strict=True)
             ]
-            for entries, sk, entry in data.decided:
-                entries.put(sk, entry, now)
-            data.decided = ()
+            try:
+                for entries, sk, entry in data.decided:
+                    entries.put(sk, entry, now)
+            except BaseException:  # out of a signal handler: whole all the same
+                for entries, sk, entry in data.decided:
+                    entries.put(sk, entry, now)
+                raise
+            finally:
+                data.decided = ()
         return outcomes
 
     async def maps(self, namespace: str) -> list[MapInfo]:

@@ -25,7 +25,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
-from lpcm.errors import ValueTooLarge
+from lpcm.errors import LPCMError, ValueTooLarge
 from lpcm.keys import partition
 from lpcm.ports import (
     Aborted,
@@ -43,7 +43,7 @@ from lpcm.ports import (
 from lpcm.process import forked, same
 from lpcm.stores._sqlite_access import mend, writable
 from lpcm.stores._sqlite_confirm import confirm
-from lpcm.stores._sqlite_connections import another
+from lpcm.stores._sqlite_connections import another, operations
 from lpcm.stores._sqlite_file import File
 from lpcm.stores._sqlite_options import OPTIONS
 from lpcm.stores._sqlite_place import GONE, directory
@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from lpcm.stores._sqlite_readonly import ReadOnlyStore
 
 __all__ = ["OPTIONS", "SQLiteStore", "open_store"]
+
+operations.add(__name__)
 
 _SLACK = 16_384  # of SQLite's limit on a row, for the key and the other columns
 _PAGE_BYTES = 1_000_000
@@ -223,7 +225,7 @@ class SQLiteStore:
         for chunk in _chunks(writes, _WRITE_CHUNK):
             try:
                 outcomes += self._apply_chunk(map, chunk, now)
-            except Exception as error:
+            except LPCMError as error:  # no other: a time limit of the program's must come out
                 if not outcomes:
                     raise
                 outcomes += [error] * (len(writes) - len(outcomes))
@@ -431,7 +433,7 @@ class SQLiteStore:
         try:
             with self._file.connection() as connection, connection.lock:
                 connection.execute(_PURGE, (now,))
-        except Exception:  # noqa: BLE001, S110  # the write it follows is done: say nothing else
+        except LPCMError:  # the write it follows is done: say nothing else
             pass
 
 
