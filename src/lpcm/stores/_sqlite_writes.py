@@ -17,12 +17,12 @@ from lpcm.ports import Add, Applied, Cell, Delete, Put, Refused, Stored, Touch, 
 from lpcm.stores._trees import changed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from lpcm.ports import Op, Outcome
+    from lpcm.ports import Change, Check, Op, Outcome
     from lpcm.stores._sqlite_connections import Execute
 
-__all__ = ["ENTRY", "LIVE", "PUT", "READ", "find", "new", "refuses", "update", "write"]
+__all__ = ["ENTRY", "LIVE", "PUT", "READ", "failing", "new", "update", "write"]
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
@@ -194,3 +194,17 @@ def refuses(current: Stored | None, op: Op) -> bool:
                 return current is None or current.etag != op.when
             present = current is not None
             return op.when is (When.ABSENT if present else When.PRESENT)
+
+
+def failing(
+    execute: Execute, changes: Sequence[Change], checks: Sequence[Check], now: float
+) -> list[tuple[str, str, Refused]]:
+    """Return each condition of a transaction that does not hold, with what refuses it."""
+    reasons: list[tuple[str, str, Refused]] = []
+    conditions = [*((pk, sk, op.when) for pk, sk, op in changes), *checks]
+    for pk, sk, when in conditions:
+        if when is not When.ALWAYS:
+            current = find(execute, pk, sk, now)
+            if refuses(current, Delete(when)):
+                reasons.append((pk, sk, Refused(current)))
+    return reasons

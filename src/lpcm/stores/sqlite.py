@@ -30,12 +30,10 @@ from lpcm.keys import partition
 from lpcm.ports import (
     Aborted,
     Applied,
-    Delete,
     Form,
     MapInfo,
     Page,
     Put,
-    Refused,
     Stored,
     Update,
     When,
@@ -47,7 +45,7 @@ from lpcm.stores._sqlite_connections import another, operations
 from lpcm.stores._sqlite_file import File
 from lpcm.stores._sqlite_options import OPTIONS
 from lpcm.stores._sqlite_place import GONE, directory
-from lpcm.stores._sqlite_writes import ENTRY, LIVE, PUT, READ, find, new, refuses, update, write
+from lpcm.stores._sqlite_writes import ENTRY, LIVE, PUT, READ, failing, new, update, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -356,7 +354,7 @@ class SQLiteStore:
         with self._file.connection() as connection, connection.lock:
             execute = connection.execute
             execute("BEGIN IMMEDIATE")
-            reasons = _failing(execute, changes, checks, now)
+            reasons = failing(execute, changes, checks, now)
             if not reasons:
                 for pk, sk, op in changes:
                     outcome = write(execute, pk, sk, op, now)
@@ -435,20 +433,6 @@ class SQLiteStore:
                 connection.execute(_PURGE, (now,))
         except LPCMError:  # the write it follows is done: say nothing else
             pass
-
-
-def _failing(
-    execute: Execute, changes: Sequence[Change], checks: Sequence[Check], now: float
-) -> list[tuple[str, str, Refused]]:
-    """Return each condition of a transaction that does not hold, with what refuses it."""
-    reasons: list[tuple[str, str, Refused]] = []
-    conditions = [*((pk, sk, op.when) for pk, sk, op in changes), *checks]
-    for pk, sk, when in conditions:
-        if when is not When.ALWAYS:
-            current = find(execute, pk, sk, now)
-            if refuses(current, Delete(when)):
-                reasons.append((pk, sk, Refused(current)))
-    return reasons
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
