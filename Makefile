@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo django-demo django-load test faults counts aws check-coherence lint servers format bench clean python dev
+.PHONY: help demo django-demo django-load test faults counts applications aws check-coherence lint servers format bench clean python dev
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,10 @@ aws: dev  ## Hold the DynamoDB store against AWS: LPCM_TEST_DYNAMODB_URL names a
 
 counts: dev servers  ## Let eight processes make 1,000 of each live change, on each store.
 	@$(RUN) pytest tests/consistency/test_live.py --changes=1000 --durations=0 $(ARGS)
+
+applications: dev servers  ## Load each application server for 300 rounds, not 12; 150 tasks of Celery.
+	@$(RUN) pytest tests/applications --application-rounds=300 --application-tasks=150 \
+		--timeout=1800 --durations=0 $(ARGS)
 
 check-coherence: dev servers  ## Search every interleaving, record histories under faults (40 minutes).
 	@$(VENV)/bin/python -m lpcm.testing.columns $(ARGS)

@@ -34,6 +34,18 @@ settings.load_profile("default")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what makes a run longer."""
     parser.addoption(
+        "--application-rounds",
+        type=int,
+        default=12,
+        help="rounds of seven requests that each client makes of each server (default: 12)",
+    )
+    parser.addoption(
+        "--application-tasks",
+        type=int,
+        default=24,
+        help="tasks of Celery that are interrupted and then killed (default: 24)",
+    )
+    parser.addoption(
         "--operations",
         type=int,
         default=10_000,
