@@ -20,6 +20,7 @@ from lpcm.errors import BatchError
 from lpcm.notation import from_json, printable, to_json
 from tests import strategies
 from tests.dynamodb.tables import Table
+from tests.signals import restore_interrupt
 from tests.strategies import fingerprint
 
 
@@ -450,14 +451,9 @@ def start(*words, **options):
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=heed_interrupts,  # noqa: PLW1509  # no other thread forks or locks meanwhile
+        preexec_fn=restore_interrupt,  # noqa: PLW1509  # it takes no lock
         **options,
     )
-
-
-def heed_interrupts():
-    """Have Ctrl-C end this process, even where a shell started the tests in its background."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_a_reader_may_leave(url):

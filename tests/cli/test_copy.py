@@ -17,8 +17,9 @@ from lpcm._entries import Entries
 from lpcm._run import run as drive
 from lpcm.cli import main
 from lpcm.cli.copying import Copy
-from tests.cli.test_commands import VALUES, heed_interrupts
+from tests.cli.test_commands import VALUES
 from tests.dynamodb.tables import Table
+from tests.signals import restore_interrupt
 from tests.strategies import fingerprint
 
 FOREIGN = '{"map":"m","key":"thing","value":[{"!@nowhere.Thing/3":{"a":1.5}}]}'
@@ -183,7 +184,7 @@ def start(*words):
         stderr=subprocess.PIPE,
         env={**os.environ, "LPCM_NAMESPACE": resolve("default", "memory://").namespace},
         text=True,
-        preexec_fn=heed_interrupts,  # noqa: PLW1509  # as there
+        preexec_fn=restore_interrupt,  # noqa: PLW1509  # it takes no lock
     )
 
 
