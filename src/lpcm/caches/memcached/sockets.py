@@ -1,17 +1,19 @@
 """Opening a blocking socket to a server that may be used: connect, TLS, login, greeting.
 
 Knows no pool and no commands but the first ones. Invariant: a socket that leaves here has
-answered, and every later wait on it is finite. Its limits are the kernel's
-(``SO_RCVTIMEO``, ``SO_SNDTIMEO``), for with ``settimeout`` Python polls before each read.
+answered, all within ``connect_timeout``, and every later wait on it is finite. Its limits are
+the kernel's (``SO_RCVTIMEO``, ``SO_SNDTIMEO``), for with ``settimeout`` Python polls before
+each read; only where the kernel does not wait (``network.waits``) they are Python's.
 """
 
 from __future__ import annotations
 
 import socket
 import struct
-import sys
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from lpcm import network
 from lpcm.caches.memcached.meta import GREETING, greeted, login, met
 
 if TYPE_CHECKING:
@@ -30,9 +32,10 @@ def connect(address: Address, settings: Settings) -> tuple[socket.socket, int] |
 
     **Raises** OSError where it cannot be reached in time.
     """
-    raw = _open(address, settings)
+    deadline = monotonic() + settings.connect_timeout
+    raw = _open(address, settings, deadline)
     try:
-        limit = _greet(raw, settings)
+        limit = _greet(raw, settings, deadline)
         _limit(raw, settings)
     except BaseException:
         raw.close()
@@ -43,43 +46,42 @@ def connect(address: Address, settings: Settings) -> tuple[socket.socket, int] |
     return raw, limit
 
 
-def _open(address: Address, settings: Settings) -> socket.socket:
+def _open(address: Address, settings: Settings, deadline: float) -> socket.socket:
     host, port = address
-    patience = settings.connect_timeout
     if not port:
         raw = socket.socket(socket.AF_UNIX)
         try:
-            raw.settimeout(patience)
+            raw.settimeout(network.left(deadline))
             raw.connect(host)
         except BaseException:
             raw.close()
             raise
         return raw
-    raw = socket.create_connection((host, port), patience)
+    raw = network.connect(host, port, deadline)
     try:
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        network.keep_alive(raw)
+        raw.settimeout(network.left(deadline))
         return settings.tls.wrap_socket(raw, server_hostname=host) if settings.tls else raw
     except BaseException:
         raw.close()
         raise
 
 
-def _greet(raw: socket.socket, settings: Settings) -> int | str:
+def _greet(raw: socket.socket, settings: Settings, deadline: float) -> int | str:
     """Log in, and return the largest item; a str: why the server must not be used."""
     if settings.login is not None:
-        raw.sendall(login(*settings.login))
-        reply = _answer(raw)
+        reply = _answer(raw, login(*settings.login), deadline)
         if reply != b"STORED\r\n":
             return f"it does not take the user and password: {reply[:80]!r}"
-    raw.sendall(GREETING)
-    reply = _answer(raw)
+    reply = _answer(raw, GREETING, deadline)
     while not greeted(reply):
-        reply += _answer(raw)
+        reply += _answer(raw, b"", deadline)
     return met(reply)
 
 
-def _answer(raw: socket.socket) -> bytes:
+def _answer(raw: socket.socket, request: bytes, deadline: float) -> bytes:
+    raw.settimeout(network.left(deadline))
+    raw.sendall(request)
     data = raw.recv(PIECE)
     if not data:
         raise ConnectionResetError("it closed the connection")
@@ -88,14 +90,12 @@ def _answer(raw: socket.socket) -> bytes:
 
 def _limit(raw: socket.socket, settings: Settings) -> None:
     """Bound every later wait."""
-    if settings.tls is not None:
-        raw.settimeout(settings.timeout)  # ssl would start its read again, for ever
+    if settings.tls is not None or not network.waits(
+        raw
+    ):  # ssl would start its read again, for ever
+        raw.settimeout(settings.timeout)
         return
-    raw.settimeout(None)
-    if sys.platform == "win32":
-        packed = struct.pack("L", max(1, int(settings.timeout * 1000)))
-    else:
-        seconds, part = divmod(settings.timeout, 1)
-        packed = struct.pack("ll", int(seconds), max(1, int(part * 1_000_000)))
+    seconds, part = divmod(settings.timeout, 1)
+    packed = struct.pack("ll", int(seconds), max(1, int(part * 1_000_000)))
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, packed)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, packed)

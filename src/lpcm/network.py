@@ -1,0 +1,131 @@
+"""TCP connections as every adapter opens them, and how far one may be trusted.
+
+Resolves names, connects, says who keeps the time limits of a socket, and what the kernel knows
+of a connection's silence. Knows no protocol and no server.
+
+Invariant: every wait in here ends by the deadline it is given. A connection without traffic for
+``TRUSTED`` seconds, or open for ``LONGEST``, is replaced by the adapters before the next write:
+
+- Networks forget. A NAT gateway of AWS drops flows after 350 s without packets, other gateways
+  and firewalls after 60 to 300 s; the next packet is answered with a reset, or swallowed. 20 s
+  stay clear of all of them, and a client quieter than that does not feel a new connection.
+- Names move. A connection to the address of yesterday works until that machine is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Final
+
+__all__ = ["LONGEST", "TRUSTED", "addresses", "connect", "keep_alive", "left", "silence", "waits"]
+
+TRUSTED: Final = 20.0
+"""Seconds without traffic after which no write goes out on a connection."""
+LONGEST: Final = 600.0
+"""Seconds after which a connection is replaced, its name being resolved anew."""
+
+Address = tuple[int, Any]
+
+
+def left(deadline: float) -> float:
+    """Return the seconds until a deadline. **Raises** TimeoutError after it."""
+    seconds = deadline - monotonic()
+    if seconds <= 0:
+        raise TimeoutError("the time is up")
+    return seconds
+
+
+def waits(sock: socket.socket) -> bool:
+    """Have the socket block, and tell whether the kernel then waits, and keeps time, for it.
+
+    Where it does, SO_RCVTIMEO and SO_SNDTIMEO are limits, for less than ``settimeout`` costs.
+    Sockets of gevent and eventlet stay non-blocking underneath, whatever they are told: only
+    ``settimeout`` limits them. They are told apart socket by socket, for programs patch the
+    module at any time. (Windows takes other options than these.)
+    """
+    sock.setblocking(True)
+    return sys.platform != "win32" and os.get_blocking(sock.fileno())
+
+
+def keep_alive(sock: socket.socket) -> None:
+    """Have the kernel keep a quiet connection known to the network, and notice its end.
+
+    Its probes cost the program nothing. Where none is answered, the next use of the socket
+    fails at once, with ETIMEDOUT.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def silence(sock: socket.socket) -> float | None:
+    """Return the seconds since data last came over a TCP connection; None where nobody knows.
+
+    Linux counts them anyway, so that no operation has to read a clock.
+    """
+    if sys.platform != "linux":
+        return None
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 56)
+    except OSError:
+        return None
+    # struct tcp_info: 8 bytes, then words, of which the twelfth is tcpi_last_data_recv in ms.
+    return int.from_bytes(info[52:56], sys.byteorder) / 1000 if len(info) == 56 else None
+
+
+def connect(host: str, port: int, deadline: float) -> socket.socket:
+    """Return a socket connected to one of the host's addresses, as they are now.
+
+    **Raises** OSError where none can be reached in time.
+    """
+    targets = addresses(host, port, deadline)
+    error: OSError = OSError("the name has no address")
+    for index, (family, address) in enumerate(targets):
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            # A share of what is left for each, so that a dead one leaves time for the next.
+            sock.settimeout(left(deadline) / (len(targets) - index))
+            sock.connect(address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as failure:
+            sock.close()
+            error = failure
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise error
+
+
+def addresses(host: str, port: int, deadline: float) -> list[Address]:
+    """Return the (family, address) pairs of a host. **Raises** OSError.
+
+    The resolver of the C library knows no time limit (it may take half a minute where no
+    name server answers), so it works on a thread of its own that is left behind if need be.
+    """
+    kind, flags = socket.SOCK_STREAM, socket.AI_NUMERICHOST
+    with suppress(socket.gaierror):
+        return [(found[0], found[4]) for found in socket.getaddrinfo(host, port, 0, kind, 0, flags)]
+    result: list[Any] = []
+
+    def resolve() -> None:
+        try:
+            result.append(socket.getaddrinfo(host, port, type=kind))
+        except OSError as error:
+            result.append(error)
+
+    thread = threading.Thread(target=resolve, name="lpcm-resolver", daemon=True)
+    thread.start()
+    thread.join(left(deadline))
+    if not result:
+        raise TimeoutError(f"the name {host} was not resolved in time")
+    if isinstance(result[0], OSError):
+        raise result[0]
+    return [(found[0], found[4]) for found in result[0]]
