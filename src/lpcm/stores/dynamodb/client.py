@@ -21,6 +21,7 @@ import base64
 import re
 import threading
 import time
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -60,7 +61,8 @@ class ClientTransport:
         self, client: Any, *, region: str | None = None, endpoint: str | None = None
     ) -> None:
         self._source = client, region, endpoint
-        self._seen = _Seen()
+        # Not thread-local: green threads share a thread that was there before them.
+        self._seen: ContextVar[_Seen | None] = ContextVar("lpcm_seen", default=None)
         self._closed = False
         self._lock = threading.Lock()
         self._inherited = False
@@ -117,10 +119,10 @@ class ClientTransport:
         call = self._calls.get(operation)
         if call is None:
             call = self._calls[operation] = getattr(self._client, _snake(operation))
-        seen = self._seen
-        seen.sent, seen.reply = None, None
+        seen = _Seen()
+        token = self._seen.set(seen)
         try:
-            self._ask(call, request)
+            self._ask(call, request, seen)
             if seen.reply is None or seen.sent is None:
                 raise ReplyLost(f"{self.endpoint}: {operation}: the client shows no reply")
             return _reply(seen.reply, seen.sent)
@@ -128,8 +130,10 @@ class ClientTransport:
             raise NotSent(f"{self.endpoint}: {operation}: {error}") from error
         except Malformed as error:
             raise ReplyLost(f"{self.endpoint}: {operation}: {error}") from error
+        finally:
+            self._seen.reset(token)
 
-    def _ask(self, call: Any, request: Mapping[str, Any]) -> None:
+    def _ask(self, call: Any, request: Mapping[str, Any], seen: _Seen) -> None:
         """Have botocore do its part; **Raises** NotSent, Malformed, StoreDenied."""
         import botocore.exceptions as failures
 
@@ -152,19 +156,23 @@ class ClientTransport:
         ) as error:
             raise NotSent(str(error)) from error
         except failures.BotoCoreError as error:
-            if self._seen.sent is None:
+            if seen.sent is None:
                 raise  # a mistake in the request or the configuration, in botocore's words
             if "CERTIFICATE_VERIFY_FAILED" in str(error):  # which ends before any request
                 raise NotSent(str(error)) from error
             raise Malformed(str(error)) from error
 
     def _sending(self, request: Any, **_: object) -> None:
-        self._seen.sent = len(request.body or b"") + sum(
-            len(name) + len(value) + 4 for name, value in request.headers.items()
-        )
+        seen = self._seen.get()
+        if seen is not None:
+            seen.sent = len(request.body or b"") + sum(
+                len(name) + len(value) + 4 for name, value in request.headers.items()
+            )
 
     def _received(self, response_dict: Mapping[str, Any] | None = None, **_: object) -> None:
-        self._seen.reply = response_dict
+        seen = self._seen.get()
+        if seen is not None:
+            seen.reply = response_dict
 
     async def sleep(self, seconds: float) -> None:
         """Block this thread."""
@@ -202,11 +210,14 @@ class AsyncClientTransport(ClientTransport):
         self._workers.stop()
 
 
-class _Seen(threading.local):
-    """What the handlers saw of this thread's call."""
+class _Seen:
+    """What the handlers saw of one call."""
 
-    sent: int | None = None
-    reply: Mapping[str, Any] | None = None
+    __slots__ = ("reply", "sent")
+
+    def __init__(self) -> None:
+        self.sent: int | None = None
+        self.reply: Mapping[str, Any] | None = None
 
 
 def _once(client: Any, region: str | None, endpoint: str | None) -> Any:

@@ -139,13 +139,11 @@ class Identity:
         with self._lock:
             if time.time() < self._fresh_until and self._keys is not None:
                 return self._keys
-            work = self._work
+            work, first = self._work, self._work is None
             if work is None:
                 work = self._work = _Work()
-                thread = threading.Thread(
-                    target=self._look_up, args=(work,), name="lpcm-aws-keys", daemon=True
-                )
-                thread.start()
+        if first:  # without the lock: a green thread's start lets others run, which want it
+            self._begin(work)
         if self._keys is not None and not _expired(self._source):
             return self._keys
         if not work.done.wait(within):
@@ -173,6 +171,16 @@ class Identity:
             if at.secure:
                 self._context = _trust(self._bundle)
         return Way(at, self._context, tunnel(at))
+
+    def _begin(self, work: _Work) -> None:
+        thread = threading.Thread(
+            target=self._look_up, args=(work,), name="lpcm-aws-keys", daemon=True
+        )
+        try:
+            thread.start()
+        except BaseException:
+            self._work = None
+            raise
 
     def _look_up(self, work: _Work) -> None:
         try:
