@@ -33,6 +33,9 @@ class Hurting:
     def sent(self, operation):
         return self.calls.count(operation)
 
+    def renew(self):
+        self.inner.renew()
+
     async def call(self, operation, request, within):
         self.calls.append(operation)
         plan = self.plan.get(operation)

@@ -265,6 +265,7 @@ def test_reads_are_sent_again(opened, fault):
         ("throttled", StoreThrottled),
         ("unsent", StoreUnavailable),
         (Reply(400, {}, "TransactionConflictException", 0, 0), StoreBusy),
+        (Reply(400, {}, "ReplicatedWriteConflictException", 0, 0), StoreBusy),
     ],
 )
 def test_the_budget_ends_it(opened, fault, error):
@@ -495,16 +496,21 @@ ERRORS = [
 ]  # fmt: skip
 
 
+REFUSED_KEYS = {"UnrecognizedClientException", "ExpiredTokenException"}
+
+
 @pytest.mark.parametrize(("reply", "error", "says"), ERRORS)
 def test_one_clear_error(opened, reply, error, says):
     """A refusal that no attempt will change is one error that says what to do, at once."""
     for operation, write in (("PutItem", Put(Cell(1, "int"), 1)), ("DeleteItem", Delete())):
-        store, transport = opened(**{operation: [reply]})
+        # Keys that are refused are looked up anew, once.
+        attempts = 2 if reply.error in REFUSED_KEYS else 1
+        store, transport = opened(**{operation: [reply] * 2})
         with pytest.raises(error, match=says) as caught:
             apply(store, "k", write)
         assert type(caught.value) is error
-        assert transport.calls == [operation]
-    store, _ = opened(BatchWriteItem=[reply])
+        assert transport.calls == [operation] * attempts
+    store, _ = opened(BatchWriteItem=[reply] * 2)
     if error is not ValueTooLarge:
         with pytest.raises(error):
             run(store.apply_many(MAP, puts(3), NOW))

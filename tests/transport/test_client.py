@@ -6,13 +6,17 @@ from contextlib import closing
 
 import boto3
 import botocore.exceptions
+import moto
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.config import Config
+from moto.core.botocore_stubber import MockRawResponse
 
 from lpcm import LPCM, ConfigError, Engine, StoreDenied, StoreError
 from lpcm._run import run
 from lpcm.stores.dynamodb.client import ClientTransport
 from lpcm.stores.dynamodb.port import NotSent, ReplyLost
+from lpcm.stores.dynamodb.schema import create_table
 from tests.dynamodb.tables import Table
 from tests.transport.canned import answer, canned
 
@@ -213,6 +217,34 @@ def test_a_map_through_a_client(dynoxide, kind):
     with closing(Engine.open(table.url)) as engine:
         assert LPCM("through", using=engine)["async"] == 21
     table.close()
+
+
+def test_a_mocked_client(aws):
+    """A map works through a client of moto's mock_aws, whose replies have no length."""
+    with moto.mock_aws():
+        client = boto3.client("dynamodb", config=ONCE)
+        run(create_table(ClientTransport(client), "mocked"))
+        with closing(Engine.open("dynamodb://mocked", client=client)) as engine:
+            entries = LPCM("mocked", using=engine, default=0)
+            entries.update({"a": 1, "b": {"c": [2]}})
+            assert entries.increment("a") == 2
+            entries["b"]["c"].append(3)
+            assert entries.copy() == {"a": 2, "b": {"c": [2, 3]}}
+            assert entries.pop("a") == 2
+            assert entries.get_many(["a", "b"]) == {"b": {"c": [2, 3]}}
+            entries.clear()
+            assert len(entries) == 0
+
+
+@pytest.mark.parametrize("checksum", [None, "1"])
+def test_a_reply_without_a_length(aws, checksum):
+    """A reply without a length counts as whole by its checksum, and by nothing else."""
+    client = boto3.client("dynamodb", config=ONCE)
+    headers = {"x-amz-crc32": checksum} if checksum else {}
+    reply = AWSResponse("http://x", 200, headers, MockRawResponse(b'{"Item": {}}'))
+    client.meta.events.register_first("before-send.dynamodb", lambda **_: reply)
+    with pytest.raises(ReplyLost):
+        run(ClientTransport(client).call("GetItem", GET, 20.0))
 
 
 def test_what_goes_with_a_client(aws):

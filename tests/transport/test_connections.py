@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from lpcm import ConfigError
+from lpcm import ConfigError, StoreUnavailable
 from lpcm._run import run
 from lpcm.stores.dynamodb.aio import AsyncTransport
+from lpcm.stores.dynamodb.calls import Caller
 from lpcm.stores.dynamodb.identity import Identity
 from lpcm.stores.dynamodb.links import Limits
 from lpcm.stores.dynamodb.port import NotSent, ReplyLost
@@ -246,11 +247,11 @@ def test_tls(caller, authority):
 def test_tls_is_verified(caller, authority):
     """A server of an unknown authority, or of another name, gets no request."""
     with canned(echo, context(authority, "127.0.0.1")) as server:
-        with pytest.raises(NotSent, match=r"(?i)certificate"):
+        with pytest.raises(StoreUnavailable, match="AWS_CA_BUNDLE"):
             caller(server.endpoint)()
         assert server.requests == []
     with canned(echo, context(authority, "elsewhere.test")) as server:
-        with pytest.raises(NotSent, match=r"(?i)certificate"):
+        with pytest.raises(StoreUnavailable, match=r"(?i)certificate"):
             caller(server.endpoint, bundle=authority.path)()
         assert server.requests == []
 
@@ -260,6 +261,27 @@ def test_the_bundle_of_the_environment(caller, authority, monkeypatch):
     monkeypatch.setenv("AWS_CA_BUNDLE", authority.path)
     with canned(echo, context(authority, "127.0.0.1")) as server:
         assert caller(server.endpoint)().status == 200
+
+
+def test_an_untrusted_server_costs_one_attempt(aws, authority):
+    """A certificate that is not trusted ends a call at once, whatever its budget."""
+    with canned(echo, context(authority, "127.0.0.1")) as server:
+        with closing(transport(server)) as shared:
+            caller = Caller(shared, "ttt", 20.0, 20.0)
+            start = time.monotonic()
+            with pytest.raises(StoreUnavailable, match="AWS_CA_BUNDLE"):
+                run(caller.call("GetItem", {}))
+        assert time.monotonic() - start < 10
+        assert (server.accepted, server.requests) == (1, [])
+
+
+def test_a_bundle_that_cannot_be_read(caller, monkeypatch):
+    """A bundle that is not there, or no name at all, is a mistake of configuration."""
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    for name in ("/nowhere.pem", " "):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", name)
+        with pytest.raises(ConfigError, match="REQUESTS_CA_BUNDLE"):
+            caller("https://127.0.0.1:1")()
 
 
 @pytest.mark.parametrize("after", [0, 20, 10_000])

@@ -5,13 +5,18 @@ import sys
 import threading
 import time
 
+import botocore.session
 import pytest
 
 from lpcm import ConfigError, StoreDenied
+from lpcm._run import run
 from lpcm.stores.dynamodb import identity as module
+from lpcm.stores.dynamodb.calls import Caller
 from lpcm.stores.dynamodb.identity import Identity
 from lpcm.stores.dynamodb.port import NotSent
+from lpcm.stores.dynamodb.transport import SocketTransport
 from tests.test_process import FORKS, seen_in_child
+from tests.transport.canned import answer, canned
 
 PROGRAM = """
 import datetime as dt, json, os, sys, time
@@ -22,7 +27,7 @@ with open(f"{folder}/runs", "ab", 0) as runs:
     number = os.stat(f"{folder}/runs").st_size
     expiry = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
     keys = {"Version": 1, "AccessKeyId": f"AKID{number}", "SecretAccessKey": "s",
-            "SessionToken": f"token {number}", "Expiration": expiry.isoformat()}
+            "SessionToken": f"token {expiry.timestamp()}", "Expiration": expiry.isoformat()}
     print(json.dumps(keys))
     runs.write(b">")
 """
@@ -195,3 +200,194 @@ def test_a_fork_during_the_look_up(fork, program):
         asked.keys(0.7)
     assert seen_in_child(fork, lambda: asked.keys(20.0).access[:4]) == "'AKID'"
     assert asked.keys(20.0).access.startswith("AKID")
+
+
+def write_keys(path, access):
+    path.write_text(f"[default]\naws_access_key_id = {access}\naws_secret_access_key = secret\n")
+
+
+def until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_keys_rotated_in_the_file(bare, tmp_path, monkeypatch):
+    """Keys that are replaced in the credentials file, or the environment, are used from then on."""
+    monkeypatch.setattr(module, "ASK_AGAIN", 0.02)
+    write_keys(tmp_path / "credentials", "OLD")
+    asked = Identity("eu-west-1")
+    assert asked.keys(20.0).access == "OLD"
+    write_keys(tmp_path / "credentials", "ROTATED")
+    until(lambda: asked.keys(20.0).access == "ROTATED")
+    (tmp_path / "credentials").write_text("")  # as while it is being written
+    time.sleep(0.1)
+    assert asked.keys(20.0).access == "ROTATED"
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ENVIRONMENT")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    until(lambda: asked.keys(20.0).access == "ENVIRONMENT")
+
+
+def test_short_lived_keys_are_never_used_past_their_expiry(program):
+    """Keys of a few seconds are renewed before they expire, and not used for a moment after."""
+    runs = program(expires_in=1.5)
+    asked = Identity()
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        now = time.time()
+        keys = asked.current(now) or asked.keys(20.0)
+        assert now < float(keys.token.split()[1])
+        time.sleep(0.005)
+    assert 3 <= len(runs.read_bytes()) // 2 <= 10
+
+
+REFUSED = [
+    "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException",
+]  # fmt: skip
+
+
+def refusal(code, message="no"):
+    return answer(f'{{"__type":"com.amazon#{code}","message":"{message}"}}'.encode(), "400 Bad")
+
+
+@pytest.mark.parametrize("code", REFUSED)
+def test_refused_keys_are_looked_up_anew(bare, tmp_path, code):
+    """A write whose keys the server refuses is sent once more, with those that are valid now."""
+    write_keys(tmp_path / "credentials", "OLD")
+
+    def script(peer):
+        while (got := peer.request()) is not None:
+            peer.say(answer() if b"Credential=ROTATED/" in got[0] else refusal(code))
+
+    with canned(script) as server:
+        transport = SocketTransport(Identity("eu-west-1", server.endpoint))
+        caller = Caller(transport, "ttt", 8.0, 8.0)
+        with pytest.raises(StoreDenied):
+            run(caller.call("PutItem", {}))
+        assert len(server.requests) == 2
+        time.sleep(1.05)  # one look-up a second
+        write_keys(tmp_path / "credentials", "ROTATED")
+        assert run(caller.call("PutItem", {})).status == 200
+        assert len(server.requests) == 4
+        transport.close()
+
+
+def test_a_signature_that_expired_on_its_way(bare, tmp_path):
+    """A request that was signed too long ago is signed anew, once; the keys are kept."""
+    write_keys(tmp_path / "credentials", "AKID")
+    replies = [refusal("InvalidSignatureException", "Signature expired: now is later"), answer()]
+
+    def script(peer):
+        while peer.request() is not None:
+            peer.say(replies[0] if len(replies) == 1 else replies.pop(0))
+
+    with canned(script) as server:
+        asked = Identity("eu-west-1", server.endpoint)
+        keys = asked.keys(20.0)
+        transport = SocketTransport(asked)
+        caller = Caller(transport, "ttt", 8.0, 8.0)
+        begun = time.time()
+        assert run(caller.call("PutItem", {})).status == 200
+        assert len(server.requests) == 2
+        assert asked.keys(20.0) is keys
+        replies[:] = [refusal("InvalidSignatureException", "Signature expired: your clock")]
+        with pytest.raises(StoreDenied, match="clock"):
+            run(caller.call("PutItem", {}))
+        assert len(server.requests) == 4
+        assert time.time() - begun < 8
+        transport.close()
+
+
+def signed_at(head):
+    return head.split(b"x-amz-date: ")[1].split(b"\r\n")[0]
+
+
+def test_the_repeated_signature_is_of_its_own_moment(bare, tmp_path, monkeypatch):
+    """After a freeze between signing and sending, the repeat bears the time at which it is sent."""
+    write_keys(tmp_path / "credentials", "AKID")
+
+    def script(peer):
+        while (got := peer.request()) is not None:
+            thawed = signed_at(got[0])[:4] != b"2001"
+            peer.say(
+                answer() if thawed else refusal("InvalidSignatureException", "Signature expired: x")
+            )
+
+    with canned(script) as server:
+        asked = Identity("eu-west-1", server.endpoint)
+        asked.keys(20.0)
+        moments = [1_000_000_000.0]
+        real = time.time
+        monkeypatch.setattr(
+            asked, "head", lambda *args: _at(asked, moments.pop() if moments else real(), *args)
+        )
+        transport = SocketTransport(asked)
+        assert run(Caller(transport, "ttt", 8.0, 8.0).call("PutItem", {})).status == 200
+        assert len(server.requests) == 2
+        transport.close()
+
+
+def _at(asked, now, operation, body, keys):
+    return module.Signer(asked.place.authority, "eu-west-1", "lpcm").head(
+        operation, body, keys, now
+    )
+
+
+@pytest.mark.parametrize("name", ["us_east_1", "eu-west-1\r\nX: y", "", "-a", "a b", "7", "a.b/"])
+def test_no_region_name(bare, name):
+    """What cannot be a region is refused before anything is looked up, wherever it came from."""
+    with pytest.raises(ConfigError, match="not an AWS region"):
+        Identity(name)
+    if name:
+        bare.write_text("[default]\naws_access_key_id = a\naws_secret_access_key = b\n")
+        os.environ["AWS_DEFAULT_REGION"] = name  # bare has taken note of it
+        try:
+            with pytest.raises(ConfigError, match="not an AWS region"):
+                Identity().keys(20.0)
+        finally:
+            del os.environ["AWS_DEFAULT_REGION"]
+
+
+@pytest.mark.parametrize("mark", ["\r", "\n", "\t", "\0", "\x1f", "\x7f", "\r\nHost: x", " "])
+def test_no_controls_in_an_endpoint(mark):
+    """A control character anywhere in an endpoint is refused; urlsplit would drop some."""
+    for endpoint in (f"http://ho{mark}st", f"http://host{mark}", f"{mark}http://host"):
+        with pytest.raises(ConfigError, match="not an endpoint"):
+            Identity("eu-west-1", endpoint)
+
+
+@pytest.mark.parametrize("name", ["ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN"])
+@pytest.mark.parametrize("mark", ["\n", "\r\nX-Other: y\r\n", "\x1b", "\x7f", "\x85", "é"])
+def test_no_controls_in_keys(bare, monkeypatch, name, mark):
+    """Keys that hold a line end or another control are refused, and nothing is sent."""
+    for each in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN"):
+        monkeypatch.setenv(f"AWS_{each}", "good")
+    monkeypatch.setenv(f"AWS_{name}", f"bad{mark}")
+    with canned(lambda peer: peer.serve_all()) as server:
+        transport = SocketTransport(Identity("eu-west-1", server.endpoint))
+        with pytest.raises(StoreDenied, match="nothing was sent"):
+            run(transport.call("GetItem", {}, 20.0))
+        assert server.requests == []
+        transport.close()
+
+
+@pytest.mark.parametrize("environment", [None, "/environment.pem"])
+@pytest.mark.parametrize("configured", [None, "/configured.pem"])
+@pytest.mark.parametrize("requests", [None, "/requests.pem"])
+def test_the_bundle_is_botocores(bare, monkeypatch, environment, configured, requests):
+    """Of AWS_CA_BUNDLE, ca_bundle and REQUESTS_CA_BUNDLE the one is taken that botocore takes."""
+    keys = "aws_access_key_id = a\naws_secret_access_key = b\n"
+    line = f"ca_bundle = {configured}\n" if configured else ""
+    bare.write_text(f"[default]\n{keys}{line}")
+    for name, value in (("AWS_CA_BUNDLE", environment), ("REQUESTS_CA_BUNDLE", requests)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    client = botocore.session.Session().create_client("dynamodb", "eu-west-1")
+    botocores = client._endpoint.http_session._verify
+    asked = Identity("eu-west-1", "http://127.0.0.1:1")
+    asked.keys(20.0)
+    assert asked._bundle == (None if botocores is True else botocores)
+    client.close()

@@ -63,6 +63,15 @@ def test_the_signature_is_botocores(token, host, body, operation, secret, now): 
     assert headers["User-Agent"] == "lpcm/1"
 
 
+@given(token=st.text(st.sampled_from("ab \x20/+="), min_size=1, max_size=30))
+def test_spaces_in_a_token(token):
+    """A token with outer or doubled spaces goes out as it is and is signed as botocore does it."""
+    keys = Keys("AKID", "secret", token)
+    headers = fields(Signer(HOST, "eu-west-1", "lpcm/1").head("GetItem", b"{}", keys, NOON))
+    assert headers["x-amz-security-token"] == token
+    assert headers["Authorization"] == botocores(headers, b"{}", keys, "eu-west-1", NOON)
+
+
 def test_what_is_remembered_is_remembered_for_no_longer():
     """One signer's heads stay botocore's over seconds, midnight, other keys and back."""
     signer = Signer(HOST, "eu-west-1", "lpcm/1")

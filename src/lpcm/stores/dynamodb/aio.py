@@ -17,10 +17,10 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lpcm.errors import StoreError
+from lpcm.errors import StoreError, StoreUnavailable
 from lpcm.process import follow, forked, same, sever
 from lpcm.stores.dynamodb.exchange import CHUNK, Incoming, Malformed, encode
-from lpcm.stores.dynamodb.identity import Way
+from lpcm.stores.dynamodb.identity import Way, is_certificate_error, untrusted
 from lpcm.stores.dynamodb.links import Limits
 from lpcm.stores.dynamodb.port import NotSent, ReplyLost
 from lpcm.stores.dynamodb.transport import POOL
@@ -107,6 +107,10 @@ class AsyncTransport:
                     connection.close()
             self._wake()
 
+    def renew(self) -> None:
+        """Look the keys up anew for the next request."""
+        self._identity.renew()
+
     async def sleep(self, seconds: float) -> None:
         """Let other tasks run."""
         await asyncio.sleep(seconds)
@@ -176,6 +180,8 @@ class AsyncTransport:
             async with asyncio.timeout_at(until):
                 return await _dial(loop, way, self._limits.read)
         except OSError as error:
+            if way.place.secure and is_certificate_error(error):
+                raise StoreUnavailable(untrusted(way.place.url, error)) from error
             through = f" through {way.via}" if way.via else ""
             why = str(error) or "the time is up"
             raise NotSent(f"{way.place.url}: no connection{through}: {why}") from error

@@ -6,8 +6,9 @@ Sends through a transport, again where that is safe, and tells the listeners of
 Invariants:
 
 1. A write is sent again only after an attempt that certainly was not applied: refused for
-   want of capacity, or never sent. Whatever leaves it open (a lost reply, a failure of the
-   server) ends in ``Unsure``, at once; only requests that change nothing are repeated then.
+   want of capacity, or (once) because its keys or signature had expired, or never sent.
+   Whatever leaves it open (a lost reply, a failure of the server) ends in ``Unsure``, at
+   once; only requests that change nothing are repeated then.
 2. No call takes longer than the budget, pauses included.
 3. However many callers and failures, the requests that are repeats do not exceed a tenth
    of the successes plus ``Bucket.RATE`` a second: an outage is not amplified.
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lpcm import events
 from lpcm.errors import StoreUnavailable
-from lpcm.stores.dynamodb.failures import Verdict, failure, verdict
+from lpcm.stores.dynamodb.failures import Verdict, failure, keys_refused, verdict
 from lpcm.stores.dynamodb.port import NotSent, ReplyLost
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ class Caller:
         if events.heard():
             request["ReturnConsumedCapacity"] = "TOTAL"
         pauses = pauses or self.pauses()
+        anew = False
         while True:
             reply, lost = await self._attempt(operation, request, pauses)
             if reply is not None:
@@ -146,7 +148,11 @@ class Caller:
                     case Verdict.DONE | Verdict.REFUSED:
                         self._bucket.earn()
                         return reply
-                    case Verdict.NEVER:
+                    case Verdict.ANEW if not anew:
+                        anew = True
+                        if keys_refused(reply):
+                            self.transport.renew()
+                    case Verdict.NEVER | Verdict.ANEW:
                         raise self._failure(reply, operation)
                     case Verdict.UNKNOWN if operation not in _READS:
                         raise Unsure(str(self._failure(reply, operation)))

@@ -22,7 +22,7 @@ from lpcm.errors import (
 if TYPE_CHECKING:
     from lpcm.stores.dynamodb.port import Reply
 
-__all__ = ["Verdict", "failure", "verdict"]
+__all__ = ["Verdict", "failure", "keys_refused", "verdict"]
 
 
 class Verdict(Enum):
@@ -35,11 +35,16 @@ class Verdict(Enum):
     """Not applied, and worth another attempt."""
     UNKNOWN = "unknown"
     """The server failed: applied or not."""
+    ANEW = "anew"
+    """Not applied: its keys or its moment are not valid any more; others may be."""
     NEVER = "never"
     """Not applied, and no attempt will help."""
 
 
-_BUSY = frozenset({"TransactionConflictException", "TransactionInProgressException"})
+_BUSY = frozenset({
+    "ReplicatedWriteConflictException", "TransactionConflictException",
+    "TransactionInProgressException",
+})  # fmt: skip
 _CONFLICT = "TransactionConflict"
 _PASSING = frozenset({_CONFLICT, "ProvisionedThroughputExceeded", "ThrottlingError"})
 """Reasons to cancel a transaction that time removes."""
@@ -48,12 +53,23 @@ _THROTTLED = frozenset({
     "Throttling", "LimitExceededException", "ThrottledException", "TooManyRequestsException",
 })  # fmt: skip
 _DENIED = frozenset({
-    "AccessDenied", "AccessDeniedException", "ExpiredTokenException", "IncompleteSignature",
+    "AccessDenied", "AccessDeniedException", "ExpiredToken", "ExpiredTokenException",
+    "IncompleteSignature",
     "IncompleteSignatureException", "InvalidAccessKeyId", "InvalidClientTokenId",
     "InvalidSignatureException", "MissingAuthenticationToken",
-    "MissingAuthenticationTokenException", "NotAuthorized", "OptInRequired",
+    "MissingAuthenticationTokenException", "NotAuthorized", "OptInRequired", "RequestExpired",
     "SignatureDoesNotMatch", "UnrecognizedClientException",
 })  # fmt: skip
+_KEYS = frozenset({
+    "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId",
+    "UnrecognizedClientException",
+})  # fmt: skip
+"""The keys are unknown or have expired, as keys do that were rotated."""
+
+
+def keys_refused(reply: Reply) -> bool:
+    """Tell whether it is the keys, not the signature, that were not accepted."""
+    return reply.error in _KEYS
 
 
 def verdict(reply: Reply) -> Verdict:
@@ -66,7 +82,17 @@ def verdict(reply: Reply) -> Verdict:
         return _cancelled(_codes(reply))
     if reply.error in _THROTTLED or reply.error in _BUSY or reply.status == 429:
         return Verdict.LATER
+    if keys_refused(reply) or _too_old(reply):
+        return Verdict.ANEW
     return Verdict.UNKNOWN if reply.status >= 500 else Verdict.NEVER
+
+
+def _too_old(reply: Reply) -> bool:
+    """Tell whether a request was signed too long ago: the process may have been frozen since."""
+    said = str(reply.body.get("message") or reply.body.get("Message"))
+    return reply.error == "RequestExpired" or (
+        reply.error == "InvalidSignatureException" and said.startswith("Signature expired")
+    )
 
 
 def _codes(reply: Reply) -> set[str]:
@@ -97,7 +123,7 @@ def failure(reply: Reply, operation: str, table: str, endpoint: str) -> StoreErr
     if code in _THROTTLED or reply.status == 429:
         return StoreThrottled(f"{story}: raise the table's capacity, or ask less often")
     if code in _BUSY or _CONFLICT in _codes(reply):
-        return StoreBusy(f"{story}: other transactions held the entry all the time")
+        return StoreBusy(f"{story}: other transactions or regions held the entry all the time")
     if reply.status >= 500:
         return StoreUnavailable(f"{story}: the service failed, try again later")
     if code == "ValidationException" and "size" in said.lower() and "exceed" in said.lower():
@@ -109,9 +135,14 @@ def _denied(code: str) -> str:
     match code:
         case "AccessDenied" | "AccessDeniedException" | "NotAuthorized" | "OptInRequired":
             return "these credentials may not do that: `lpcm iam` prints the policy they need"
-        case "ExpiredTokenException":
+        case "ExpiredToken" | "ExpiredTokenException":
             return "the session's credentials have expired: sign in again"
-        case "InvalidSignatureException" | "SignatureDoesNotMatch" | "IncompleteSignature":
+        case (
+            "InvalidSignatureException"
+            | "SignatureDoesNotMatch"
+            | "IncompleteSignature"
+            | "RequestExpired"
+        ):
             return (
                 "the signature was not accepted: check the secret key, the region, and that this "
                 "machine's clock is right"

@@ -12,6 +12,9 @@ the child to begin anew and never waits for a lock that nobody will release.
 
 from __future__ import annotations
 
+import math
+import os
+import re
 import sys
 import threading
 import time
@@ -29,10 +32,13 @@ if TYPE_CHECKING:
 
     from lpcm.stores.dynamodb.tunnel import Tunnel
 
-__all__ = ["Identity", "Place", "Way", "place"]
+__all__ = ["Identity", "Place", "Way", "is_certificate_error", "place", "region_name", "untrusted"]
 
 ASK_AGAIN = 60.0
 """Seconds after which botocore is asked whether the keys are to be renewed."""
+
+_REGION = re.compile(r"(?![0-9]+$)(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0]")
 
 
 class Place(NamedTuple):
@@ -66,7 +72,8 @@ def place(endpoint: str, region: str) -> Place:
     lpcm.errors.ConfigError: not an endpoint: 'localhost:8000': write https://host or http://host:port
     """
     try:
-        parts = urlsplit(endpoint)
+        # urlsplit drops line ends and tabs without a word.
+        parts = urlsplit("" if _UNPRINTABLE.search(endpoint) else endpoint)
         port = parts.port
     except ValueError:
         parts, port = urlsplit(""), None
@@ -75,6 +82,19 @@ def place(endpoint: str, region: str) -> Place:
         raise ConfigError(f"not an endpoint: {endpoint!r}: write https://host or http://host:port")
     secure = parts.scheme == "https"
     return Place(secure, parts.hostname, port or (443 if secure else 80), region)
+
+
+def region_name(text: str) -> str:
+    """Return a region's name that can stand in a host name and a signature.
+
+    >>> region_name("us_east_1")
+    Traceback (most recent call last):
+        ...
+    lpcm.errors.ConfigError: not an AWS region: 'us_east_1': write one like us-east-1
+    """
+    if not _REGION.fullmatch(text):
+        raise ConfigError(f"not an AWS region: {text!r}: write one like us-east-1")
+    return text
 
 
 class Way(NamedTuple):
@@ -88,8 +108,8 @@ class Way(NamedTuple):
 class Identity:
     """The keys of one profile, the place they are for, and how that is known to be the one.
 
-    ``bundle`` is a file of trusted certificates, in place of what AWS_CA_BUNDLE or botocore's
-    configuration names, or else the system's.
+    ``bundle`` is a file of trusted certificates. Without, it is the one that AWS_CA_BUNDLE
+    names, else ``ca_bundle`` of the profile, else REQUESTS_CA_BUNDLE, else the system's.
     """
 
     def __init__(
@@ -99,7 +119,7 @@ class Identity:
         profile: str | None = None,
         bundle: str | None = None,
     ) -> None:
-        self._region = region
+        self._region = region if region is None else region_name(region)
         self._endpoint = endpoint
         self._profile = profile
         self.place = place(endpoint, region) if endpoint and region else None
@@ -112,7 +132,11 @@ class Identity:
         self.endpoint = endpoint or f"DynamoDB in {region or 'the default region'}"
         self._keys: Keys | None = None
         self._fresh_until = 0.0
+        """Until when nothing needs to be looked up, in epoch seconds; never after ``_expiry``."""
+        self._expiry = 0.0
+        self._asked = 0.0
         self._source: Any = None
+        self._origin: object = None
         self._lock = threading.Lock()
         self._work: _Work | None = None
         follow(self, Identity._orphan)
@@ -144,14 +168,26 @@ class Identity:
                 work = self._work = _Work()
         if first:  # without the lock: a green thread's start lets others run, which want it
             self._begin(work)
-        if self._keys is not None and not _expired(self._source):
-            return self._keys
+        keys = self._keys
+        if keys is not None and time.time() < self._expiry:
+            return keys
         if not work.done.wait(within):
             raise NotSent(f"{self.endpoint}: no AWS keys were found within {within:.1f} s")
         if work.error is not None:
             raise work.error
         assert work.keys is not None
         return work.keys
+
+    def renew(self) -> None:
+        """Have the keys looked up from the start: the server refused those there are.
+
+        Not where that has been done within the last second, as for another caller's request.
+        """
+        with self._lock:
+            if self._work is None and time.monotonic() - self._asked > 1.0:
+                self._source = None
+                self._keys = None
+                self._fresh_until = self._expiry = 0.0
 
     def head(self, operation: str, body: bytes, keys: Keys) -> bytes:
         """Return the signed head of a request, the place being known."""
@@ -183,27 +219,43 @@ class Identity:
             raise
 
     def _look_up(self, work: _Work) -> None:
+        self._asked = time.monotonic()
         try:
-            keys = self._ask()
+            keys, expiry = self._ask()
+            now = time.time()
             # The same object as long as they are the same: what is derived from it stays.
             work.keys = self._keys = self._keys if keys == self._keys else keys
-            self._fresh_until = time.time() + ASK_AGAIN
+            self._expiry = expiry
+            self._fresh_until = min(now + ASK_AGAIN, now + max(1.0, (expiry - now) / 2), expiry)
         except LPCMError as error:
             work.error = error
         except Exception as error:  # noqa: BLE001  # whatever a provider of keys may raise
             work.error = StoreDenied(f"{self.endpoint}: the AWS keys cannot be had: {error}")
         finally:
-            if work.error is not None and self._keys is not None and not _expired(self._source):
-                self._fresh_until = time.time() + 1.0  # so that not every call tries anew
+            if work.error is not None and self._keys is not None:
+                # So that not every call tries anew.
+                self._fresh_until = min(time.time() + 1.0, self._expiry)
             with self._lock:
                 self._work = None
             work.done.set()
 
-    def _ask(self) -> Keys:
-        if self._source is None:
-            self._source = self._resolve()
-        frozen = self._source.get_frozen_credentials()
-        return Keys(frozen.access_key, frozen.secret_key, frozen.token)
+    def _ask(self) -> tuple[Keys, float]:
+        """Return the keys, and when they expire, in epoch seconds."""
+        # Forgotten until all has gone well: a source that failed is looked for again.
+        source, self._source = self._source, None
+        origin = _origin()
+        if source is None or origin != self._origin:
+            source = self._resolve()
+        frozen = source.get_frozen_credentials()
+        keys = Keys(frozen.access_key, frozen.secret_key, frozen.token)
+        if not all(part.isascii() and part.isprintable() for part in keys if part is not None):
+            raise StoreDenied(
+                f"{self.endpoint}: the AWS keys (of {source.method}) hold a line end or another "
+                "character that no key has: nothing was sent"
+            )
+        self._source, self._origin = source, origin
+        expiry = getattr(source, "_expiry_time", None)  # it has no public name
+        return keys, math.inf if expiry is None else expiry.timestamp()
 
     def _resolve(self) -> Any:
         try:
@@ -216,7 +268,10 @@ class Identity:
 
         session = botocore.session.Session(profile=self._profile)
         try:
-            self._bundle = self._bundle or session.get_config_variable("ca_bundle")
+            if self._bundle is None:
+                self._bundle = session.get_config_variable("ca_bundle")
+            if self._bundle is None:
+                self._bundle = os.environ.get("REQUESTS_CA_BUNDLE")
             source = session.get_credentials()
             if self.place is None:
                 self._find(session)
@@ -236,6 +291,7 @@ class Identity:
                 f"{self.endpoint}: no AWS region: write dynamodb://table?region=eu-west-1, or set "
                 "AWS_DEFAULT_REGION"
             )
+        region_name(region)
         endpoint = self._endpoint
         if endpoint is None:
             # A client knows partitions, FIPS, dual stack and AWS_ENDPOINT_URL_DYNAMODB.
@@ -253,10 +309,6 @@ class _Work:
         self.error: Exception | None = None
 
 
-def _expired(source: Any) -> bool:
-    return hasattr(source, "refresh_needed") and source.refresh_needed(0)
-
-
 def _trust(bundle: str | None) -> ssl.SSLContext:
     """Return a context that verifies servers: by ``bundle``, else by the system's list.
 
@@ -270,7 +322,47 @@ def _trust(bundle: str | None) -> ssl.SSLContext:
             from botocore.httpsession import get_cert_path
 
             bundle = get_cert_path(True)
-    return ssl.create_default_context(cafile=bundle)
+    elif not bundle.strip():
+        raise ConfigError("AWS_CA_BUNDLE, ca_bundle or REQUESTS_CA_BUNDLE is empty: unset it")
+    try:
+        return ssl.create_default_context(cafile=bundle)
+    except OSError as error:
+        raise ConfigError(
+            f"no certificates can be read from {bundle!r} (AWS_CA_BUNDLE, ca_bundle or "
+            f"REQUESTS_CA_BUNDLE): {error}"
+        ) from error
+
+
+def _origin() -> object:
+    """Return what changes with whatever botocore reads: reading it all takes it 20 ms."""
+    seen: list[object] = [pair for pair in os.environ.items() if pair[0].startswith("AWS_")]
+    for name, usual in (
+        ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+        ("AWS_CONFIG_FILE", "~/.aws/config"),
+    ):
+        try:
+            found = os.stat(os.path.expanduser(os.environ.get(name, usual)))  # noqa: PTH111, PTH116  # pathlib takes milliseconds to import
+        except OSError:
+            seen.append(None)
+        else:
+            seen.append((found.st_ino, found.st_mtime_ns, found.st_size))
+    return seen
+
+
+def is_certificate_error(error: OSError) -> bool:
+    """Tell whether TLS failed for want of trust, which no second attempt changes."""
+    import ssl
+
+    return isinstance(error, ssl.SSLCertVerificationError)
+
+
+def untrusted(url: str, error: Exception) -> str:
+    """Return what to say of a server whose certificate is not trusted."""
+    return (
+        f"{url}: its certificate is not trusted: {error}: if it should be (a proxy that inspects "
+        "TLS, an authority of your own), name the authority's file in AWS_CA_BUNDLE; nothing was "
+        "sent"
+    )
 
 
 def _agent() -> str:

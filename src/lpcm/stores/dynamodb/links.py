@@ -18,8 +18,10 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from lpcm.errors import StoreUnavailable
 from lpcm.network import connect, left, waits
 from lpcm.stores.dynamodb.exchange import CHUNK
+from lpcm.stores.dynamodb.identity import is_certificate_error, untrusted
 from lpcm.stores.dynamodb.port import NotSent
 from lpcm.stores.dynamodb.tunnel import refusal
 
@@ -179,7 +181,10 @@ def _poller(sock: socket.socket) -> Any:
 
 
 def dial(way: Way, limits: Limits, deadline: float) -> Link:
-    """Connect to one of the name's addresses, as they are now. **Raises** NotSent."""
+    """Connect to one of the name's addresses, as they are now.
+
+    **Raises** NotSent; StoreUnavailable for a certificate that is not trusted.
+    """
     deadline = min(deadline, monotonic() + limits.connect)
     place, context, via = way
     end = via or place
@@ -195,6 +200,8 @@ def dial(way: Way, limits: Limits, deadline: float) -> Link:
             sock.close()
             raise
     except OSError as error:
+        if context is not None and is_certificate_error(error):
+            raise StoreUnavailable(untrusted(place.url, error)) from error
         through = f" through {via}" if via else ""
         raise NotSent(f"{place.url}: no connection{through}: {error}") from error
     if context is None and waits(sock):

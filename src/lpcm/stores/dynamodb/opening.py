@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from lpcm.errors import ConfigError
-from lpcm.stores.dynamodb.identity import Identity, place
+from lpcm.stores.dynamodb.identity import Identity, place, region_name
 from lpcm.stores.dynamodb.store import DynamoDBStore
 from lpcm.stores.dynamodb.transport import POOL, SocketTransport
 
@@ -67,7 +67,7 @@ OPTIONS: Mapping[str, Callable[[str], object]] = {
     "patience": _seconds,
     "pool": _pool,
     "profile": str,
-    "region": str,
+    "region": region_name,
 }
 OBJECTS: frozenset[str] = frozenset({"client"})
 """Options that are no text and stand in no URL."""

@@ -62,8 +62,13 @@ class Transport(Protocol):
         """Send one request (``GetItem``) and return its reply in ``within`` seconds.
 
         **Raises** ``NotSent``, ``ReplyLost``; ``StoreDenied`` where there are no
-        credentials to sign with. Sends the request at most once.
+        credentials to sign with; ``StoreUnavailable`` where the server's certificate is
+        not trusted, which waiting does not change. Sends the request at most once.
         """
+        ...
+
+    def renew(self) -> None:
+        """Sign the next request with keys looked up anew: the server refused those there are."""
         ...
 
     async def sleep(self, seconds: float) -> None:

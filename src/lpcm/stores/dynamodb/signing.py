@@ -103,7 +103,8 @@ class _Moment:
             "x-amz-target": f"{TARGET}.{operation}",
         }
         signed = ";".join(headers)
-        lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
+        # A token may hold spaces: signed are the values without those at the ends, or double.
+        lines = "".join(f"{name}:{' '.join(value.split())}\n" for name, value in headers.items())
         canonical = sha256(f"POST\n/\n\n{lines}\n{signed}\n".encode())
         text = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = (

@@ -112,6 +112,10 @@ class SocketTransport:
                 with suppress(IndexError):
                     self._waiting.popleft().release()
 
+    def renew(self) -> None:
+        """Look the keys up anew for the next request."""
+        self._identity.renew()
+
     async def sleep(self, seconds: float) -> None:
         """Block this thread."""
         time.sleep(seconds)  # noqa: ASYNC251  # a blocking transport never runs on an event loop
