@@ -16,6 +16,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import socket
+import struct
 import threading
 from collections import Counter
 from contextlib import contextmanager
@@ -75,6 +77,7 @@ class Proxy:
         self._random = random.Random(seed)  # noqa: S311  # no secret depends on it
         self._refusing = False
         self._open: set[asyncio.StreamWriter] = set()
+        self._flows: set[_Ends] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -88,6 +91,13 @@ class Proxy:
     def cut(self) -> None:
         """Close every connection, now."""
         self._do(self._cut())
+
+    def forget(self, *, reset: bool) -> None:
+        """Forget every connection as a network does: neither end is told.
+
+        What its client sends next is answered with a reset, or swallowed like all that follows.
+        """
+        self._do(self._forget("reset" if reset else "swallow"))
 
     def down(self) -> None:
         """Close every connection, and each new one at once, as if nobody was there."""
@@ -121,6 +131,10 @@ class Proxy:
         for writer in tuple(self._open):
             writer.transport.abort()
 
+    async def _forget(self, how: str) -> None:
+        for ends in self._flows:
+            ends.forgotten = how
+
     async def _end(self) -> None:
         assert self._server is not None
         self._server.close()
@@ -140,7 +154,12 @@ class Proxy:
                 replies, server = await asyncio.open_connection(*self._target, limit=CHUNK)
                 self._open.add(server)
                 self.counts["connections"] += 1
-                await self._serve(_Ends(reader, writer, replies, server))
+                ends = _Ends(reader, writer, replies, server)
+                self._flows.add(ends)
+                try:
+                    await self._serve(ends)
+                finally:
+                    self._flows.discard(ends)
         except (OSError, EOFError, asyncio.CancelledError):
             pass  # an end of either, or of the proxy
         finally:
@@ -163,6 +182,9 @@ class Proxy:
 
     async def _pump_up(self, ends: _Ends) -> None:
         while piece := await ends.requests.read(CHUNK):
+            if ends.forgotten:
+                await self._lose(ends)
+                return
             self.counts["requests"] += 1
             ends.fault = self._draw(("refuse", "lose", "cut", "hang"))
             if ends.fault == "refuse":
@@ -171,6 +193,16 @@ class Proxy:
             await self._wait("hold", self.faults.hold)
             ends.server.write(piece)
             await ends.server.drain()
+
+    async def _lose(self, ends: _Ends) -> None:
+        """Treat what came over a forgotten connection, and all that comes."""
+        self.counts[ends.forgotten] += 1
+        if ends.forgotten == "reset":
+            raw = ends.client.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            ends.client.transport.abort()
+        else:
+            await ends.requests.read()  # until the client has enough of it
 
     async def _pump_down(self, ends: _Ends) -> None:
         while piece := await ends.replies.read(CHUNK):
@@ -221,6 +253,9 @@ class _HTTPProxy(Proxy):
     async def _serve(self, ends: _Ends) -> None:
         while True:
             head, body = await _message(ends.requests)
+            if ends.forgotten:
+                await self._lose(ends)
+                return
             self.counts["requests"] += 1
             fault = self._draw((
                 "refuse", "lose", "cut", "hang", "fail", "fail_after", "throttle", "unprocess",
@@ -295,6 +330,8 @@ class _Ends:
         self.server = server
         self.fault = ""
         """What is to happen to the next reply."""
+        self.forgotten = ""
+        """``reset`` or ``swallow``: what becomes of it since the network forgot it."""
 
 
 _ANSWERS = {

@@ -9,22 +9,26 @@ Invariants:
 1. Replies come in the order of the requests, so a request, once written, keeps its place
    even when whoever made it has been cancelled.
 2. A token (a CAS id) is good for the connection it came from, and lost with it.
-3. Every wait is finite. One timer watches all requests of a connection: it fails when
-   nothing has moved for ``timeout`` seconds while a reply is due.
+3. Every wait is finite. One timer watches all requests of a connection: it fails when no
+   reply was completed for ``timeout`` seconds, and what long ones take, while one is due.
 4. A child of a fork that goes on with its parent's loop reads and writes nothing on its
    parent's connections, and changes nothing of what that loop's selector, which both share,
    watches for the parent.
+5. Nothing goes out on a connection that the network may have forgotten, or whose name may
+   have moved (see ``network``): it is replaced, and nobody notices.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections import deque
 from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
+from lpcm import network
 from lpcm.caches.memcached.meta import (
     GREETING,
     MAX_DATA,
@@ -36,7 +40,7 @@ from lpcm.caches.memcached.meta import (
     met,
     records,
 )
-from lpcm.caches.memcached.servers import Breaker, chooser, identity
+from lpcm.caches.memcached.servers import PACE, Breaker, chooser, identity
 from lpcm.ports import CacheLost, Get, Packet, Replies, Result
 from lpcm.process import follow, forked, same, sever, this
 from lpcm.transports import abort
@@ -86,7 +90,10 @@ class _Connection(asyncio.BufferedProtocol):
         self._parser = Parser()
         self._due: deque[_Due] = deque()
         self._unsent: list[bytes] = []
-        self._heard = 0.0
+        self._heard = self._moved = self._loop.time()
+        self._until = self._heard + network.LONGEST
+        self._trusted = network.TRUSTED
+        self._pieces = 0
         self._backlog = 0
         self._watched = False
         self._greeting = b""
@@ -103,7 +110,9 @@ class _Connection(asyncio.BufferedProtocol):
             self._descriptor = raw.fileno()
         if raw is not None and raw.family != getattr(socket, "AF_UNIX", None):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            network.keep_alive(raw)
+        else:
+            self._trusted = self._until = math.inf
 
     def get_buffer(self, sizehint: int) -> memoryview:
         del sizehint
@@ -124,6 +133,10 @@ class _Connection(asyncio.BufferedProtocol):
         except CacheLost as error:
             self.fail(CacheLost(f"memcached {self._name}: {error}"))
             return
+        if results:
+            self._moved, self._pieces = self._heard, 0
+        else:
+            self._pieces += nbytes
         due = self._due
         for result in results:
             if not due:
@@ -138,6 +151,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         reason = exc or "it closed the connection"
+        # Or the kernel's own probes went unanswered while it lay idle: keep_alive().
         kind = _Closed if self._parser.empty else CacheLost
         self.fail(kind(f"memcached {self._name}: {reason}"))
 
@@ -146,6 +160,9 @@ class _Connection(asyncio.BufferedProtocol):
     def ask(self, request: Sequence[bytes]) -> asyncio.Future[_Answer]:
         """Send commands, each a part, and return what will be their replies."""
         answer: asyncio.Future[_Answer] = self._loop.create_future()
+        now = self._loop.time()
+        if not self._due and (now - self._heard > self._trusted or now > self._until):
+            self.fail(_Closed(f"memcached {self._name}: idle, or open, for too long"))
         if self.lost is not None:
             answer.set_result(self.lost)
             return answer
@@ -155,7 +172,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._unsent += request
         else:
             self._write(request)
-        self._due.append(_Due(len(request), answer, self._loop.time()))
+        self._due.append(_Due(len(request), answer, now))
         if not self._watched:
             self._watched = True
             self._loop.call_later(self._timeout, self._watch)
@@ -185,7 +202,8 @@ class _Connection(asyncio.BufferedProtocol):
             return
         self._watched = True
         backlog = self._transport.get_write_buffer_size()
-        quiet = self._loop.time() - max(self._due[0].since, self._heard)
+        quiet = self._loop.time() - max(self._due[0].since, self._moved)
+        quiet -= self._pieces / PACE
         if quiet < self._timeout or backlog != self._backlog:
             self._backlog = backlog
             self._loop.call_later(max(self._timeout - quiet, 0.01), self._watch)

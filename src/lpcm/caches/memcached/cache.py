@@ -149,9 +149,12 @@ class _Pipeline:
             came_over = self.connection.id
             # Let go first: what is interrupted from here on is not abandoned, too.
             connection, self.connection = self.connection, None
-            self.server.idle.append(connection)
-            if connection.waiting:
-                self.server.hand_over(connection)
+            if self.token is None:
+                self.server.idle.append(connection)
+                if connection.waiting:
+                    self.server.hand_over(connection)
+            else:
+                self.server.give_back(connection)
         at, results, new = 0, self.results, tuple.__new__
         for number in self.numbers:
             stop = at + len(self.packets[number][1])
@@ -268,10 +271,13 @@ class Memcached:
         connection, again = server.take(), True
         while True:
             parts: list[bytes] = []
+            deadline = 0.0
             try:
                 connection.send(request)
                 results = None
                 while results is None:
+                    if parts:
+                        deadline = connection.in_time(deadline, len(parts[-1]))
                     parts.append(connection.recv(PIECE))
                     if not parts[-1]:
                         raise ConnectionResetError("it closed the connection")  # noqa: TRY301
@@ -310,9 +316,12 @@ class Memcached:
                 again = token is None and not results and connection.parser.empty
                 server.lost(connection, error, again=again)
                 connection, results = self._once_more(server, request)
-        server.idle.append(connection)  # as in look
-        if connection.waiting:
-            server.hand_over(connection)
+        if packet.connection is None:
+            server.idle.append(connection)  # as in look
+            if connection.waiting:
+                server.hand_over(connection)
+        else:
+            server.give_back(connection)
         return Replies(results, connection.id)
 
     async def send_many(self, packets: Sequence[Packet]) -> list[Replies | CacheLost]:

@@ -12,12 +12,16 @@ Invariants:
    used again.
 2. Waiting cannot deadlock: who needs several connections takes those of tokens first, by
    rising id, and never waits for any other.
-3. After a fork the child has no connections: it would share them with its parent. Whoever
+3. No write goes out on a connection that the network may have forgotten, or whose name may
+   have moved (see ``network``). Reads do, so that a hit reads no clock: where one is lost that
+   way, after ``timeout``, it is repeated on a new connection and the server is not blamed.
+4. After a fork the child has no connections: it would share them with its parent. Whoever
    uses a pool has asked ``process.same`` before.
 """
 
 from __future__ import annotations
 
+import errno
 import itertools
 import threading
 import time
@@ -25,8 +29,9 @@ from collections import deque
 from typing import TYPE_CHECKING, NoReturn
 from weakref import ref
 
+from lpcm import network
 from lpcm.caches.memcached.meta import MAX_DATA, OutOfStep, Parser, records
-from lpcm.caches.memcached.servers import Breaker
+from lpcm.caches.memcached.servers import PACE, Breaker
 from lpcm.caches.memcached.sockets import PIECE, connect
 from lpcm.ports import CacheLost
 
@@ -45,10 +50,18 @@ _ids = itertools.count(1)
 class Connection:
     """A connection, used by one operation at a time."""
 
-    __slots__ = ("__weakref__", "id", "parser", "recv", "send", "socket", "tls", "waiting")
+    __slots__ = (
+        "__weakref__", "id", "parser", "recv", "send", "socket", "timeout", "tls", "trusted",
+        "until", "waiting",
+    )  # fmt: skip
 
-    def __init__(self, raw: socket, *, tls: bool) -> None:
+    def __init__(self, raw: socket, timeout: float = 1.0, *, tls: bool) -> None:
         self.id = next(_ids)
+        self.timeout = timeout
+        self.until = time.monotonic() + network.LONGEST
+        """When it is to be replaced."""
+        self.trusted = min(time.monotonic() + network.TRUSTED, self.until)
+        """Until when it needs no look before a write."""
         self.tls = tls
         self.socket = raw
         self.send = raw.sendall
@@ -70,13 +83,28 @@ class Connection:
 
     def receive(self, wanted: int, results: list[Result]) -> None:
         """Add the next replies to ``results`` until there are ``wanted``."""
+        deadline = 0.0
         while len(results) < wanted:
             data = self.recv(PIECE)
             if not data:
                 raise ConnectionResetError("it closed the connection")
             results += self.parser.feed(data)
+            if len(results) < wanted:
+                deadline = self.in_time(deadline, len(data))
         if len(results) > wanted or not self.parser.empty:
             raise OutOfStep("more replies than commands")
+
+    def in_time(self, deadline: float, received: int) -> float:
+        """Return the deadline of what is still to come; 0 stands for that of the first piece.
+
+        **Raises** TimeoutError after it, so that what comes in drops ends too.
+        """
+        now = time.monotonic()
+        if not deadline:
+            return now + self.timeout
+        if now > deadline + received / PACE:
+            raise TimeoutError("it answers too slowly")
+        return deadline + received / PACE
 
 
 class _Waiter:
@@ -120,9 +148,28 @@ class Pool:
     def take(self) -> Connection:
         """Return a connection nobody is using."""
         try:
-            return self.idle.pop()
+            connection = self.idle.pop()
         except IndexError:
             return self.connect()
+        if time.monotonic() < connection.trusted:
+            return connection
+        return connection if self._known(connection) else self.connect()
+
+    def _known(self, connection: Connection) -> bool:
+        """Look whether the network still knows a connection, and close it where it may not."""
+        now = time.monotonic()
+        quiet = network.silence(connection.socket)
+        if quiet is None:
+            quiet = now - connection.trusted + network.TRUSTED
+        if not self.address.port:  # no network between
+            quiet = 0.0
+        if quiet < network.TRUSTED and now < connection.until:
+            connection.trusted = min(now + network.TRUSTED - quiet, connection.until)
+            return True
+        self.discard(connection)
+        if now < connection.until:
+            self.forget()  # they lay below, and so idle even longer
+        return False
 
     def exactly(self, id: int) -> Connection:
         """Return the connection of that id, waiting for it where it is in use."""
@@ -169,6 +216,13 @@ class Pool:
         if connection.waiting:
             self.hand_over(connection)
 
+    def give_back(self, connection: Connection) -> None:
+        """Give back a connection that a token was for, or close it where it has had its time."""
+        if time.monotonic() < connection.until:
+            self.give(connection)
+        else:
+            self.discard(connection)
+
     def hand_over(self, connection: Connection) -> None:
         """Give an idle connection to one who waits for it, unless someone has taken it."""
         while connection.waiting and self._remove(connection):
@@ -182,10 +236,18 @@ class Pool:
     def lost(self, connection: Connection, error: BaseException, *, again: bool) -> None:
         """Close a connection that failed, and raise; only return if it is worth ``again``.
 
-        It is where the server had closed the connection while it lay idle.
+        It is where the server had closed the connection while it lay idle, or the network had
+        forgotten it.
         """
+        forgotten = isinstance(error, TimeoutError | BlockingIOError) and self._forgotten(
+            connection, error
+        )
         self.discard(connection)
         match error:
+            case BlockingIOError() | TimeoutError() if forgotten:
+                self.forget()
+                if again:
+                    return
             case BlockingIOError() | TimeoutError():
                 self._failed(f"no answer for {self.settings.timeout} s")
             case CacheLost() | ValueError():  # out of step
@@ -198,6 +260,13 @@ class Pool:
             case _:
                 raise error
         raise CacheLost(f"memcached {self.address}: no answer in time") from error
+
+    def _forgotten(self, connection: Connection, error: OSError) -> bool:
+        """Tell whether a request went unanswered because the network had forgotten its flow."""
+        if error.errno == errno.ETIMEDOUT:  # the kernel's own probes went unanswered
+            return True
+        quiet = network.silence(connection.socket) if self.address.port else None
+        return quiet is not None and quiet > network.TRUSTED + 0.9 * self.settings.timeout
 
     def discard(self, connection: Connection) -> None:
         """Close a connection that is in use."""
@@ -247,7 +316,7 @@ class Pool:
         with self.lock:
             self.breaker.worked()
         raw, self.limit = opened
-        connection = Connection(raw, tls=self.settings.tls is not None)
+        connection = Connection(raw, self.settings.timeout, tls=self.settings.tls is not None)
         known, number = self.open, connection.id
         known[number] = ref(connection, lambda _: known.pop(number, None))
         return connection

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from ssl import SSLContext
 
-__all__ = ["Address", "Breaker", "Settings", "chooser", "identity", "parse"]
+__all__ = ["PACE", "Address", "Breaker", "Settings", "chooser", "identity", "parse"]
 
 PORT: Final = 11211
+PACE: Final = 1_000_000
+"""Bytes a second: a reply that comes in pieces has its time limit, and this much more."""
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 _REFUSED_PAUSE: Final = 60.0
@@ -43,7 +45,7 @@ class Settings(NamedTuple):
     """How to talk to servers."""
 
     timeout: float = 1.0
-    """Seconds until a reply, or a piece of one, counts as lost."""
+    """Seconds until a reply counts as lost; see ``PACE`` for long ones."""
     connect_timeout: float = 1.0
     """Seconds to connect and to be answered for the first time."""
     login: tuple[str, str] | None = None

@@ -17,6 +17,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lpcm import network
 from lpcm.errors import StoreError, StoreUnavailable
 from lpcm.process import follow, forked, same, sever
 from lpcm.stores.dynamodb.exchange import CHUNK, Incoming, Malformed, encode
@@ -170,7 +171,7 @@ class AsyncTransport:
             raise StoreError(f"{self.endpoint}: closed")
         while self._idle:
             connection = self._idle.pop()
-            if await connection.quiet():
+            if connection.trusted(time.time()) and await connection.quiet():
                 return connection
             connection.close()
         loop = asyncio.get_running_loop()
@@ -264,6 +265,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = self._heard = 0.0
+        self._used = time.time()
+        self._until = loop.time() + network.LONGEST
         self.incoming = Incoming()
         self.lost: Exception | None = None
         """Why it is of no use any more."""
@@ -285,6 +288,7 @@ class _Connection(asyncio.BufferedProtocol):
     async def exchange(self, data: bytes, deadline: float) -> None:
         """Send a request and wait for the reply. **Raises** OSError, Malformed."""
         self.incoming.expect()
+        self._used = time.time()
         self._heard = self._loop.time()
         self._deadline = deadline
         limit = self._limit()
@@ -298,6 +302,13 @@ class _Connection(asyncio.BufferedProtocol):
             await waiter
         finally:
             self._waiter = None
+
+    def trusted(self, now: float) -> bool:
+        """Tell whether the network still knows it, ``now`` being epoch seconds: see ``network``.
+
+        By the wall clock, which goes on while a machine sleeps or is frozen.
+        """
+        return 0 <= now - self._used <= network.TRUSTED and self._loop.time() < self._until
 
     async def quiet(self) -> bool:
         """Tell whether the peer has neither closed nor said anything since the last reply."""

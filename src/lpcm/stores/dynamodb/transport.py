@@ -9,7 +9,8 @@ Invariants:
 1. A connection goes back into the pool only after a whole reply, of one request, that
    the server did not announce to be its last. Whatever else happens, it is closed.
 2. A failure is ``NotSent`` only where no byte of the request was handed to the kernel;
-   so an idle connection is looked at before it is used: the server may have closed it.
+   so an idle connection is looked at before it is used: the server may have closed it. One
+   idle for too long is not used at all: the network may have forgotten it (see ``network``).
 3. A child of a fork, noticed at each call, starts with an empty pool; the parent's
    connections stay the parent's.
 """
@@ -22,6 +23,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from lpcm import network
 from lpcm.errors import StoreError
 from lpcm.process import follow, forked, same
 from lpcm.stores.dynamodb.exchange import Incoming, Malformed, encode
@@ -73,19 +75,25 @@ class SocketTransport:
         """Send one request and return its reply; see ``port.Transport``."""
         if not same[0]:
             forked()
-        deadline = time.monotonic() + within
+        begun = time.monotonic()
+        deadline = begun + within
         body = encode(request)
         identity = self._identity
         taken: list[_Slot] = []
         try:
             self._take(taken, deadline)
             (slot,) = taken
-            link = slot.link
-            if link is None or not link.quiet():
+            link, now = slot.link, time.time()
+            # By the wall clock, which goes on while a machine sleeps or is frozen.
+            trusted = 0 <= now - slot.used <= network.TRUSTED and begun < slot.until
+            if link is None or not trusted or not link.quiet():
                 slot.drop()
                 way = identity.reach(_left(deadline))
                 link = slot.link = dial(way, self._limits, deadline)
-            keys = identity.current(time.time()) or identity.keys(_left(deadline))
+                slot.until = begun + network.LONGEST
+                now = time.time()
+            slot.used = now
+            keys = identity.current(now) or identity.keys(_left(deadline))
             data = identity.head(operation, body, keys) + body
             incoming = slot.incoming
             incoming.expect()
@@ -189,10 +197,14 @@ def _left(deadline: float) -> float:
 class _Slot:
     """A place for one connection."""
 
-    __slots__ = ("incoming", "link")
+    __slots__ = ("incoming", "link", "until", "used")
 
     def __init__(self) -> None:
         self.link: Link | None = None
+        self.used = 0.0
+        """When the last request began, in epoch seconds."""
+        self.until = 0.0
+        """When the connection is to be replaced, by the monotonic clock."""
         self.incoming = Incoming()
 
     def drop(self) -> None:
