@@ -83,14 +83,14 @@ class Connection:
 
     def receive(self, wanted: int, results: list[Result]) -> None:
         """Add the next replies to ``results`` until there are ``wanted``."""
-        deadline = 0.0
+        deadline, data = 0.0, b""
         while len(results) < wanted:
+            if data:
+                deadline = self.in_time(deadline, len(data))
             data = self.recv(PIECE)
             if not data:
                 raise ConnectionResetError("it closed the connection")
             results += self.parser.feed(data)
-            if len(results) < wanted:
-                deadline = self.in_time(deadline, len(data))
         if len(results) > wanted or not self.parser.empty:
             raise OutOfStep("more replies than commands")
 
@@ -218,10 +218,12 @@ class Pool:
 
     def give_back(self, connection: Connection) -> None:
         """Give back a connection that a token was for, or close it where it has had its time."""
-        if time.monotonic() < connection.until:
-            self.give(connection)
-        else:
+        if time.monotonic() > connection.until:
             self.discard(connection)
+            return
+        self.idle.append(connection)
+        if connection.waiting:
+            self.hand_over(connection)
 
     def hand_over(self, connection: Connection) -> None:
         """Give an idle connection to one who waits for it, unless someone has taken it."""
