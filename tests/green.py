@@ -184,6 +184,32 @@ def one_client(endpoint):
         wait()
 
 
+def slow_resolver():
+    """See a name that is not resolved cost no more than the limit, and others run meanwhile."""
+    import socket
+
+    lookup = socket.getaddrinfo
+
+    def slow(host, *args, **options):
+        if host == "slow.test" and not (args[4:5] or [0])[0]:
+            time.sleep(20)
+        return lookup(host, *args, **options)
+
+    if when == "late":
+        patch()
+        lookup = socket.getaddrinfo
+    socket.getaddrinfo = slow
+    identity = Identity("eu-west-1", "http://slow.test:8000")
+    identity.keys(20.0)
+    transport = SocketTransport(identity, limits=Limits(connect=0.3))
+    options = {"timeout": 0.3, "connect_timeout": 0.3}
+    cache = adapter("memcached").open_cache("slow.test", scheme="memcached", **options)
+    ticks = Ticks()
+    bounded(cost(NotSent, lambda: run(transport.call("GetItem", {}, 20.0))), 0.25, 1.5)
+    bounded(cost(CacheLost, lambda: run(cache.look("k", 10))), 0.25, 1.5)
+    assert ticks.stop() > 20
+
+
 def silent_store(table, endpoint):
     """See a map on a silent endpoint end with its budget."""
     url = f"dynamodb://{table}?region=eu-west-1&endpoint={endpoint}&budget=0.8&patience=0.3"

@@ -63,7 +63,7 @@ def silent():
 def test_a_stopped_memcached(library, when):
     """A memcached that hangs costs each operation its limit, and no other green thread anything."""
     with servers.memcached() as own:
-        green(library, when, "stopped_memcached", f"{own.host}:{own.port}", own.pid)
+        green(library, when, "stopped_memcached", f"localhost:{own.port}", own.pid)
 
 
 def test_a_silent_endpoint(library, when, aws):
@@ -76,6 +76,11 @@ def test_a_map_on_a_silent_endpoint(library, when, aws):
     """A map's operation ends with its budget, and says that the store is not available."""
     with silent() as endpoint:
         green(library, when, "silent_store", "lpcm-table", endpoint)
+
+
+def test_a_slow_resolver(library, when, aws):
+    """A name that is not resolved costs a connection its limit, and other green threads nothing."""
+    green(library, when, "slow_resolver")
 
 
 def test_many_green_threads(library, when, dynoxide, memcached):

@@ -181,10 +181,11 @@ class Identity:
     def renew(self) -> None:
         """Have the keys looked up from the start: the server refused those there are.
 
-        Not where that has been done within the last second, as for another caller's request.
+        Not where that was done within the last second, as for another caller's request; where
+        it is being done, the next request waits for its end.
         """
         with self._lock:
-            if self._work is None and time.monotonic() - self._asked > 1.0:
+            if self._work is not None or time.monotonic() - self._asked > 1.0:
                 self._source = None
                 self._keys = None
                 self._fresh_until = self._expiry = 0.0
