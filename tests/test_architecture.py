@@ -159,8 +159,8 @@ LOOKED_AFTER = frozenset({
     "Condition", "Event", "Lock", "RLock", "Semaphore", "Thread", "ThreadPoolExecutor", "local",
 })  # fmt: skip
 NOT_ASKING: Mapping[str, str] = {
+    "lpcm.network": "a thread and its result, both of one call",
     "lpcm.caches.memcached.pool": "its owner, cache, asks before each use and looks after it",
-    "lpcm.stores.dynamodb.links": "a thread and its result, both of one call",
 }
 HOOKS = frozenset({"lpcm.process", "lpcm.stores._sqlite_connections"})
 PROCESS_IDS: Mapping[str, str] = {

@@ -21,29 +21,18 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import math
-import socket
-from collections import deque
 from contextlib import suppress
-from itertools import count
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any
 
-from lpcm import network
 from lpcm.caches.memcached.meta import (
-    GREETING,
     MAX_DATA,
-    Parser,
     encode,
-    greeted,
-    login,
     lookup,
-    met,
-    records,
 )
-from lpcm.caches.memcached.servers import PACE, Breaker, chooser, identity
+from lpcm.caches.memcached.servers import Breaker, chooser, identity
+from lpcm.caches.memcached.stream import Closed, Connection
 from lpcm.ports import CacheLost, Get, Packet, Replies, Result
-from lpcm.process import follow, forked, same, sever, this
-from lpcm.transports import abort
+from lpcm.process import follow, forked, same, this
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,218 +40,6 @@ if TYPE_CHECKING:
     from lpcm.caches.memcached.servers import Address, Settings
 
 __all__ = ["AsyncMemcached"]
-
-_PIECE: Final = 65_536
-_ids = count(1)
-
-_Answer: TypeAlias = "list[Result] | CacheLost"
-
-
-class _Closed(CacheLost):
-    """The server closed the connection between two replies: perhaps it saw no request."""
-
-
-class _Due:
-    """A request whose replies are due."""
-
-    __slots__ = ("answer", "results", "since", "wanted")
-
-    def __init__(self, wanted: int, answer: asyncio.Future[_Answer], since: float) -> None:
-        self.wanted = wanted
-        self.answer = answer
-        self.since = since
-        self.results: list[Result] = []
-
-
-class _Connection(asyncio.BufferedProtocol):
-    """A connection: requests out, replies in, in one order."""
-
-    def __init__(self, name: str, timeout: float, *, tls: bool) -> None:
-        self.id = next(_ids)
-        self.lost: CacheLost | None = None
-        """Why it can no longer be used."""
-        self._name = name
-        self._timeout = timeout
-        self._tls = tls
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
-        self._memory = memoryview(bytearray(_PIECE))
-        self._parser = Parser()
-        self._due: deque[_Due] = deque()
-        self._unsent: list[bytes] = []
-        self._heard = self._moved = self._loop.time()
-        self._until = self._heard + network.LONGEST
-        self._trusted = network.TRUSTED
-        self._pieces = 0
-        self._backlog = 0
-        self._watched = False
-        self._greeting = b""
-        self._greeter: asyncio.Future[None] | None = None
-        self._descriptor = -1
-        follow(self, _Connection._orphan)
-
-    # What the loop calls
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        raw = transport.get_extra_info("socket")
-        if raw is not None:
-            self._descriptor = raw.fileno()
-        if raw is not None and raw.family != getattr(socket, "AF_UNIX", None):
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            network.keep_alive(raw)
-        else:
-            self._trusted = self._until = math.inf
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        del sizehint
-        if not same[0]:
-            forked()  # before the loop reads what the parent waits for
-        return self._memory
-
-    def buffer_updated(self, nbytes: int) -> None:
-        data = bytes(self._memory[:nbytes])
-        if self._greeter is not None:
-            self._greeting += data
-            if not self._greeter.done():
-                self._greeter.set_result(None)
-            return
-        self._heard = self._loop.time()
-        try:
-            results = self._parser.feed(data)
-        except CacheLost as error:
-            self.fail(CacheLost(f"memcached {self._name}: {error}"))
-            return
-        if results:
-            self._moved, self._pieces = self._heard, 0
-        else:
-            self._pieces += nbytes
-        due = self._due
-        for result in results:
-            if not due:
-                self.fail(CacheLost(f"memcached {self._name}: a reply to nothing"))
-                return
-            first = due[0]
-            first.results.append(result)
-            if len(first.results) == first.wanted:
-                due.popleft()
-                if not first.answer.done():  # else: cancelled
-                    first.answer.set_result(first.results)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        reason = exc or "it closed the connection"
-        # Or the kernel's own probes went unanswered while it lay idle: keep_alive().
-        kind = _Closed if self._parser.empty else CacheLost
-        self.fail(kind(f"memcached {self._name}: {reason}"))
-
-    # What a client calls
-
-    def ask(self, request: Sequence[bytes]) -> asyncio.Future[_Answer]:
-        """Send commands, each a part, and return what will be their replies."""
-        answer: asyncio.Future[_Answer] = self._loop.create_future()
-        now = self._loop.time()
-        if not self._due and (now - self._heard > self._trusted or now > self._until):
-            self.fail(_Closed(f"memcached {self._name}: idle, or open, for too long"))
-        if self.lost is not None:
-            answer.set_result(self.lost)
-            return answer
-        if self._due:  # more are coming, probably
-            if not self._unsent:
-                self._loop.call_soon(self._flush)
-            self._unsent += request
-        else:
-            self._write(request)
-        self._due.append(_Due(len(request), answer, now))
-        if not self._watched:
-            self._watched = True
-            self._loop.call_later(self._timeout, self._watch)
-        return answer
-
-    def _flush(self) -> None:
-        if not same[0]:
-            forked()
-        unsent, self._unsent = self._unsent, []
-        if self.lost is None:
-            self._write(unsent)
-
-    def _write(self, parts: Sequence[bytes]) -> None:
-        assert self._transport is not None
-        if self._tls:
-            for record in records(parts):
-                self._transport.write(record)
-        else:
-            self._transport.write(b"".join(parts))
-
-    def _watch(self) -> None:
-        """See whether anything moves, while a reply is due."""
-        if not same[0]:
-            forked()
-        self._watched = False
-        if not self._due or self._transport is None:
-            return
-        self._watched = True
-        backlog = self._transport.get_write_buffer_size()
-        quiet = self._loop.time() - max(self._due[0].since, self._moved)
-        quiet -= self._pieces / PACE
-        if quiet < self._timeout or backlog != self._backlog:
-            self._backlog = backlog
-            self._loop.call_later(max(self._timeout - quiet, 0.01), self._watch)
-        else:
-            self.fail(CacheLost(f"memcached {self._name}: no answer for {self._timeout} s"))
-
-    def _orphan(self) -> None:
-        """In a forked child: leave the connection to the parent."""
-        if self.lost is not None or self._transport is None:
-            return
-        sever(self._descriptor)
-        self.lost = CacheLost(f"memcached {self._name}: the connection is another process's")
-        try:
-            self._loop.call_soon_threadsafe(self.fail, self.lost)
-        except RuntimeError:  # closed, and nobody waits
-            return
-
-    def fail(self, reason: CacheLost) -> None:
-        """Give up the connection, and whatever is due on it."""
-        if self.lost is None:
-            self.lost = reason
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            abort(transport)
-        due, self._due = self._due, deque()
-        if self._loop.is_closed():  # nobody can be told
-            return
-        for each in due:
-            if not each.answer.done():
-                each.answer.set_result(reason)
-        if self._greeter is not None and not self._greeter.done():
-            self._greeter.set_result(None)
-
-    async def greet(self, settings: Settings) -> int | str:
-        """Log in, and return the largest item; a str: why the server must not be used.
-
-        **Raises** CacheLost.
-        """
-        if settings.login is not None:
-            reply = await self._say(login(*settings.login))
-            if reply != b"STORED\r\n":
-                return f"it does not take the user and password: {reply[:80]!r}"
-        reply = await self._say(GREETING)
-        while not greeted(reply):
-            reply += await self._say(b"")
-        self._greeter = None
-        return met(reply)
-
-    async def _say(self, request: bytes) -> bytes:
-        if self.lost is None and self._transport is not None:
-            self._greeter = self._loop.create_future()
-            if self._greeting:
-                self._greeter.set_result(None)
-            self._transport.write(request)
-            await self._greeter
-        if self.lost is not None:
-            raise self.lost
-        reply, self._greeting = self._greeting, b""
-        return reply
 
 
 class _Server:
@@ -272,18 +49,18 @@ class _Server:
         self.address = address
         self.settings = settings
         self.breaker = Breaker(str(address))
-        self.connection: _Connection | None = None
+        self.connection: Connection | None = None
         self.closed = False
         self.limit = MAX_DATA
         """Bytes of the largest item, once the server has told."""
-        self._opening: asyncio.Task[_Connection | CacheLost] | None = None
+        self._opening: asyncio.Task[Connection | CacheLost] | None = None
         follow(self, _Server._orphan)
 
     def _orphan(self) -> None:
         """In a forked child: connect anew."""
         self.connection = self._opening = None
 
-    async def reach(self, *, fresh: bool = False) -> _Connection:
+    async def reach(self, *, fresh: bool = False) -> Connection:
         """Return the connection, connecting where there is none; together with who else does."""
         if not same[0]:
             forked()
@@ -303,11 +80,11 @@ class _Server:
             raise CacheLost(*opened.args) from opened
         return opened
 
-    async def _open(self, *, trial: bool) -> _Connection | CacheLost:
+    async def _open(self, *, trial: bool) -> Connection | CacheLost:
         loop = asyncio.get_running_loop()
         process = this()
         patience = self.settings.connect_timeout
-        connection = _Connection(
+        connection = Connection(
             str(self.address), self.settings.timeout, tls=self.settings.tls is not None
         )
         try:
@@ -343,7 +120,7 @@ class _Server:
         self.connection = connection
         return connection
 
-    async def _connect(self, connection: _Connection) -> None:
+    async def _connect(self, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
         host, port = self.address
         if not port:
@@ -356,7 +133,7 @@ class _Server:
     def failed(self, lost: CacheLost) -> None:
         """Take note of a connection that failed; whether the server did, connecting will tell."""
         connection, self.connection = self.connection, None
-        if connection is not None and not isinstance(lost, _Closed):
+        if connection is not None and not isinstance(lost, Closed):
             now = asyncio.get_running_loop().time()
             self.breaker.failed(now, str(lost).removeprefix(f"memcached {self.address}: "))
 
@@ -416,12 +193,12 @@ class AsyncMemcached:
 
     @staticmethod
     async def _again(
-        server: _Server, connection: _Connection, lost: CacheLost, request: Sequence[bytes]
-    ) -> tuple[list[Result], _Connection]:
+        server: _Server, connection: Connection, lost: CacheLost, request: Sequence[bytes]
+    ) -> tuple[list[Result], Connection]:
         """Ask once more where the server had closed the connection; else raise."""
         if server.connection is connection:
             server.failed(lost)
-        if not isinstance(lost, _Closed):
+        if not isinstance(lost, Closed):
             raise CacheLost(*lost.args) from lost
         connection = await server.reach()
         answer = await connection.ask(request)
