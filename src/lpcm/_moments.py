@@ -83,5 +83,6 @@ def _find(name: str | None) -> tzinfo | None:
 
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        # OSError: a directory of zones ("Europe"), or a name that no file system takes.
         return None

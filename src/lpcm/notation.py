@@ -18,6 +18,9 @@ __all__ = ["from_json", "printable", "to_json"]
 _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
+_TOO_DEEP = "not JSON that a value can have: it nests too deep"
+
+
 def _no_constant(name: str) -> object:
     raise ValueError(f'{name} (write {{"!float": "nan"}}, "inf" or "-inf")')
 
@@ -57,8 +60,11 @@ def from_json(text: str) -> Any:
     except ValueError as error:
         raise ValueDecodingError(f"not JSON: {error}") from error
     except RecursionError as error:
-        raise ValueDecodingError("not JSON that a value can have: it nests too deep") from error
-    return plain(tree)
+        raise ValueDecodingError(_TOO_DEEP) from error
+    try:
+        return plain(tree)
+    except RecursionError as error:
+        raise ValueDecodingError(_TOO_DEEP) from error
 
 
 def printable(text: str) -> str:

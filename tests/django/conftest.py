@@ -54,3 +54,31 @@ def real(_environment: None) -> Iterator[None]:
     lpcm.close()
     os.environ.update({name: value for name, value in saved.items() if value})
     _engine.fence(before)
+
+
+@pytest.fixture
+def database(_environment):
+    """Leave Django's database as it was."""
+    from django.db import transaction
+
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
+
+
+@pytest.fixture
+def user(database):
+    """Return a function that logs a user with these permissions in, and returns the client."""
+
+    def make(*permissions):
+        from django.contrib.auth.models import Permission, User
+        from django.test import Client
+
+        made = User.objects.create_user("ada", is_staff=True)
+        for name in permissions:
+            made.user_permissions.add(Permission.objects.get(codename=f"{name}_map"))
+        client = Client()
+        client.force_login(made)
+        return client
+
+    return make

@@ -29,31 +29,6 @@ HOSTILE = {
 }
 
 
-@pytest.fixture
-def database(_environment):
-    """Leave Django's database as it was."""
-    from django.db import transaction
-
-    with transaction.atomic():
-        yield
-        transaction.set_rollback(True)
-
-
-@pytest.fixture
-def user(database):
-    """Return a function that logs a user with these permissions in, and returns the client."""
-
-    def make(*permissions):
-        made = User.objects.create_user("ada", is_staff=True)
-        for name in permissions:
-            made.user_permissions.add(Permission.objects.get(codename=f"{name}_map"))
-        client = Client()
-        client.force_login(made)
-        return client
-
-    return make
-
-
 def address(key=None, name="users", alias="default", page="change"):
     from django.contrib.admin.utils import quote
 

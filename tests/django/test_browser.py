@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 import urllib.request
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 import pytest
+from django.contrib.admin.utils import quote
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
@@ -22,9 +24,14 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def data(tmp_path_factory):
+    """Return the directory that the project keeps its data in."""
+    return tmp_path_factory.mktemp("site")
+
+
+@pytest.fixture(scope="module")
+def site(data):
     """Run the project as `make django-demo` does; yield its address."""
-    data = tmp_path_factory.mktemp("site")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -170,3 +177,68 @@ def test_the_panel_shows_what_a_page_asked(site, browser):
     words = bar.find_element(By.ID, "LPCMPanel").text
     for wanted in ("hits", '"home"', "write", "scan", "answered by the store"):
         assert wanted in words
+
+
+def make_viewer(data):
+    """Make a staff user who may look at maps, and nothing else."""
+    code = (
+        "from django.contrib.auth.models import Permission, User;"
+        "made = User.objects.create_user('viewer', password='viewer', is_staff=True);"
+        "made.user_permissions.add(Permission.objects.get(codename='view_map'))"
+    )
+    subprocess.run(
+        [sys.executable, SITE / "manage.py", "shell", "-v0", "-c", code],
+        cwd=data,
+        env={**os.environ, "SHOP_DATA": str(data), "DJANGO_SETTINGS_MODULE": "shop.settings"},
+        check=True,
+        timeout=60,
+    )
+
+
+def log_in(browser, site, name):
+    """Log in under a name that is also the password, in a browser without a past."""
+    browser.get(f"{site}admin/")
+    browser.delete_all_cookies()
+    browser.get(f"{site}admin/")
+    see(browser, "[name=username]").send_keys(name)
+    browser.find_element(By.NAME, "password").send_keys(name)
+    press(browser, "Log in")
+    see(browser, "#user-tools")
+
+
+def keys_of_sessions(data):
+    """Return what a reader of the table sees for keys of sessions."""
+    url = f"sqlite:///{data}/maps.sqlite3"
+    done = subprocess.run(
+        [sys.executable, "-m", "lpcm", "--url", url, "keys", "django.sessions"],
+        env={name: value for name, value in os.environ.items() if not name.startswith("LPCM_")},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return {line.strip('"') for line in done.stdout.splitlines()}
+
+
+def test_a_viewer_takes_over_no_session(site, browser, data):
+    """Who may view maps, or read the table, finds nothing there to become a superuser with."""
+    make_viewer(data)
+    log_in(browser, site, "demo")
+    assert browser.find_elements(By.LINK_TEXT, "Users")
+    log_in(browser, site, "viewer")
+    own = browser.get_cookie("sessionid")
+    found = keys_of_sessions(data)
+    assert len(found) >= 2
+    assert own["value"] not in found
+    browser.get(f"{site}admin/lpcm/map/")
+    see(browser, ".lpcm-maps caption")
+    assert not browser.find_elements(By.LINK_TEXT, "django.sessions")
+    token = urlsafe_b64encode(b"django.sessions").decode()
+    browser.get(f"{site}admin/lpcm/map/{quote(f'default/{token}')}/change/")
+    found |= {each.text.strip('"') for each in browser.find_elements(By.CSS_SELECTOR, ".lpcm-key")}
+    for key in found:
+        browser.add_cookie({**own, "value": key})
+        browser.get(f"{site}admin/")
+        see(browser, "#header")
+        assert not browser.find_elements(By.LINK_TEXT, "Users"), key
+    browser.delete_all_cookies()

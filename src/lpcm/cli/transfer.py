@@ -31,7 +31,7 @@ from lpcm.errors import (
     ValueDecodingError,
     ValueEncodingError,
 )
-from lpcm.keys import encode
+from lpcm.keys import encode, partition
 from lpcm.notation import from_json, printable
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ __all__ = ["export", "import_", "walk"]
 PAGE = 1000
 MANY = 1000
 """Bad lines after which an import that keeps going gives up."""
+_LAST = 1e15
+"""Seconds after 1970 that nobody means; milliseconds that were given for seconds are below."""
 _NOT_THE_LINE = (StoreError, CacheUnavailable, OutcomeUnknown)
 """Errors that another attempt may not meet."""
 
@@ -130,7 +132,9 @@ class _Line(NamedTuple):
 
 
 @click.command(name="import")
-@click.argument("file", type=click.File("r", encoding="utf-8"), default="-")
+@click.argument(
+    "file", type=click.File("r", encoding="utf-8", errors="surrogateescape"), default="-"
+)
 @click.option("--map", "-m", "target", metavar="NAME", help="Put all entries into this map.")
 @click.option("--dry-run", is_flag=True, help="Check every line, write nothing.")
 @click.option(
@@ -236,7 +240,18 @@ def _parsed(lines: Iterable[str], target: str | None, bad: list[str] | None) -> 
             bad.append(f"line {number}: {error}")
 
 
+def _is_text(text: str) -> bool:
+    """Tell whether a line was UTF-8: other bytes have become lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _line(number: int, text: str, target: str | None) -> _Line:
+    if not _is_text(text):
+        raise ValueError("not UTF-8")
     fields = from_json(text)
     if not isinstance(fields, dict) or not {"key", "value"} <= fields.keys():
         raise ValueError('not an entry: {"map": ..., "key": ..., "value": ...}')
@@ -245,8 +260,11 @@ def _line(number: int, text: str, target: str | None) -> _Line:
     name = target or fields.get("map")
     if not isinstance(name, str):
         raise TypeError("no map: say which with --map")
+    partition("default", name)  # refuses what is no map's name
     expires = fields.get("expires")
     if isinstance(expires, bool) or not isinstance(expires, (int, float, type(None))):
         raise TypeError(f"expires must be epoch seconds, not {expires!r}")
+    if expires is not None and not -_LAST < expires < _LAST:
+        raise ValueError("expires must be epoch seconds that a store can hold")
     encode(fields["key"])  # refuses what can be no key, while the line is known
     return _Line(number, name, Entry(fields["key"], fields["value"], 0, expires))

@@ -3,6 +3,9 @@
 Reading needs the permission ``lpcm.view_map``. Changing and deleting need ``lpcm.change_map``
 and ``lpcm.delete_map`` *and* ``"ADMIN_EDIT": True`` in the alias's settings; each is written to
 the admin's log. What is shown is in ``browsing``.
+
+Invariant: whatever stands in an address, a query or a form, and whatever the store answers, is
+a page: what was asked for, "not found", or what is wrong, in words.
 """
 
 from __future__ import annotations
@@ -57,9 +60,9 @@ class MapAdmin(_Admin):
         return bool(user.has_perm("lpcm.view_map")) or super().has_view_permission(request, obj)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Map:
-        """Return what an address leads to."""
+        """Return what an address leads to, which the caller has unquoted."""
         del request, from_field
-        return _object(_place(object_id))
+        return _object(_found(object_id))
 
     # Pages
 
@@ -79,8 +82,11 @@ class MapAdmin(_Admin):
         try:
             return self._keys(request, place) if place.sk is None else self._entry(request, place)
         except LPCMError as error:
-            messages.error(request, str(error))
-            return self._page(request, "lpcm/admin/failed.html", {"title": place.map})
+            return self._failed(request, place, error)
+
+    def _failed(self, request: HttpRequest, place: Place, error: LPCMError) -> HttpResponse:
+        messages.error(request, str(error))
+        return self._page(request, "lpcm/admin/failed.html", {"title": place.map})
 
     def _keys(self, request: HttpRequest, place: Place) -> HttpResponse:
         prefix, after = request.GET.get("prefix", ""), request.GET.get("after", "")
@@ -128,7 +134,7 @@ class MapAdmin(_Admin):
         try:
             kept = browsing.whole(place).left
             length = _seconds(ttl) if ttl else kept
-            browsing.change(place, text, int(request.POST.get("etag", "")), length)
+            browsing.change(place, text, _etag(request.POST.get("etag", "")), length)
         except KeyError:
             return "The entry is gone by now. Nothing was changed."
         except Conflict:
@@ -152,7 +158,10 @@ class MapAdmin(_Admin):
         if place.sk is None or not self.has_delete_permission(request, made):
             raise PermissionDenied
         if request.method == "POST":
-            browsing.remove(place)
+            try:
+                browsing.remove(place)
+            except LPCMError as error:
+                return self._failed(request, place, error)
             self._log_deleted(request, made)
             messages.success(request, f"The entry {place.key} was deleted.")
             return HttpResponseRedirect(_address(place.whole_map))
@@ -179,10 +188,14 @@ class MapAdmin(_Admin):
 
 
 def _place(object_id: str) -> Place:
+    return _found(unquote(object_id))
+
+
+def _found(address: str) -> Place:
     try:
-        return Place.of(unquote(object_id))
-    except ValueError:
-        raise Http404(f"no map is called {object_id!r}") from None
+        return Place.of(address)
+    except (LPCMError, ValueError):
+        raise Http404(f"no map is called {address!r}") from None
 
 
 def _object(place: Place) -> Map:
@@ -200,6 +213,16 @@ def _editable(made: Map | None) -> bool:
     if made is None:
         return any(given.get("ADMIN_EDIT") for given in known.values())
     return bool(known.get(made.name.partition("/")[0], {}).get("ADMIN_EDIT"))
+
+
+def _etag(text: str) -> int:
+    """Return the etag of a form: 64 bits, with a sign. **Raises** ValueError for anything else."""
+    digits = text.removeprefix("-")
+    if digits.isascii() and digits.isdecimal() and len(digits) < 20:
+        number = int(text)
+        if -(2**63) <= number < 2**63:
+            return number
+    raise ValueError("The form has no etag of an entry. Nothing was changed: load the page again.")
 
 
 def _seconds(text: str) -> float:

@@ -3,7 +3,8 @@
 Knows maps and how to write keys into addresses; nothing of requests or templates.
 
 Invariant: looking fills no cache and writes nothing; a change is made only to the entry that
-was looked at, by its etag.
+was looked at, by its etag. A map that is private (``conf.private_maps``) has no ``Place``, so
+no page, search, history or form leads to it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from lpcm._run import run
 from lpcm._views import span
 from lpcm.django import conf, stores
 from lpcm.errors import LPCMError
-from lpcm.keys import decode, encode
+from lpcm.keys import decode, encode, partition
 from lpcm.notation import from_json, printable, to_json
 from lpcm.ports import CacheLost
 
@@ -56,7 +57,7 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, address: str) -> Place:
-        """Return what ``address`` leads to. **Raises** ValueError."""
+        """Return what ``address`` leads to. **Raises** ValueError, also for a private map."""
         alias, *tokens = address.split("/")
         try:
             words = [b64decode(token, b"-_", validate=True).decode() for token in tokens]
@@ -64,7 +65,13 @@ class Place(NamedTuple):
             raise ValueError(address) from error
         if len(words) not in {1, 2} or alias not in aliases():
             raise ValueError(address)
-        return cls(alias, *words)
+        place = cls(alias, *words)
+        partition("default", place.map)  # refuses what is no map's name
+        if place.sk is not None and encode(decode(place.sk)) != place.sk:
+            raise ValueError(address)
+        if place.map in conf.private_maps(alias):
+            raise ValueError(address)
+        return place
 
     def __str__(self) -> str:
         words = (self.map,) if self.sk is None else (self.map, self.sk)
@@ -113,7 +120,8 @@ class Row(NamedTuple):
     key: str
     value: str
     kind: str
-    expires: datetime | None
+    expires: datetime | str | None
+    """Text where no calendar has the moment."""
     cached: str
 
 
@@ -135,7 +143,8 @@ class Shown(NamedTuple):
     value: str
     kind: str
     etag: int
-    expires: datetime | None
+    expires: datetime | str | None
+    """Text where no calendar has the moment."""
     left: float | None
     """Seconds until then."""
     cached: str
@@ -152,12 +161,13 @@ def look() -> list[Listed]:
     found: list[Listed] = []
     for alias in aliases():
         try:
+            private = conf.private_maps(alias)
             engine = stores[alias]
             infos = run(engine.store.maps(engine.namespace))
         except LPCMError as error:
             found.append(Listed(alias, "", "", [], str(error)))
             continue
-        maps = [Place(alias, info.name) for info in infos]
+        maps = [Place(alias, info.name) for info in infos if info.name not in private]
         found.append(Listed(alias, engine.location, engine.namespace, maps))
     return found
 
@@ -237,8 +247,13 @@ def _short(text: str) -> str:
     return text if len(text) <= _PREVIEW else f"{text[:_PREVIEW]}…"
 
 
-def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+def _moment(seconds: float | None) -> datetime | str | None:
+    if seconds is None:
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):  # milliseconds for seconds, say
+        return f"{seconds!r} seconds after 1970"
 
 
 def _cached(place: Place, entries: Sequence[Entry[Any]], sks: Sequence[str]) -> dict[str, str]:

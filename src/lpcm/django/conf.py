@@ -11,6 +11,8 @@ maps resolve their alias, so they may change (``override_settings``).
 ``TEST``       ``{"STORE": "real"}``: tests use the store itself, in a namespace of
                their own, and not throw-away files
 ``ADMIN_EDIT`` True: whoever has the permission may change entries in the admin
+``ADMIN_SHOW`` names of maps that the admin shows although they hold Django's sessions
+               or a cache of ``CACHES``
 ``TABLE``      what ``create_lpcm_table`` passes on, such as ``read_units``
 ============== ==================================================================
 """
@@ -22,6 +24,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.utils.module_loading import import_string
 
 from lpcm import config
 from lpcm.errors import ConfigError
@@ -29,9 +32,21 @@ from lpcm.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["KEYS", "OLD", "SETTINGS", "aliases", "check", "find", "old_names", "tests_use"]
+__all__ = [
+    "KEYS",
+    "OLD",
+    "SETTINGS",
+    "aliases",
+    "check",
+    "find",
+    "old_names",
+    "private_maps",
+    "tests_use",
+]
 
-KEYS = frozenset({"STORE", "CACHE", "OPTIONS", "CACHE_ONLY", "TEST", "ADMIN_EDIT", "TABLE"})
+KEYS = frozenset(
+    {"STORE", "CACHE", "OPTIONS", "CACHE_ONLY", "TEST", "ADMIN_EDIT", "ADMIN_SHOW", "TABLE"}
+)
 
 OLD: Mapping[str, str] = {
     "LPCM_DYNAMODB_TABLE_NAME": "LPCM['default']['STORE'] = 'dynamodb://TABLE'",
@@ -79,6 +94,7 @@ def check(alias: str, given: Any) -> config.Config:
     if unknown := sorted(map(repr, given.keys() - KEYS)):
         known = ", ".join(sorted(KEYS))
         raise ConfigError(f"LPCM[{alias!r}]: unknown key {unknown[0]}: use one of {known}")
+    _check_shown(alias, given.get("ADMIN_SHOW", ()))
     options = dict(given.get("OPTIONS") or {})
     cache = given.get("CACHE")
     cache = _translated(cache) if cache else None
@@ -103,6 +119,41 @@ def _translated(cache: str) -> str:
     if len(servers) == 1 and servers[0].startswith(("unix:", "/")):
         return f"memcached+unix://{servers[0].removeprefix('unix:')}"
     return f"memcached://{','.join(server.strip() for server in servers)}"
+
+
+# What the admin keeps to itself
+
+
+def _check_shown(alias: str, names: Any) -> None:
+    # Of a str every letter would be a name, and of "cache" a part of it.
+    if not isinstance(names, (list, tuple, set, frozenset)):
+        raise ConfigError(f"LPCM[{alias!r}]: ADMIN_SHOW is a list of names of maps, not {names!r}")
+
+
+def private_maps(alias: str) -> frozenset[str]:
+    """Return the names of maps that the admin does not show in this alias.
+
+    They hold the sessions and the caches of Django, of whatever alias: two aliases may be one
+    store.
+    """
+    from lpcm.django.sessions import MAP
+
+    given: Any = aliases().get(alias, {})
+    shown = given.get("ADMIN_SHOW", ()) if isinstance(given, dict) else ()
+    _check_shown(alias, shown)
+    return frozenset({MAP, *_cache_maps()}) - frozenset(shown)
+
+
+def _cache_maps() -> Iterator[str]:
+    from lpcm.django.cache import LPCMCache
+
+    for entry in settings.CACHES.values():
+        try:
+            backend = import_string(entry.get("BACKEND", ""))
+        except ImportError:
+            continue
+        if isinstance(backend, type) and issubclass(backend, LPCMCache):
+            yield entry.get("LOCATION") or "cache"
 
 
 # 2012

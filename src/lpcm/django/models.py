@@ -7,16 +7,27 @@ from django.db import models
 __all__ = ["Map"]
 
 
+class NoRows(models.Manager["Map"]):
+    """A manager that finds nothing and asks no database, since there is no table."""
+
+    def get_queryset(self) -> models.QuerySet[Map]:
+        """Return no rows."""
+        return super().get_queryset().none()
+
+
 class Map(models.Model):
     """A map, or an entry of one, for who may view, change or delete it and who did."""
 
     name: models.CharField[str, str] = models.CharField(primary_key=True, max_length=1500)
     """Alias, map and key, as the browse page's addresses have them."""
 
+    objects = NoRows()
+
     class Meta:
         """No table; no adding, for maps begin with their first entry."""
 
         managed = False
+        base_manager_name = "objects"
         default_permissions = ("view", "change", "delete")
         verbose_name = "map"
 

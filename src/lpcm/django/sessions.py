@@ -4,12 +4,18 @@ One entry for each session, signed and serialized as Django's database backend d
 (``SESSION_SERIALIZER``), that expires by itself: ``clearsessions`` has nothing to do. The map
 is ``django.sessions``, on the alias in ``SESSION_LPCM_ALIAS`` (``default``).
 
+The session key is what a browser logs in with, so the store never sees it: an entry's key is
+the SHA-256 of the session key. The signature of a value covers that digest: a value is worth
+nothing under another key. Who reads the map reads what sessions hold, and can take over none.
+
 Invariant: two sessions never have one key, and a session that was deleted elsewhere does not
-come back by being saved.
+come back by being saved. Whatever a browser sends as a session key, and whatever stands in the
+map, is a session or an absent one, and no error.
 """
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 from django.conf import settings
@@ -17,8 +23,12 @@ from django.contrib.sessions.backends.base import CreateError, SessionBase, Upda
 
 from lpcm import LPCM
 from lpcm._run import run
+from lpcm.errors import ValueDecodingError
 
-__all__ = ["SessionStore"]
+__all__ = ["MAP", "SessionStore"]
+
+MAP = "django.sessions"
+"""The map's name."""
 
 
 class SessionStore(SessionBase):
@@ -27,31 +37,45 @@ class SessionStore(SessionBase):
     def __init__(self, session_key: str | None = None) -> None:
         super().__init__(session_key)
         alias = getattr(settings, "SESSION_LPCM_ALIAS", "default")
-        self._map: LPCM[str, str] = LPCM("django.sessions", using=alias, live=False)
+        self._map: LPCM[str, str] = LPCM(MAP, using=alias, live=False)
 
     def load(self) -> dict[str, Any]:
         """Return what the session holds. Cost: one read."""
         key = self.session_key
-        return self._opened(None if key is None else self._map.get(key))
+        try:
+            return self._opened(None if key is None else self._map.get(_digest(key)))
+        except ValueDecodingError:
+            return self._opened(None)
 
     async def aload(self) -> dict[str, Any]:
         """Await ``load``."""
         key = self.session_key
-        return self._opened(None if key is None else await self._map.aget(key))
+        try:
+            return self._opened(None if key is None else await self._map.aget(_digest(key)))
+        except ValueDecodingError:
+            return self._opened(None)
 
-    def _opened(self, data: str | None) -> dict[str, Any]:
-        if data is None:
+    def _opened(self, data: object) -> dict[str, Any]:
+        found = self.decode(data) if isinstance(data, str) else None
+        if not isinstance(found, dict):  # a serializer may make anything of a signed value
             self._session_key = None
             return {}
-        return self.decode(data)
+        return found
 
-    def exists(self, session_key: str) -> bool:
+    @property
+    def key_salt(self) -> str:
+        """What signatures are salted with: the place of the session, too."""
+        key = self.session_key
+        base: str = super().key_salt  # type: ignore[misc]  # the stubs lack it
+        return base if key is None else f"{base}:{_digest(key)}"
+
+    def exists(self, session_key: str | None) -> bool:
         """Tell whether there is a session of that key. Cost: one read."""
-        return session_key in self._map
+        return session_key is not None and _digest(session_key) in self._map
 
-    async def aexists(self, session_key: str) -> bool:
+    async def aexists(self, session_key: str | None) -> bool:
         """Await ``exists``."""
-        return await self._map.acontains(session_key)
+        return session_key is not None and await self._map.acontains(_digest(session_key))
 
     def create(self) -> None:
         """Begin a session under a new key."""
@@ -79,17 +103,25 @@ class SessionStore(SessionBase):
         """Store the session. Cost: one write. **Raises** CreateError, UpdateError."""
         if self.session_key is None:
             return self.create()
-        data = self.encode(self._get_session(no_load=must_create))  # type: ignore[attr-defined]  # as above
-        age = self.get_expiry_age()
+        held = self._get_session(no_load=must_create)  # type: ignore[attr-defined]  # as above
+        name = self._place()
+        data, age = self.encode(held), self.get_expiry_age()
         if age <= 0:
-            self._map.delete(self.session_key)
+            self._map.delete(name)
         elif must_create:
             use = self._map._use()  # noqa: SLF001  # no dict has it
-            if not run(use.add(self.session_key, data, age)):
+            if not run(use.add(name, data, age)):
                 raise CreateError
         else:
-            self._replace(self.session_key, data, age)
+            self._replace(name, data, age)
         return None
+
+    def _place(self) -> str:
+        """Return the map's key; UpdateError where the session turned out to be absent."""
+        key = self.session_key
+        if key is None:
+            raise UpdateError
+        return _digest(key)
 
     def _replace(self, key: str, data: str, age: int) -> None:
         try:
@@ -101,17 +133,18 @@ class SessionStore(SessionBase):
         """Await ``save``."""
         if self.session_key is None:
             return await self.acreate()
-        data = self.encode(await self._aget_session(no_load=must_create))  # type: ignore[attr-defined]  # as above
-        age = await self.aget_expiry_age()
+        held = await self._aget_session(no_load=must_create)  # type: ignore[attr-defined]  # as above
+        name = self._place()
+        data, age = self.encode(held), await self.aget_expiry_age()
         if age <= 0:
-            await self._map.adelete(self.session_key)
+            await self._map.adelete(name)
         elif must_create:
             use = self._map._ause()  # noqa: SLF001  # as above
-            if not await use.drive(use.add(self.session_key, data, age)):
+            if not await use.drive(use.add(name, data, age)):
                 raise CreateError
         else:
             try:
-                await self._map.areplace(self.session_key, data, ttl=age)
+                await self._map.areplace(name, data, ttl=age)
             except KeyError:
                 raise UpdateError from None
         return None
@@ -120,13 +153,13 @@ class SessionStore(SessionBase):
         """Remove a session: this one, unless another is named. Cost: one write."""
         key = self.session_key if session_key is None else session_key
         if key is not None:
-            self._map.delete(key)
+            self._map.delete(_digest(key))
 
     async def adelete(self, session_key: str | None = None) -> None:
         """Await ``delete``."""
         key = self.session_key if session_key is None else session_key
         if key is not None:
-            await self._map.adelete(key)
+            await self._map.adelete(_digest(key))
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -135,3 +168,8 @@ class SessionStore(SessionBase):
     @classmethod
     async def aclear_expired(cls) -> None:
         """Do nothing."""
+
+
+def _digest(key: str) -> str:
+    """Return the map's key of a session: of any text, since a cookie may hold any."""
+    return sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
