@@ -166,6 +166,10 @@ class Entries:
         put = self._put(value, self._expiry(ttl), When.ABSENT)
         return isinstance(await self._apply(encode(key), put), Applied)
 
+    async def find_or_add(self, key: object, value: object, ttl: TTL = None) -> Applied | Refused:
+        """Store the value unless the key is present; a refusal brings what is there, undecoded."""
+        return await self._apply(encode(key), self._put(value, self._expiry(ttl), When.ABSENT))
+
     async def setdefault(self, key: object, value: object, ttl: TTL = None) -> Any:
         """Store the value unless the key is present; return what is stored then."""
         sk = encode(key)
@@ -249,8 +253,13 @@ class Entries:
             current = await self._read(self._map, sk, self._now())
         return await self._update(key, sk, current, lambda value: add(value, delta), initial)
 
-    async def grow(self, key: object, delta: object) -> Any:
-        """Leave what ``m[key] + delta`` would be; else, without any default, raise KeyError."""
+    async def grow(
+        self, key: object, delta: object, added: Callable[[Any], Any] | None = None
+    ) -> Any:
+        """Leave what ``m[key] + delta`` would be; else, without any default, raise KeyError.
+
+        ``added`` makes that sum of what is stored, where it is not an int plus an int.
+        """
         sk = encode(key)
         initial = self.default()
         if type(delta) is int and (initial is MISSING or type(initial) is int):
@@ -261,7 +270,8 @@ class Entries:
             current = outcome.entry
         else:
             current = await self._read(self._map, sk, self._now())
-        return await self._update(key, sk, current, lambda value: add(value, delta), MISSING)
+        change = added or (lambda value: add(value, delta))
+        return await self._update(key, sk, current, change, MISSING)
 
     async def decrement(self, key: object, delta: object) -> Any:
         """Leave what ``m[key] - delta`` would be, from the map's default or 0."""

@@ -88,7 +88,7 @@ def test_names_of_2012():
         ({"CACHES": OURS}, []),
         (
             {
-                "CACHES": {"default": {**OURS["default"], "OPTIONS": {"CODEC": "typed"}}},
+                "CACHES": {"default": {**OURS["default"], "OPTIONS": {"CODEC": "plain"}}},
                 "SECRET_KEY": "short",
             },
             [],

@@ -9,31 +9,43 @@
 that who can write to the store cannot run code here; ``plain`` takes what a map takes, and
 shows values to the command line and the admin.
 
-An int stands as one, so that ``incr`` is atomic. Entries expire by themselves: there is
-nothing to cull. Knows no store; each method is one operation of a map, its a-twin awaited
-as such and not in a thread.
+With ``pickle`` an int stands as one, so that ``incr`` is atomic. Entries expire by themselves:
+there is nothing to cull. Knows no store; each method is one coroutine over the operations of a
+map, which its a-twin awaits as such and not in a thread.
+
+Invariant: what this backend did not write reads as missing, for every method: with ``pickle``
+all but ints and what is signed for that key, with ``plain`` what cannot be decoded. A value
+that is too large leaves nothing under its key, and is logged.
 """
 
-# ruff: noqa: ASYNC109  # Django's signatures
+# ruff: noqa: ASYNC109, SLF001  # Django's signatures; operations that no dict has
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import logging
 import pickle
 import time
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
-from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache, CacheKeyWarning
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.crypto import salted_hmac
 
 from lpcm import LPCM
 from lpcm._run import run
-from lpcm.errors import BatchError
+from lpcm.errors import BatchError, Conflict, KeyEncodingError, ValueDecodingError, ValueTooLarge
+from lpcm.keys import encode
+from lpcm.ports import Applied
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from lpcm._entries import Entries
+    from lpcm.ports import Stored
 
 __all__ = ["LPCMCache"]
 
@@ -41,8 +53,14 @@ _OPTIONS: Final = frozenset({"ALIAS", "CODEC", "MAX_ENTRIES", "CULL_FREQUENCY"})
 _SALT: Final = "lpcm.django.cache"
 _SIGNED: Final = 32
 """Bytes of a signature."""
+_SHORT: Final = 250
+"""Characters of a key that surely fits: of at most 4 bytes each."""
+_ATTEMPTS: Final = 20
+"""Times that ``add`` meets another stranger's entry before it gives up."""
 _GONE: Final = object()
 """What a key that is not there reads as, for None is a value."""
+
+_log = logging.getLogger("lpcm.django.cache")
 
 
 class LPCMCache(BaseCache):
@@ -71,15 +89,25 @@ class LPCMCache(BaseCache):
         data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
         return _signature(key, data, settings.SECRET_KEY) + data
 
-    def _loaded(self, key: str, value: Any) -> Any:
-        """Return what was stored; ``_GONE`` for what is not signed by a key of ours."""
-        if not self._pickles or type(value) is not bytes:
-            return value
+    def _is_ours(self, key: str, value: Any) -> bool:
+        """Tell whether this backend wrote that: with ``pickle``, an int or what is signed."""
+        if not self._pickles or type(value) is int:
+            return True
+        if type(value) is not bytes:
+            return False
         signature, data = value[:_SIGNED], value[_SIGNED:]
-        for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
-            if hmac.compare_digest(signature, _signature(key, data, secret)):
-                return pickle.loads(data)  # noqa: S301  # signed by us
-        return _GONE
+        return any(
+            hmac.compare_digest(signature, _signature(key, data, secret))
+            for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+        )
+
+    def _loaded(self, key: str, value: Any) -> Any:
+        """Return what was stored; ``_GONE`` for what is not ours."""
+        if value is _GONE or not self._is_ours(key, value):
+            return _GONE
+        if not self._pickles or type(value) is int:
+            return value
+        return pickle.loads(value[_SIGNED:])  # noqa: S301  # signed by us
 
     def _left(self, timeout: Any) -> float | None:
         """Return the seconds to live, None: for ever; 0 or less: none."""
@@ -87,142 +115,207 @@ class LPCMCache(BaseCache):
         return None if until is None else until - time.time()
 
     def _key(self, key: Any, version: int | None) -> str:
-        return str(self.make_and_validate_key(key, version=version))
-
-    def _given(self, key: str, found: Any, default: Any) -> Any:
-        value = found if found is _GONE else self._loaded(key, found)
-        return default if value is _GONE else value
-
-    def _all_given(self, made: Mapping[str, Any], found: Mapping[str, Any]) -> dict[Any, Any]:
-        values = {made[key]: self._loaded(key, value) for key, value in found.items()}
-        return {key: value for key, value in values.items() if value is not _GONE}
+        """Return the map's key: a digest where it can be none itself, with a warning."""
+        made = str(self.make_and_validate_key(key, version=version))
+        if len(made) <= _SHORT and made.isprintable():
+            return made
+        try:
+            encode(made)
+        except KeyEncodingError:
+            if len(made) <= _SHORT:  # else Django has warned
+                text = f"Cache key is no text, and is stored under its hash: {made!a}"
+                warnings.warn(text, CacheKeyWarning, stacklevel=4)
+            return f"lpcm:{hashlib.sha256(made.encode('utf-8', 'surrogatepass')).hexdigest()}"
+        return made
 
     def _made(self, keys: Iterable[Any], version: int | None) -> dict[str, Any]:
         """Return the keys by the map's own."""
         return {self._key(key, version): key for key in keys}
 
-    # One key. Each costs one request, on a map that is cached as that says.
+    # Each operation, once, over the entries of the map
+
+    async def _found(self, use: Entries, key: str) -> Any:
+        """Return what the map holds, ours or not; ``_GONE`` for what cannot be read."""
+        try:
+            return await use.get(key, _GONE)
+        except ValueDecodingError:
+            return _GONE
+
+    async def _get(self, use: Entries, key: str, default: Any) -> Any:
+        value = self._loaded(key, await self._found(use, key))
+        return default if value is _GONE else value
+
+    async def _has(self, use: Entries, key: str) -> bool:
+        value = await self._found(use, key)
+        return value is not _GONE and self._is_ours(key, value)
+
+    async def _set(self, use: Entries, key: str, stored: Any, left: float | None) -> None:
+        if left is not None and left <= 0:
+            await use.delete(key)
+            return
+        try:
+            await use.set(key, stored, left)
+        except ValueTooLarge as error:
+            await use.delete(key)  # what stood there is not what was set last
+            _log.warning("not cached: %s: %s", ascii(key), error)
+
+    async def _add(self, use: Entries, key: str, stored: Any, left: float | None) -> bool:
+        if left is not None and left <= 0:
+            return not await self._has(use, key)
+        try:
+            for _ in range(_ATTEMPTS):
+                outcome = await use.find_or_add(key, stored, left)
+                if isinstance(outcome, Applied):
+                    return True
+                if outcome.entry is None or self._is_readable(use, key, outcome.entry):
+                    return False
+                try:
+                    await use.replace(key, stored, outcome.entry.etag, left)
+                except Conflict:
+                    continue
+                return True
+        except ValueTooLarge as error:
+            _log.warning("not cached: %s: %s", ascii(key), error)
+        return False
+
+    def _is_readable(self, use: Entries, key: str, there: Stored) -> bool:
+        try:
+            return self._is_ours(key, use.codec.decode(there.data, there.kind))
+        except ValueDecodingError:
+            return False
+
+    async def _touch(self, use: Entries, key: str, left: float | None) -> bool:
+        if not await self._has(use, key):
+            return False
+        if left is not None and left <= 0:
+            return await use.delete(key)
+        try:
+            await use.expire(key, left)
+        except KeyError:
+            return False
+        return True
+
+    async def _incr(self, use: Entries, key: str, delta: Any) -> Any:
+        """Add, natively where an int stands there, else by compare-and-set, as locmem adds."""
+
+        def added(value: Any) -> Any:
+            loaded = self._loaded(key, value)
+            if loaded is _GONE:
+                raise KeyError(key)
+            return self._stored(key, loaded + delta)
+
+        try:
+            return self._loaded(key, await use.grow(key, delta, added))
+        except (KeyError, ValueDecodingError):
+            raise ValueError(f"Key {key!r} not found") from None
+
+    async def _get_many(self, use: Entries, made: Mapping[str, Any]) -> dict[Any, Any]:
+        try:
+            found = await use.get_many(made)
+        except ValueDecodingError:  # one of them
+            found = {key: await self._found(use, key) for key in made}
+        values = {made[key]: self._loaded(key, value) for key, value in found.items()}
+        return {key: value for key, value in values.items() if value is not _GONE}
+
+    async def _set_many(
+        self, use: Entries, made: Mapping[str, Any], data: Mapping[Any, Any], left: float | None
+    ) -> list[Any]:
+        if left is not None and left <= 0:
+            await use.delete_many(made)
+            return []
+        stored = [(key, self._stored(key, data[own])) for key, own in made.items()]
+        try:
+            await use.set_many(stored, left)
+        except BatchError as batch:
+            large = [key for key, error in batch.errors.items() if isinstance(error, ValueTooLarge)]
+            for key in large:
+                _log.warning("not cached: %s: %s", ascii(key), batch.errors[key])
+            await use.delete_many(large)  # as in _set
+            return [made[key] for key in batch.errors]
+        return []
+
+    # One key. Each costs one request, on a map that is cached as that says; touch two.
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         """Return the value, else the default."""
-        made = self._key(key, version)
-        return self._given(made, self._map.get(made, _GONE), default)
+        return run(self._get(self._map._use(), self._key(key, version), default))
 
     async def aget(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         """Await ``get``."""
-        made = self._key(key, version)
-        return self._given(made, await self._map.aget(made, _GONE), default)
+        use = self._map._ause()
+        return await use.drive(self._get(use, self._key(key, version), default))
 
     def set(
         self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> None:
         """Store the value."""
-        made, left = self._key(key, version), self._left(timeout)
+        made = self._key(key, version)
         stored = self._stored(made, value)
-        if left is not None and left <= 0:
-            self._map.delete(made)
-        else:
-            self._map.set(made, stored, ttl=left)
+        run(self._set(self._map._use(), made, stored, self._left(timeout)))
 
     async def aset(
         self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> None:
         """Await ``set``."""
-        made, left = self._key(key, version), self._left(timeout)
+        made, use = self._key(key, version), self._map._ause()
         stored = self._stored(made, value)
-        if left is not None and left <= 0:
-            await self._map.adelete(made)
-        else:
-            await self._map.aset(made, stored, ttl=left)
+        await use.drive(self._set(use, made, stored, self._left(timeout)))
 
     def add(
         self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
         """Store the value unless the key is there; tell whether that was done, atomically."""
-        made, left = self._key(key, version), self._left(timeout)
+        made = self._key(key, version)
         stored = self._stored(made, value)
-        if left is not None and left <= 0:
-            return made not in self._map
-        return run(self._map._use().add(made, stored, left))  # noqa: SLF001  # no dict has it
+        return run(self._add(self._map._use(), made, stored, self._left(timeout)))
 
     async def aadd(
         self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
         """Await ``add``."""
-        made, left = self._key(key, version), self._left(timeout)
+        made, use = self._key(key, version), self._map._ause()
         stored = self._stored(made, value)
-        if left is not None and left <= 0:
-            return not await self._map.acontains(made)
-        use = self._map._ause()  # noqa: SLF001  # as above
-        return await use.drive(use.add(made, stored, left))
+        return await use.drive(self._add(use, made, stored, self._left(timeout)))
 
     def touch(self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
         """Let the entry live for so long from now; tell whether it is there."""
-        made, left = self._key(key, version), self._left(timeout)
-        if left is not None and left <= 0:
-            return self.delete(key, version=version)
-        try:
-            self._map.expire(made, left)
-        except KeyError:
-            return False
-        return True
+        return run(self._touch(self._map._use(), self._key(key, version), self._left(timeout)))
 
     async def atouch(
         self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
         """Await ``touch``."""
-        made, left = self._key(key, version), self._left(timeout)
-        if left is not None and left <= 0:
-            return await self.adelete(key, version=version)
-        try:
-            await self._map.aexpire(made, left)
-        except KeyError:
-            return False
-        return True
+        use = self._map._ause()
+        return await use.drive(self._touch(use, self._key(key, version), self._left(timeout)))
 
     def delete(self, key: Any, version: int | None = None) -> bool:
-        """Remove the entry; tell whether it was there."""
-        try:
-            del self._map[self._key(key, version)]
-        except KeyError:
-            return False
-        return True
+        """Remove the entry; tell whether anything was there."""
+        return run(self._map._use().delete(self._key(key, version)))
 
     async def adelete(self, key: Any, version: int | None = None) -> bool:
         """Await ``delete``."""
-        try:
-            await self._map.adelitem(self._key(key, version))
-        except KeyError:
-            return False
-        return True
+        use = self._map._ause()
+        return await use.drive(use.delete(self._key(key, version)))
 
     def has_key(self, key: Any, version: int | None = None) -> bool:
         """Tell whether the entry is there."""
-        return self._key(key, version) in self._map
+        return run(self._has(self._map._use(), self._key(key, version)))
 
     async def ahas_key(self, key: Any, version: int | None = None) -> bool:
         """Await ``has_key``."""
-        return await self._map.acontains(self._key(key, version))
+        use = self._map._ause()
+        return await use.drive(self._has(use, self._key(key, version)))
 
-    def incr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+    def incr(self, key: Any, delta: Any = 1, version: int | None = None) -> Any:
         """Add to the number and return it, atomically. **Raises** ValueError without one."""
-        made = self._key(key, version)
-        use = self._map._use()  # noqa: SLF001  # increment would start from nothing
-        try:
-            return int(run(use.grow(made, delta)))
-        except KeyError:
-            raise ValueError(f"Key {key!r} not found") from None
+        return run(self._incr(self._map._use(), self._key(key, version), delta))
 
-    async def aincr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+    async def aincr(self, key: Any, delta: Any = 1, version: int | None = None) -> Any:
         """Await ``incr``."""
-        made = self._key(key, version)
-        use = self._map._ause()  # noqa: SLF001  # as above
-        try:
-            return int(await use.drive(use.grow(made, delta)))
-        except KeyError:
-            raise ValueError(f"Key {key!r} not found") from None
+        use = self._map._ause()
+        return await use.drive(self._incr(use, self._key(key, version), delta))
 
-    async def adecr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+    async def adecr(self, key: Any, delta: Any = 1, version: int | None = None) -> Any:
         """Await ``decr``."""
         return await self.aincr(key, -delta, version=version)
 
@@ -230,13 +323,12 @@ class LPCMCache(BaseCache):
 
     def get_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
         """Return the values of those that are there."""
-        made = self._made(keys, version)
-        return self._all_given(made, self._map.get_many(made))
+        return run(self._get_many(self._map._use(), self._made(keys, version)))
 
     async def aget_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
         """Await ``get_many``."""
-        made = self._made(keys, version)
-        return self._all_given(made, await self._map.aget_many(made))
+        use = self._map._ause()
+        return await use.drive(self._get_many(use, self._made(keys, version)))
 
     def set_many(
         self,
@@ -246,14 +338,7 @@ class LPCMCache(BaseCache):
     ) -> list[Any]:
         """Store them; return the keys of those that could not be."""
         made, left = self._made(data, version), self._left(timeout)
-        if left is not None and left <= 0:
-            self._map.delete_many(made)
-            return []
-        try:
-            self._map.set_many(self._all_stored(made, data), ttl=left)
-        except BatchError as errors:
-            return [made[key] for key in errors.errors]
-        return []
+        return run(self._set_many(self._map._use(), made, data, left))
 
     async def aset_many(
         self,
@@ -262,18 +347,8 @@ class LPCMCache(BaseCache):
         version: int | None = None,
     ) -> list[Any]:
         """Await ``set_many``."""
-        made, left = self._made(data, version), self._left(timeout)
-        if left is not None and left <= 0:
-            await self._map.adelete_many(made)
-            return []
-        try:
-            await self._map.aset_many(self._all_stored(made, data), ttl=left)
-        except BatchError as errors:
-            return [made[key] for key in errors.errors]
-        return []
-
-    def _all_stored(self, made: Mapping[str, Any], data: Mapping[Any, Any]) -> dict[str, Any]:
-        return {key: self._stored(key, data[own]) for key, own in made.items()}
+        made, left, use = self._made(data, version), self._left(timeout), self._map._ause()
+        return await use.drive(self._set_many(use, made, data, left))
 
     def delete_many(self, keys: Iterable[Any], version: int | None = None) -> None:
         """Remove them, where they are there."""

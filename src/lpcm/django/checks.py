@@ -124,7 +124,7 @@ def _codecs() -> Iterator[CheckMessage]:
                 "W014",
                 f"CACHES[{alias!r}] keeps pickles, signed by an insecure SECRET_KEY: who can "
                 "write to the table can run code here.",
-                "Make SECRET_KEY long and secret, or set OPTIONS['CODEC'] to 'typed'.",
+                "Make SECRET_KEY long and secret, or set OPTIONS['CODEC'] to 'plain'.",
             )
 
 
