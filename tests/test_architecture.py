@@ -32,6 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "lpcm._atomic_file",
+            "lpcm._secrets",
             "lpcm.errors",
             "lpcm.events",
             "lpcm.network",
@@ -110,6 +111,7 @@ ADMINISTRATORS: Mapping[str, str] = {
 ADAPTER_IMPORTS = frozenset(
     {
         "lpcm._atomic_file",
+        "lpcm._secrets",
         "lpcm.ports",
         "lpcm.errors",
         "lpcm.events",

@@ -49,3 +49,18 @@ def test_an_error_does_not_show_a_password():
     with pytest.raises(ConfigError) as raised:
         config.parse("memory://?cache=nonesuch://user:secret@host")
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", [5, None, b"memory://", ["memory://"]])
+def test_what_is_no_text_is_no_url(url):
+    """A URL that is no text is a ConfigError as any other."""
+    with pytest.raises(ConfigError, match=r"not a store URL|unknown scheme"):
+        config.parse(url)
+
+
+def test_a_fragment_is_refused():
+    """A # would cut a file's name or a password short, and is refused."""
+    for url in ("sqlite:///a#b.sqlite3", "memcached://u:p#w@h"):
+        with pytest.raises(ConfigError, match="write %23"):
+            config.parse(url)
+    assert config.parse("sqlite:////a%23b").path == "/a#b"

@@ -17,7 +17,7 @@ from lpcm._entry import MISSING, Entry, Missing
 from lpcm._place import Place
 from lpcm._run import do
 from lpcm._views import Items, Keys, Span, Values, span, stream
-from lpcm.config import seconds
+from lpcm.config import Url, seconds
 from lpcm.keys import partition
 from lpcm.ports import KeyRange
 
@@ -109,7 +109,7 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         self._default = default
         self._ttl = None if ttl is None else seconds(ttl)
         self._using = using
-        self._url = url
+        self._url = None if url is None else Url(url)
         self._cache_only = cache_only
         if cache_timeout is not None:
             cache_timeout = seconds(cache_timeout, "cache_timeout")

@@ -1,7 +1,8 @@
 """Configuration: from a URL and options to one checked, comparable ``Config``.
 
 Knows text only: it opens nothing and touches no file. Everything wrong with a URL or an
-option is one ``ConfigError`` here, before anything is opened or written.
+option is one ``ConfigError`` here, before anything is opened or written. No message and no
+repr shows a password: ``_secrets`` says what of a URL may be shown.
 
 Invariant: the path of a file in a ``Config`` is absolute. A relative one is taken from the
 working directory of the moment by ``parse``, and from that of its first ``parse`` in this process
@@ -32,6 +33,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lpcm import caches, stores
+from lpcm._secrets import Url, conceal, redact
 from lpcm.errors import ConfigError
 from lpcm.keys import partition
 
@@ -45,9 +47,12 @@ __all__ = [
     "DEFAULT_URL",
     "CacheConfig",
     "Config",
+    "Url",
     "cached_only",
+    "conceal",
     "parse",
     "parse_again",
+    "redact",
     "scratch",
     "seconds",
 ]
@@ -71,6 +76,9 @@ class CacheConfig(NamedTuple):
     path: str
     options: tuple[tuple[str, object], ...] = ()
 
+    def __repr__(self) -> str:
+        return _shown(self)
+
 
 class Config(NamedTuple):
     """A checked configuration; equal ones share one open engine."""
@@ -89,8 +97,25 @@ class Config(NamedTuple):
 
     @property
     def location(self) -> str:
-        """The URL without its options, for messages."""
-        return f"{self.scheme}://{'/' if self.scheme == 'sqlite' else ''}{self.path}"
+        """The URL without its options and without a password, for messages."""
+        if self.scheme == "sqlite":
+            return f"sqlite:///{self.path}"
+        return redact(f"{self.scheme}://{self.path}")
+
+    def __repr__(self) -> str:
+        return _shown(self)
+
+
+def _shown(settings: CacheConfig | Config) -> str:
+    """Return the repr of a NamedTuple with what may be shown of its texts."""
+    fields = ", ".join(f"{name}={_hidden(value)!r}" for name, value in settings._asdict().items())
+    return f"{type(settings).__name__}({fields})"
+
+
+def _hidden(value: object) -> object:
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return tuple(_hidden(part) for part in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # options
+    return conceal(value) if isinstance(value, str) else value
 
 
 def seconds(duration: float | timedelta, what: str = "ttl") -> float:
@@ -148,17 +173,28 @@ def parse_again(url: str, options: Mapping[str, object] | None = None) -> Config
 
 
 def _parse(url: str, options: Mapping[str, object] | None, *, again: bool) -> Config:
+    # What a traceback, or a page made of one, shows of these frames hides passwords, too.
+    url = conceal(str(url))
+    options = {name: _hidden(value) for name, value in (options or {}).items()}
+    try:
+        return _parsed(url, options, again=again)
+    except ConfigError as error:
+        raise error.with_traceback(None) from None
+
+
+def _parsed(url: str, options: Mapping[str, object], *, again: bool) -> Config:
     scheme, path, query = _split(url, "store", stores.SCHEMES, DEFAULT_URL)
     if scheme == "sqlite":
         path = _file(url, path, again=again)
-    given: dict[str, object] = {**query, **(options or {})}
+    given: dict[str, object] = {**query, **options}
     adapter = stores.adapter(scheme)
     parsers = {**_COMMON, **adapter.OPTIONS}
+    visible = _visible(url, options)
     objects: frozenset[str] = getattr(adapter, "OBJECTS", frozenset())
     checked = {
         name: value
         if name in objects and not isinstance(value, str)
-        else _option(scheme, parsers, name, value)
+        else _option(scheme, parsers, name, value, visible)
         for name, value in given.items()
     }
     common: dict[str, Any] = {
@@ -211,25 +247,37 @@ def _cache(url: str) -> CacheConfig | None:
         return None
     scheme, path, query = _split(url, "cache", caches.SCHEMES, "memcached://localhost:11211")
     parsers = caches.adapter(scheme).OPTIONS
-    checked = {name: _option(scheme, parsers, name, value) for name, value in query.items()}
+    visible = _visible(url, {})
+    checked = {
+        name: _option(scheme, parsers, name, value, visible) for name, value in query.items()
+    }
     return CacheConfig(scheme, path, tuple(sorted(checked.items())))
 
 
 def _split(
     url: str, what: str, schemes: Mapping[str, str], example: str
 ) -> tuple[str, str, dict[str, str]]:
-    if "://" not in str(url):
-        raise ConfigError(f"not a {what} URL: {url!r}: write something like {example!r}")
+    if "://" not in url:
+        raise ConfigError(f"not a {what} URL: {redact(url)!r}: write something like {example!r}")
     from urllib.parse import parse_qsl, unquote, urlsplit  # 5 ms to import, for the first map used
 
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # whose message may hold a password
+        raise ConfigError(
+            f"not a {what} URL: {redact(url)!r}: its brackets or letters are those of no host"
+        ) from None
+    if parts.fragment:
+        raise ConfigError(f"a # in {redact(url)!r}, which ends a URL: write %23 for it")
     if parts.scheme not in schemes:
         known = ", ".join(sorted(schemes))
         raise ConfigError(f"unknown scheme {parts.scheme!r} in {redact(url)!r}: use one of {known}")
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     if len(pairs) != len(dict(pairs)):
         raise ConfigError(f"an option stands twice in {redact(url)!r}")
-    return parts.scheme, unquote(parts.netloc + parts.path), dict(pairs)
+    path = unquote(parts.netloc + parts.path)
+    is_file = parts.scheme in {"sqlite", "memcached+unix"} and path.startswith("/")
+    return parts.scheme, path if is_file else conceal(path), dict(pairs)
 
 
 def _file(url: str, path: str, *, again: bool) -> str:
@@ -254,30 +302,40 @@ def _file(url: str, path: str, *, again: bool) -> str:
     return absolute
 
 
-def redact(url: str) -> str:
-    """Return the URL without the password it may carry.
+def _visible(url: str, options: Mapping[str, object]) -> str:
+    """Return all that messages about these may show.
 
-    >>> redact("memcached://user:secret@host")
-    'memcached://user:***@host'
+    Of a password with an unescaped ``?`` or ``&`` in it a part is taken for an option: its name
+    and value are not here.
     """
-    head, at, tail = url.rpartition("@")
-    scheme, slashes, login = head.partition("://")
-    user, colon, _ = login.partition(":")
-    return f"{scheme}{slashes}{user}{colon}***@{tail}" if at and colon else url
+    from urllib.parse import unquote_plus  # see _split
+
+    shown = redact(url)
+    given = [f"{name} {redact(_text(value))}" for name, value in options.items()]
+    return " ".join((shown, unquote_plus(shown), *given))
 
 
 def _option(
-    scheme: str, parsers: Mapping[str, Callable[[str], object]], name: str, value: object
+    scheme: str,
+    parsers: Mapping[str, Callable[[str], object]],
+    name: str,
+    value: object,
+    visible: str,
 ) -> object:
     if name not in parsers:
         known = ", ".join(sorted(parsers))
-        raise ConfigError(f"unknown option {name!r} for {scheme}: use one of {known}")
+        told = name if name in visible else "***"
+        raise ConfigError(f"unknown option {told!r} for {scheme}: use one of {known}")
+    text = value if isinstance(value, str) else _text(value)
     try:
-        return parsers[name](value if isinstance(value, str) else _text(value))
+        return parsers[name](text)
     except ConfigError:
         raise
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"option {name}={value!r} of {scheme}: {error}") from error
+        given = redact(f"{name}={text}").partition("=")[2]
+        given = given if given in visible else "***"
+        reason = error if given == text else "it cannot be used"  # the reason may quote it
+        raise ConfigError(f"option {name}={given!r} of {scheme}: {reason}") from error
 
 
 def _text(value: object) -> str:

@@ -99,3 +99,34 @@ def test_no_line_breaks_an_import(url):
         assert LPCM("m")[0] == 0
 
     check()
+
+
+def test_no_words_break_a_command(url):
+    """Whatever words a command is given, it ends with one of its exit codes and no traceback."""
+    words = st.one_of(
+        st.text(max_size=20).filter(lambda word: not word.startswith("-")),
+        st.sampled_from([
+            "[" * 600 + "]" * 600, "[" * 100_000, "1e400", "9" * 5000, '{"!decimal":"1e999999"}',
+            '{"!datetime":"0001-01-01T00:00:00+23:59"}', "x" * 2000, "\ud800", '{"!tuple":[[]]}',
+            '{"!timedelta":1e400}', '{"!int":"z"}', "nan", "-1", "", '{"!float":"nan"}', "\x00",
+            '{"!datetime":"9999-12-31T23:59:59-12:00[Asia/Tokyo]"}', '{"!set":[1,[2]]}',
+        ]),
+    )  # fmt: skip
+    commands = st.one_of(
+        st.tuples(st.sampled_from(["get", "del", "incr"]), words, words),
+        st.tuples(st.just("set"), words, words, words),
+        st.tuples(st.just("set"), words, words, words, st.just("--ttl"), words),
+        st.tuples(st.sampled_from(["keys", "items", "count", "export"]), words),
+        st.tuples(st.sampled_from(["keys", "items"]), words, st.just("--prefix"), words),
+        st.tuples(st.just("keys"), words, st.just("--start"), words, st.just("--limit"), words),
+        st.tuples(st.just("incr"), words, words, words),
+    )
+
+    @settings(max_examples=100, deadline=None, database=None)
+    @given(commands)
+    def check(command):
+        result = CliRunner().invoke(main, list(command))
+        assert result.exit_code in {0, 1, 2, 3, 4, 5}, (command, result.exception)
+        assert result.exception is None or isinstance(result.exception, SystemExit), command
+
+    check()

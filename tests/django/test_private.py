@@ -17,10 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lpcm import LPCM, ConfigError
-from lpcm.django import conf
+from lpcm._run import run
+from lpcm.django import conf, stores
 from lpcm.django.models import Map
 from lpcm.django.sessions import SessionStore
 from lpcm.keys import encode
+from lpcm.ports import Cell, Put
 from tests.django.test_admin import EDITABLE, LIST, text
 
 OURS = "lpcm.django.cache.LPCMCache"
@@ -264,6 +266,33 @@ def test_an_expiry_outside_the_calendar_is_shown(user):
     client.post(path("users", "a"), {"value": "2", "etag": m.entry("a").etag, "ttl": "60"})
     assert m["a"] == 2
     assert m.ttl("a") <= 60
+
+
+@override_settings(LPCM=EDITABLE)
+def test_an_entry_that_cannot_be_read_is_shown_replaced_and_deleted(user):
+    """One bad entry breaks no page: it is named, and can be replaced and deleted."""
+    m = LPCM("users")
+    m.update({"a": 1, "z": 2})
+    engine = stores["default"]
+    for sk, cell in {
+        "bad": Cell("[", "json"),
+        "worse": Cell("x", "no such kind"),
+        "!x": Cell("1", None),
+    }.items():
+        put = Put(cell, 5)
+        run(engine.store.apply(engine.partition("users"), sk, put, 0.0))
+    client = user("view", "change", "delete")
+    page = text(client.get(path("users")))
+    assert page.count("cannot be read") == 2
+    assert "&#x27;!x&#x27;" in page
+    for key in ("a", "z", "bad", "worse"):
+        assert path("users", key) in page
+    assert path("users", "!x") not in page
+    assert "cannot be read" in text(client.get(path("users", "bad")))
+    client.post(path("users", "bad"), {"value": "7", "etag": "5"})
+    assert m["bad"] == 7
+    client.post(path("users", "worse", page="delete"))
+    assert "worse" not in m
 
 
 def test_a_log_entry_leads_nowhere_and_breaks_nothing(user):

@@ -32,6 +32,7 @@ import lpcm
 from lpcm import LPCM, Engine, LPCMError
 from lpcm._engine import resolve
 from lpcm._registry import foreign
+from lpcm._secrets import redact_words
 from lpcm.errors import BatchError, CacheUnavailable, OutcomeUnknown, StoreError
 from lpcm.notation import printable
 
@@ -98,12 +99,13 @@ class Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take the shared options wherever they stand."""
-        return super().parse_args(ctx, _shared_first(args))
+        with _redacted():
+            return super().parse_args(ctx, _shared_first(args))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; end with the exit code of what went wrong."""
         try:
-            with foreign():
+            with foreign(), _redacted():
                 return super().invoke(ctx)
         except KeyError as error:
             fail(ctx, 1, error, f"no such key: {printable(repr(error.args[0]))}")
@@ -117,6 +119,15 @@ class Commands(click.Group):
             # Whoever read the output has seen enough. Python would complain once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
+
+
+@contextmanager
+def _redacted() -> Generator[None, None, None]:
+    """Keep passwords out of what click says of words that stand in the wrong place."""
+    try:
+        yield
+    except click.UsageError as error:
+        raise click.UsageError(redact_words(error.format_message()), error.ctx) from None
 
 
 def _shared_first(words: list[str]) -> list[str]:

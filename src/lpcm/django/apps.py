@@ -30,6 +30,7 @@ class LPCMConfig(AppConfig):
         super().__init__(app_name, app_module)
         # Not in ready(): the modules of other apps may use their maps while they load.
         _engine.source(conf.find)
+        conf.hide_passwords()
         setting_changed.connect(_follow, dispatch_uid="lpcm")
 
     def ready(self) -> None:
@@ -45,5 +46,6 @@ class LPCMConfig(AppConfig):
 def _follow(*, setting: str, **_: Any) -> None:
     """Let maps follow ``override_settings``."""
     if setting in conf.SETTINGS:
+        conf.hide_passwords()
         stores.forget()
         _engine.refresh()

@@ -27,7 +27,8 @@ from lpcm.ports import CacheLost
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lpcm import Engine, Entry
+    from lpcm import Engine
+    from lpcm.ports import Stored
 
 __all__ = [
     "Listed",
@@ -116,7 +117,8 @@ class Listed(NamedTuple):
 class Row(NamedTuple):
     """An entry of a page of keys."""
 
-    place: Place
+    place: Place | None
+    """None where no address leads there: a key that lpcm did not write."""
     key: str
     value: str
     kind: str
@@ -148,6 +150,8 @@ class Shown(NamedTuple):
     left: float | None
     """Seconds until then."""
     cached: str
+    problem: str = ""
+    """Why the value cannot be shown."""
 
 
 def aliases() -> list[str]:
@@ -175,26 +179,39 @@ def look() -> list[Listed]:
 def page(place: Place, prefix: str, after: str) -> Whole:
     """Return the keys that begin with ``prefix`` behind the one called ``after``.
 
+    An entry that cannot be read is shown as such, among the others.
+
     Cost: one page of the store, and one look at the cache.
     """
-    use = place.open()._use()  # noqa: SLF001  # entries with etags, as the command line has them
+    engine = place.engine
     keys = span(prefix or None, None, None, reverse=False).keys
-    with foreign():
-        entries, resume = run(use.entries(keys, after or None, limit=PAGE))
-    sks = [encode(entry.key) for entry in entries]
-    cached = _cached(place, entries, sks)
-    rows = [
-        Row(
-            place.within(sk),
-            _json(entry.key),
-            _short(_json(entry.value)),
-            type(entry.value).__name__,
-            _moment(entry.expires),
-            cached[sk],
-        )
-        for sk, entry in zip(sks, entries, strict=True)
-    ]
-    return Whole(rows, resume or "", place.engine.stack.coherent is not None)
+    pk, now = engine.partition(place.map), engine.stack.clock.now()
+    found = run(engine.store.scan(pk, keys, now, after=after or None, limit=PAGE))
+    cached = _cached(place, found.entries)
+    rows = [_row(place, sk, stored, cached[sk]) for sk, stored in found.entries]
+    return Whole(rows, found.resume or "", engine.stack.coherent is not None)
+
+
+def _row(place: Place, sk: str, stored: Stored, cached: str) -> Row:
+    text, kind, problem = _read(place.engine, stored)
+    where: Place | None = place.within(sk)
+    try:
+        key = decode(sk)
+        shown = _json(key)
+        where = where if encode(key) == sk else None
+    except LPCMError:
+        shown, where = printable(repr(sk)), None
+    return Row(where, shown, problem or _short(text), kind, _moment(stored.expires), cached)
+
+
+def _read(engine: Engine, stored: Stored) -> tuple[str, str, str]:
+    """Return a value in words, its type, and what is wrong with it."""
+    try:
+        with foreign():
+            value = engine.codec.decode(stored.data, stored.kind)
+        return _json(value), type(value).__name__, ""
+    except (LPCMError, RecursionError) as error:
+        return "", "?", f"cannot be read: {error}"
 
 
 def whole(place: Place) -> Shown:
@@ -204,18 +221,18 @@ def whole(place: Place) -> Shown:
     stored = run(engine.store.read(engine.partition(place.map), place.sk, engine.stack.clock.now()))
     if stored is None:
         raise KeyError(key)
-    with foreign():
-        value = engine.codec.decode(stored.data, stored.kind)
+    text, kind, problem = _read(engine, stored)
     left = None if stored.expires is None else stored.expires - engine.stack.clock.now()
     return Shown(
         place,
         _json(key),
-        _json(value),
-        type(value).__name__,
+        text,
+        kind,
         stored.etag,
         _moment(stored.expires),
         left,
         _compared(engine, place, stored),
+        problem,
     )
 
 
@@ -256,19 +273,20 @@ def _moment(seconds: float | None) -> datetime | str | None:
         return f"{seconds!r} seconds after 1970"
 
 
-def _cached(place: Place, entries: Sequence[Entry[Any]], sks: Sequence[str]) -> dict[str, str]:
+def _cached(place: Place, entries: Sequence[tuple[str, Stored]]) -> dict[str, str]:
     """Say of each entry whether the cache serves it, without filling it."""
     coherent = place.engine.stack.coherent
     if coherent is None:
-        return dict.fromkeys(sks, "")
+        return dict.fromkeys((sk for sk, _ in entries), "")
+    sks = [sk for sk, _ in entries]
     try:
         served = run(coherent.cached(place.engine.partition(place.map), sks))
     except CacheLost:
         return dict.fromkeys(sks, "unreachable")
     words: dict[str, str] = {}
-    for sk, entry in zip(sks, entries, strict=True):
+    for sk, stored in entries:
         item = served.get(sk)
-        same = item is not None and item.etag == entry.etag
+        same = item is not None and item.etag == stored.etag
         words[sk] = "no" if sk not in served else "yes" if same else "another value"
     return words
 

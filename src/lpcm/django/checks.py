@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.checks import Error, Warning  # noqa: A004  # Django's own name
+from django.utils.module_loading import import_string
 
+from lpcm.config import redact
 from lpcm.django import conf
 from lpcm.errors import ConfigError
 
@@ -53,6 +55,7 @@ def _settings() -> Iterator[CheckMessage]:
             "LPCM has no alias 'default', so maps without using= live in ./lpcm.sqlite3.",
             "Name one alias 'default'.",
         )
+    yield from _shown_passwords()
     for alias, given in known.items():
         try:
             found = conf.check(alias, given)
@@ -72,6 +75,20 @@ def _settings() -> Iterator[CheckMessage]:
                     "compare-and-set: another process may read what was just overwritten.",
                     "Give a memcached: 'CACHE': 'memcached://host:11211'.",
                 )
+
+
+def _shown_passwords() -> Iterator[CheckMessage]:
+    url = os.environ.get("LPCM_URL", "")
+    if redact(url) == url or not settings.DEBUG:
+        return
+    from lpcm.django.debug import ReporterFilter
+
+    if not issubclass(import_string(settings.DEFAULT_EXCEPTION_REPORTER_FILTER), ReporterFilter):
+        yield _warning(
+            "W015",
+            "LPCM_URL has a password, which Django's debug page shows among the environment.",
+            "Set DEFAULT_EXCEPTION_REPORTER_FILTER = 'lpcm.django.debug.ReporterFilter'.",
+        )
 
 
 def _deployment() -> Iterator[CheckMessage]:

@@ -39,6 +39,7 @@ __all__ = [
     "aliases",
     "check",
     "find",
+    "hide_passwords",
     "old_names",
     "private_maps",
     "tests_use",
@@ -77,8 +78,33 @@ def aliases() -> Mapping[str, Mapping[str, Any]]:
     if given is None:
         return _of_2012()
     if not isinstance(given, dict):
-        raise ConfigError(f"LPCM must be a dict of aliases, not {given!r}")
+        raise ConfigError(f"LPCM must be a dict of aliases, not {_shown(given)}")
+    _hide(given)
     return given  # pyright: ignore[reportUnknownVariableType]  # the user's
+
+
+def hide_passwords() -> None:
+    """Let the settings show no password from now on, whatever else is wrong with them."""
+    given: Any = getattr(settings, "LPCM", None)
+    if isinstance(given, dict):
+        _hide(given)  # pyright: ignore[reportUnknownArgumentType]  # the user's
+
+
+def _hide(given: dict[Any, Any]) -> None:
+    """Put in place of each URL with a password the same text with a repr that shows none.
+
+    The settings themselves then show no password, on Django's debug page and elsewhere.
+    """
+    for key, value in given.items():
+        if type(value) is dict:
+            _hide(value)
+        elif type(value) is str:
+            given[key] = config.conceal(value)
+
+
+def _shown(given: object) -> str:
+    """Return what a message may show of a setting that is wrong as a whole."""
+    return repr(config.Url(given)) if isinstance(given, str) else f"a {type(given).__name__}"
 
 
 def find(alias: str) -> config.Config | None:
@@ -90,7 +116,7 @@ def find(alias: str) -> config.Config | None:
 def check(alias: str, given: Any) -> config.Config:
     """Return the configuration of one entry of ``LPCM``; ConfigError says what is wrong."""
     if not isinstance(given, dict):
-        raise ConfigError(f"LPCM[{alias!r}] must be a dict, not {given!r}")
+        raise ConfigError(f"LPCM[{alias!r}] must be a dict, not {_shown(given)}")
     if unknown := sorted(map(repr, given.keys() - KEYS)):
         known = ", ".join(sorted(KEYS))
         raise ConfigError(f"LPCM[{alias!r}]: unknown key {unknown[0]}: use one of {known}")
@@ -109,9 +135,11 @@ def _translated(cache: str) -> str:
     scheme, found, alias = cache.partition("://")
     if scheme != "django" or not found:
         return cache
+    alias = config.Url(alias)  # a URL that was meant for another scheme, perhaps
     entry = settings.CACHES.get(alias)
     if entry is None:
-        raise ConfigError(f"CACHES has no alias {alias!r}, which {cache!r} names")
+        told = config.redact(cache)
+        raise ConfigError(f"CACHES has no alias {alias!r}, which {told!r} names")
     if not entry.get("BACKEND", "").startswith(_MEMCACHED):
         return cache
     location = entry.get("LOCATION", "127.0.0.1:11211")
@@ -180,8 +208,9 @@ def _of_2012() -> Mapping[str, Mapping[str, Any]]:
 
 def _translated_2012() -> Iterator[tuple[str, Any]]:
     for name, variable in _CREDENTIALS.items():
-        if value := getattr(settings, name, None):
-            os.environ.setdefault(variable, value)
+        # In no variable here, which a debug page would show.
+        if getattr(settings, name, None):
+            os.environ.setdefault(variable, getattr(settings, name))
     if table := getattr(settings, "LPCM_DYNAMODB_TABLE_NAME", None):
         yield "STORE", f"dynamodb://{table}"
     cache = next((alias for alias in ("lpcm", "default") if alias in settings.CACHES), None)

@@ -66,7 +66,7 @@ class SessionStore(SessionBase):
     def key_salt(self) -> str:
         """What signatures are salted with: the place of the session, too."""
         key = self.session_key
-        base: str = super().key_salt  # type: ignore[misc]  # the stubs lack it
+        base: str = super().key_salt
         return base if key is None else f"{base}:{_digest(key)}"
 
     def exists(self, session_key: str | None) -> bool:

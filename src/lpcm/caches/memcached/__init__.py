@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from lpcm._secrets import redact
 from lpcm.caches.memcached.servers import Address, Settings, parse
 from lpcm.errors import ConfigError
 
@@ -67,15 +68,24 @@ def _settings(path: str, scheme: str, options: Mapping[str, Any]) -> tuple[list[
     if scheme == "memcached+unix":
         servers = [Address(_socket(each), 0) for each in path.split(",")]
     else:
-        servers, login = parse(path)
+        servers, login = _parsed(path)
     times = {name: options[name] for name in ("timeout", "connect_timeout") if name in options}
     context = _context(**tls) if scheme == "memcached+tls" else None
     return servers, Settings(**times, login=login, tls=context)
 
 
+def _parsed(path: str) -> tuple[list[Address], tuple[str, str] | None]:
+    try:
+        return parse(path)
+    except ConfigError as error:
+        raise error.with_traceback(None) from None  # its frames hold the password
+
+
 def _socket(path: str) -> str:
     if not path.startswith("/") or path == "/":
-        raise ConfigError(f"no unix socket: {path!r}: write memcached+unix:///absolute/path")
+        raise ConfigError(
+            f"no unix socket: {redact(path)!r}: write memcached+unix:///absolute/path"
+        )
     return path
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from zlib import crc32
 
 from lpcm import events
+from lpcm._secrets import Secret, redact
 from lpcm.errors import ConfigError
 from lpcm.ports import CacheLost
 
@@ -62,14 +63,14 @@ def parse(path: str) -> tuple[list[Address], tuple[str, str] | None]:
     >>> parse("a:port")
     Traceback (most recent call last):
         ...
-    lpcm.errors.ConfigError: no memcached server: 'a:port': write host:port,host:port
+    lpcm.errors.ConfigError: no memcached server: 'a:***': write host:port,host:port
     """
     login, at, hosts = path.rpartition("@")
     user, _, password = login.partition(":")
     servers = [_address(each) for each in hosts.rstrip("/").split(",")]
     if len(set(servers)) != len(servers):
-        raise ConfigError(f"a memcached server stands twice in {hosts!r}")
-    return servers, (user, password) if at else None
+        raise ConfigError(f"a memcached server stands twice in {redact(hosts)!r}")
+    return servers, (user, Secret(password)) if at else None
 
 
 def _address(text: str) -> Address:
@@ -81,7 +82,7 @@ def _address(text: str) -> Address:
         host, colon, port = text.partition(":")
         good = host and not any(each.isspace() for each in host)
     if not good or (colon and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)):
-        raise ConfigError(f"no memcached server: {text!r}: write host:port,host:port")
+        raise ConfigError(f"no memcached server: {redact(text)!r}: write host:port,host:port")
     return Address(host, int(port) if colon else PORT)
 
 

@@ -21,6 +21,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from lpcm._secrets import redact, redact_words
 from lpcm.errors import ConfigError, LPCMError, StoreDenied
 from lpcm.process import follow, forked, same
 from lpcm.stores.dynamodb.port import NotSent
@@ -79,7 +80,9 @@ def place(endpoint: str, region: str) -> Place:
         parts, port = urlsplit(""), None
     plain = parts.path in {"", "/"} and not (parts.query or parts.fragment or "@" in parts.netloc)
     if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
-        raise ConfigError(f"not an endpoint: {endpoint!r}: write https://host or http://host:port")
+        raise ConfigError(
+            f"not an endpoint: {redact(endpoint)!r}: write https://host or http://host:port"
+        )
     secure = parts.scheme == "https"
     return Place(secure, parts.hostname, port or (443 if secure else 80), region)
 
@@ -231,7 +234,8 @@ class Identity:
         except LPCMError as error:
             work.error = error
         except Exception as error:  # noqa: BLE001  # whatever a provider of keys may raise
-            work.error = StoreDenied(f"{self.endpoint}: the AWS keys cannot be had: {error}")
+            reason = redact_words(str(error))  # botocore quotes endpoints
+            work.error = StoreDenied(f"{self.endpoint}: the AWS keys cannot be had: {reason}")
         finally:
             if work.error is not None and self._keys is not None:
                 # So that not every call tries anew.

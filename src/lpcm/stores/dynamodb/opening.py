@@ -10,6 +10,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
+from lpcm._secrets import redact
 from lpcm.errors import ConfigError
 from lpcm.stores.dynamodb.identity import Identity, place, region_name
 from lpcm.stores.dynamodb.store import DynamoDBStore
@@ -162,7 +163,7 @@ def _through(
 def _check(path: str) -> None:
     if not _TABLE.fullmatch(path):
         raise ConfigError(
-            f"not a table's name: {path!r}: 3 to 255 letters, digits, '_', '-' and '.'"
+            f"not a table's name: {redact(path)!r}: 3 to 255 letters, digits, '_', '-' and '.'"
         )
 
 

@@ -10,6 +10,7 @@ from base64 import b64encode
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from lpcm._secrets import redact
 from lpcm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,7 +45,13 @@ def tunnel(place: Place) -> Tunnel | None:
     url = getproxies().get("https")
     if not url or proxy_bypass(place.host):
         return None
-    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        port = parts.port or 80
+    except ValueError:  # whose message may hold a password
+        raise ConfigError(
+            f"not a proxy: {redact(url)!r} (HTTPS_PROXY): write http://host:port"
+        ) from None
     if parts.scheme != "http" or not parts.hostname:
         raise ConfigError(
             f"a proxy of scheme {parts.scheme!r} (HTTPS_PROXY): only http:// is spoken; for any "
@@ -55,7 +62,7 @@ def tunnel(place: Place) -> Tunnel | None:
     if parts.username is not None:
         login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         lines.append(f"Proxy-Authorization: Basic {b64encode(login.encode()).decode()}")
-    return Tunnel(parts.hostname, parts.port or 80, "\r\n".join([*lines, "", ""]).encode())
+    return Tunnel(parts.hostname, port, "\r\n".join([*lines, "", ""]).encode())
 
 
 def refusal(answer: bytes) -> str | None:

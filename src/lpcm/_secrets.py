@@ -1,0 +1,141 @@
+"""Passwords in URLs: the one place that says what of a URL may be shown.
+
+``redact`` gives the text for messages; ``Url`` and ``Secret`` are what URLs and passwords are
+kept in, so that no repr, traceback, debug page or pickle shows them. Knows no
+adapter: what it hides, it hides in any text that may be a URL, malformed ones included.
+
+Invariant: of text with an ``@``, in whatever percent-encoding, nothing between the scheme and
+the last ``@`` is shown. So a password is hidden with all that may be a part of it, at the price
+of the user's name and of what stands between two URLs in one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NoReturn
+
+from lpcm.errors import PickleRefused
+
+__all__ = ["Secret", "Url", "conceal", "redact", "redact_words"]
+
+HIDDEN = "***"
+
+_AT = re.compile("[@\uff20\ufe6b]|%(?:25)*40")
+"""An @, as one or as what Unicode's compatibility forms or percent-encoding make one."""
+_SCHEME = re.compile(
+    r"(?:sqlite|memory|dynamodb|memcached|memcached\+tls|memcached\+unix|django|https?|rediss?"
+    r"|postgres|postgresql|mysql|mongodb)://"
+)
+"""Schemes by name: what else stands before ``://`` may be the beginning of a password."""
+_OPTION = re.compile(
+    r"((?:^|[?&;]|%(?:25)*(?:3[fF]|26|3[bB]))"
+    r"[^=&?;%]*(?:api|auth|token|key|secret|pass|signature|credential)[^=&?;%]*(?:=|%(?:25)*3[dD]))"
+    r".*",
+    re.IGNORECASE | re.DOTALL,
+)
+"""An option that holds a secret, by its name, and all behind it."""
+_PORT = re.compile(
+    r"(\[[^\]/?#]*\])|(?<!:)(?::|%(?:25)*3[aA])(?!/|%(?:25)*2[fF]|\d*(?:[/?#&,%\]]|$)).*",
+    re.DOTALL,
+)
+"""A bracketed address, which stays; else what stands where a port should, and all behind it."""
+_WORD = re.compile(
+    r"[^\s'\"()]*(?:://|%3a%2f%2f|(?::|%3a)[^\s'\"()]*(?:@|%40))[^\s'\"()]*", re.IGNORECASE
+)
+"""A word that may be a URL: an e-mail address is none."""
+
+
+def redact(url: str) -> str:
+    """Return what of a URL may be shown.
+
+    >>> redact("memcached://user:secret@host:11211?timeout=1")
+    'memcached://***@host:11211?timeout=1'
+    >>> redact("memory://?cache=memcached%3A%2F%2Fuser%3Asecret%40host")
+    'memory://***@host'
+    >>> redact("memcached://user:secret"), redact("memcached://[::1]:11211,host:11212")
+    ('memcached://user:***', 'memcached://[::1]:11211,host:11212')
+    >>> redact("https://host?ttl=60&password=secret")
+    'https://host?ttl=60&password=***'
+    """
+    text = str.__str__(url)
+    ats = list(_AT.finditer(text))
+    if ats:
+        scheme = _SCHEME.match(text[: ats[-1].start()])
+        option = _OPTION.search(text)
+        hidden = f"{scheme[0] if scheme else ''}{HIDDEN}"
+        if option is not None and option.end(1) <= ats[-1].start():
+            return hidden  # the @ may be a part of the secret
+        text = f"{hidden}@{text[ats[-1].end() :]}"
+    text = _OPTION.sub(rf"\1{HIDDEN}", text)
+    if "arn:" not in text:  # a table's, whose parts are no ports
+        text = _PORT.sub(_shown, text)
+    return text
+
+
+def _shown(found: re.Match[str]) -> str:
+    return found[1] or f":{HIDDEN}"
+
+
+def redact_words(text: str) -> str:
+    """Return what may be shown of text that others wrote, and that may quote URLs.
+
+    >>> redact_words("Invalid endpoint: http://user:secret@host, says bob@example.com")
+    'Invalid endpoint: http://***@host, says bob@example.com'
+    """
+    return _WORD.sub(lambda found: redact(found[0]), text)
+
+
+class Url(str):
+    """A URL, or a part of one, whose repr shows no password and whose pickle has none.
+
+    >>> Url("memcached://user:secret@host")
+    'memcached://***@host'
+    >>> Url("memory://") == "memory://"
+    True
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(redact(self))
+
+    def __copy__(self) -> Url:
+        return self
+
+    def __deepcopy__(self, _: object) -> Url:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if redact(self) != self:
+            raise PickleRefused(
+                f"{self!r} has a password, which no pickle may hold: give the URL to "
+                "lpcm.configure in each process"
+            )
+        return str, (str.__str__(self),)
+
+    def __reduce_ex__(self, _: object) -> tuple[Any, ...]:
+        return self.__reduce__()
+
+
+def conceal(text: str) -> str:
+    """Return text as a ``Url`` where that hides anything, else as it is.
+
+    For what goes on to others: some of them take no subclass of str.
+    """
+    return Url(text) if redact(text) != text else text
+
+
+class Secret(str):
+    """A password: text that no repr and no pickle shows.
+
+    >>> Secret("secret")
+    '***'
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(HIDDEN)
+
+    def __reduce_ex__(self, _: object) -> NoReturn:
+        raise PickleRefused("a password goes into no pickle")
