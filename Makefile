@@ -49,8 +49,8 @@ applications: dev servers  ## Load each application server for 300 rounds, not 1
 		--timeout=1800 --durations=0 $(ARGS)
 
 check-coherence: dev servers  ## Search every interleaving, record histories under faults (40 minutes).
-	@$(VENV)/bin/python -m lpcm.testing.columns $(ARGS)
-	@$(VENV)/bin/python -m lpcm.testing.histories
+	@$(VENV)/bin/python -m checks.explorer.scenarios $(ARGS)
+	@$(VENV)/bin/python -m lpcm.verify
 
 lint: dev  ## Check style and types only: ruff, mypy, pyright.
 	@echo "== ruff check"

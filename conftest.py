@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytest_plugins = ["lpcm.testing.fixtures"]
+pytest_plugins = ["checks.fixtures"]
 
 # They need a project's settings to be imported. tests/django has those, and no doctest is in
 # lpcm.django; Django's own tests run in a process of their own (tests/django/test_backends.py).
@@ -106,7 +106,8 @@ def _apart(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     import lpcm
-    from lpcm import _engine, config
+    from lpcm.engine import config
+    from lpcm.engine import engine as _engine
     from lpcm.testing import insulate
 
     directory = request.getfixturevalue("tmp_path")

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lpcm import config
-from lpcm._run import run
-from lpcm.keys import partition
+from lpcm.engine import config
+from lpcm.engine.drive import run
 from lpcm.ports import KeyRange
-from lpcm.stores.dynamodb.opening import open_store
-from lpcm.testing.change_contract import TransactionContract, UpdateContract
-from lpcm.testing.store_contract import StoreContract
+from lpcm.stores.dynamodb.open import open_store
+from lpcm.testing.contracts.store import StoreContract
+from lpcm.testing.contracts.updates import TransactionContract, UpdateContract
+from lpcm.values.keys import partition
 
 if TYPE_CHECKING:
     from lpcm.ports import Store

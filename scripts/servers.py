@@ -3,7 +3,7 @@
 memcached, Chromium and its driver come from the system's packages; dynoxide and ExtendDB,
 two DynamoDB engines, are static binaries in packages of npm's registry, pinned here and
 checked against their digests; dynalite, a third one, comes the same way where it is asked
-for. Does nothing where all that is there already. ``lpcm.testing.servers`` finds them where
+for. Does nothing where all that is there already. ``checks.servers`` finds them where
 this script puts them.
 
 Runs on a bare Python, before anything is installed: standard library only.

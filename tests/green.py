@@ -31,13 +31,13 @@ if when == "first":
     patch()
 
 from lpcm import LPCM, Engine, StoreUnavailable  # noqa: E402  # after the patch
-from lpcm._run import run  # noqa: E402  # after the patch
 from lpcm.caches import adapter  # noqa: E402  # after the patch
+from lpcm.engine.drive import run  # noqa: E402  # after the patch
 from lpcm.ports import CacheLost, Packet, Set  # noqa: E402  # after the patch
-from lpcm.stores.dynamodb.identity import Identity  # noqa: E402  # after the patch
-from lpcm.stores.dynamodb.links import Limits  # noqa: E402  # after the patch
-from lpcm.stores.dynamodb.port import NotSent, ReplyLost  # noqa: E402  # after the patch
-from lpcm.stores.dynamodb.transport import SocketTransport  # noqa: E402  # after the patch
+from lpcm.stores.dynamodb.http.blocking import SocketTransport  # noqa: E402  # after the patch
+from lpcm.stores.dynamodb.http.connection import Limits  # noqa: E402  # after the patch
+from lpcm.stores.dynamodb.http.credentials import Identity  # noqa: E402  # after the patch
+from lpcm.stores.dynamodb.http.port import NotSent, ReplyLost  # noqa: E402  # after the patch
 
 
 class Ticks:
@@ -168,7 +168,7 @@ def one_client(endpoint):
     import boto3
     from botocore.config import Config
 
-    from lpcm.stores.dynamodb.client import ClientTransport
+    from lpcm.stores.dynamodb.http.boto3_client import ClientTransport
 
     once = Config(retries={"total_max_attempts": 1}, region_name="eu-west-1")
     transport = ClientTransport(boto3.client("dynamodb", endpoint_url=endpoint, config=once))

@@ -31,69 +31,69 @@ SOURCE = Path(lpcm.__file__).parent
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {
-            "lpcm._atomic_file",
-            "lpcm._secrets",
+            "lpcm.system.files",
+            "lpcm.redact",
             "lpcm.errors",
             "lpcm.events",
-            "lpcm.network",
-            "lpcm.process",
-            "lpcm.transports",
-            "lpcm.workers",
+            "lpcm.system.network",
+            "lpcm.system.process",
+            "lpcm.system.transports",
+            "lpcm.system.workers",
         }
     ),
     frozenset(
         {
-            "lpcm.keys",
-            "lpcm._actions",
-            "lpcm.codec",
-            "lpcm.notation",
-            "lpcm._moments",
-            "lpcm._registry",
-            "lpcm._steps",
+            "lpcm.values.keys",
+            "lpcm.ports.updates",
+            "lpcm.values.codec",
+            "lpcm.values.json_text",
+            "lpcm.values.datetimes",
+            "lpcm.values.registry",
+            "lpcm.values.path",
         }
     ),
     frozenset({"lpcm.ports"}),
     frozenset({"lpcm.stores", "lpcm.caches"}),  # the scheme tables; adapters have rules below
     frozenset(
         {
-            "lpcm._coherence",
-            "lpcm._reading",
-            "lpcm._writing",
-            "lpcm._invalidation",
-            "lpcm._items",
-            "lpcm._payload",
+            "lpcm.coherence.tier",
+            "lpcm.coherence.read",
+            "lpcm.coherence.write",
+            "lpcm.coherence.invalidation",
+            "lpcm.coherence.item",
+            "lpcm.coherence.payload",
         }
     ),
     frozenset(
         {
-            "lpcm.config",
-            "lpcm._address",
-            "lpcm._loops",
-            "lpcm._run",
-            "lpcm._stack",
-            "lpcm._arithmetic",
-            "lpcm._entries",
-            "lpcm._entry",
-            "lpcm._attempts",
-            "lpcm._engine",
-            "lpcm._backup",
-            "lpcm._observe",
-            "lpcm._place",
-            "lpcm._travel",
+            "lpcm.engine.config",
+            "lpcm.engine.address",
+            "lpcm.engine.loops",
+            "lpcm.engine.drive",
+            "lpcm.engine.stack",
+            "lpcm.values.arithmetic",
+            "lpcm.operations.operations",
+            "lpcm.operations.entry",
+            "lpcm.operations.retry",
+            "lpcm.engine.engine",
+            "lpcm.engine.backup",
+            "lpcm.engine.observe",
+            "lpcm.operations.binding",
+            "lpcm.map.travel",
         }
     ),
     frozenset(
         {
-            "lpcm._spot",
-            "lpcm._deeds",
-            "lpcm._numbers",
-            "lpcm._containers",
-            "lpcm._sets",
-            "lpcm._transaction",
-            "lpcm._live",
-            "lpcm._views",
-            "lpcm._amap",
-            "lpcm._map",
+            "lpcm.live.location",
+            "lpcm.live.mutations",
+            "lpcm.live.numbers",
+            "lpcm.live.containers",
+            "lpcm.map.set_map",
+            "lpcm.map.transaction",
+            "lpcm.live.live",
+            "lpcm.map.views",
+            "lpcm.map.async_methods",
+            "lpcm.map.map",
         }
     ),
     frozenset({"lpcm"}),
@@ -106,20 +106,20 @@ TABLES = ("lpcm.stores", "lpcm.caches")
 # Who may know one adapter: what administrates it, which no port is for.
 ADMINISTRATORS: Mapping[str, str] = {
     "lpcm.cli.table": "lpcm.stores.dynamodb",
-    "lpcm.testing.histories.stands": "lpcm.stores.dynamodb",
+    "lpcm.verify.targets": "lpcm.stores.dynamodb",
 }
 ADAPTER_IMPORTS = frozenset(
     {
-        "lpcm._atomic_file",
-        "lpcm._secrets",
+        "lpcm.system.files",
+        "lpcm.redact",
         "lpcm.ports",
         "lpcm.errors",
         "lpcm.events",
-        "lpcm.keys",
-        "lpcm.network",
-        "lpcm.process",
-        "lpcm.transports",
-        "lpcm.workers",
+        "lpcm.values.keys",
+        "lpcm.system.network",
+        "lpcm.system.process",
+        "lpcm.system.transports",
+        "lpcm.system.workers",
     }
 )
 # An adapter made of another one: the cached-only store is a cache and nothing else.
@@ -130,10 +130,12 @@ MADE_OF: Mapping[str, frozenset[str]] = {
 # Whatever else is imported from outside the standard library, inside functions included.
 THIRD_PARTY: Mapping[str, frozenset[str]] = {
     "lpcm.__main__": frozenset({"click", "rich"}),
-    "lpcm._map": frozenset({"typing_extensions"}),
-    "lpcm._sets": frozenset({"typing_extensions"}),  # for type checkers, which have it built in
+    "lpcm.map.map": frozenset({"typing_extensions"}),
+    "lpcm.map.set_map": frozenset(
+        {"typing_extensions"}
+    ),  # for type checkers, which have it built in
     "lpcm.cli": frozenset({"click", "rich"}),
-    "lpcm.codec": frozenset({"pydantic"}),
+    "lpcm.values.codec": frozenset({"pydantic"}),
     "lpcm.stores.dynamodb": frozenset({"boto3", "botocore", "httptools", "orjson"}),
     "lpcm.django": frozenset({"debug_toolbar", "django"}),
     "lpcm.testing": frozenset({"hypothesis", "pytest"}),
@@ -144,38 +146,54 @@ _IO = frozenset({"asyncio", "http", "multiprocessing", "selectors", "socket", "s
 _CLOCKS = frozenset({"threading", "time"})
 UNKNOWING: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(
-        ("lpcm._engine", "lpcm._live", "lpcm._sets", "lpcm._views", "lpcm._amap", "lpcm._map"), _IO
+        (
+            "lpcm.engine.engine",
+            "lpcm.live.live",
+            "lpcm.map.set_map",
+            "lpcm.map.views",
+            "lpcm.map.async_methods",
+            "lpcm.map.map",
+        ),
+        _IO,
     ),
-    **dict.fromkeys(("lpcm.errors", "lpcm.keys", "lpcm.codec", "lpcm.ports"), _IO | _CLOCKS),
-    **dict.fromkeys(("lpcm._arithmetic", "lpcm._entries"), _IO | _CLOCKS),
     **dict.fromkeys(
-        ("lpcm._coherence", "lpcm._reading", "lpcm._writing", "lpcm._invalidation", "lpcm._items"),
+        ("lpcm.errors", "lpcm.values.keys", "lpcm.values.codec", "lpcm.ports"), _IO | _CLOCKS
+    ),
+    **dict.fromkeys(("lpcm.values.arithmetic", "lpcm.operations.operations"), _IO | _CLOCKS),
+    **dict.fromkeys(
+        (
+            "lpcm.coherence.tier",
+            "lpcm.coherence.read",
+            "lpcm.coherence.write",
+            "lpcm.coherence.invalidation",
+            "lpcm.coherence.item",
+        ),
         _IO | _CLOCKS,
     ),
-    "lpcm.config": _IO | _CLOCKS,
+    "lpcm.engine.config": _IO | _CLOCKS,
 }
 
-# What must be noticed or replaced in the child of a fork, and by whom it is: ``lpcm.process``
+# What must be noticed or replaced in the child of a fork, and by whom it is: ``lpcm.system.process``
 # sees forks that run no hook of Python's. A module that has any of these asks it, or stands here.
 LOOKED_AFTER = frozenset({
     "Condition", "Event", "Lock", "RLock", "Semaphore", "Thread", "ThreadPoolExecutor", "local",
 })  # fmt: skip
 NOT_ASKING: Mapping[str, str] = {
-    "lpcm.network": "a thread and its result, both of one call",
+    "lpcm.system.network": "a thread and its result, both of one call",
     "lpcm.caches.memcached.pool": "its owner, cache, asks before each use and looks after it",
 }
-HOOKS = frozenset({"lpcm.process", "lpcm.stores._sqlite_connections"})
+HOOKS = frozenset({"lpcm.system.process", "lpcm.stores.sqlite.connections"})
 PROCESS_IDS: Mapping[str, str] = {
-    "lpcm.process": "it compares them",
+    "lpcm.system.process": "it compares them",
     "lpcm.testing": "a part of a name",
 }
 
 LONGEST = 500
 _CONTRACT = "a contract is one list of requirements, read and inherited as a whole"
 LONG: Mapping[str, str] = {
-    "lpcm.testing.cache_contract": _CONTRACT,
-    "lpcm.testing.mapping_contract": _CONTRACT,
-    "lpcm.testing.store_contract": _CONTRACT,
+    "lpcm.testing.contracts.cache": _CONTRACT,
+    "lpcm.testing.contracts.mapping": _CONTRACT,
+    "lpcm.testing.contracts.store": _CONTRACT,
 }
 """Modules over ``LONGEST`` lines, each with the reason why it is still one module."""
 
@@ -301,14 +319,14 @@ def unnoticed(name: str, tree: ast.AST, imports: set[str]) -> Iterator[str]:
     """Yield what a module has that would cross a fork in C."""
     words = taken_of(tree, "os", "posix")
     if "getpid" in words and name not in PROCESS_IDS:
-        yield f"{name} looks at process ids: ask lpcm.process instead"
+        yield f"{name} looks at process ids: ask lpcm.system.process instead"
     if "register_at_fork" in words and name not in HOOKS:
-        yield f"{name} has a hook for forks, which a fork in C does not run: use lpcm.process"
+        yield f"{name} has a hook for forks, which a fork in C does not run: use lpcm.system.process"
     if name.startswith("lpcm.testing."):
         return
     kept = taken_of(tree, "threading", "concurrent.futures") & LOOKED_AFTER
-    if kept and "lpcm.process" not in {*imports, name} and name not in NOT_ASKING:
-        yield f"{name} has {', '.join(sorted(kept))} and does not ask lpcm.process"
+    if kept and "lpcm.system.process" not in {*imports, name} and name not in NOT_ASKING:
+        yield f"{name} has {', '.join(sorted(kept))} and does not ask lpcm.system.process"
 
 
 def test_forks_are_noticed_in_one_place():
@@ -337,7 +355,7 @@ def test_what_would_cross_a_fork_is_seen(text, breach):
     """The rule above sees each kind of what would cross a fork."""
     found = list(unnoticed("lpcm.x", ast.parse(text), set()))
     assert any(one.startswith(breach) for one in found)
-    asks = list(unnoticed("lpcm.x", ast.parse("lock = threading.Lock()"), {"lpcm.process"}))
+    asks = list(unnoticed("lpcm.x", ast.parse("lock = threading.Lock()"), {"lpcm.system.process"}))
     assert asks == []
 
 
@@ -360,21 +378,41 @@ def test_dependencies_run_one_way():
 @pytest.mark.parametrize(
     ("module", "target", "breach"),
     [
-        ("lpcm.keys", "lpcm._engine", "lpcm.keys imports lpcm._engine, which stands above it"),
+        (
+            "lpcm.values.keys",
+            "lpcm.engine.engine",
+            "lpcm.values.keys imports lpcm.engine.engine, which stands above it",
+        ),
         ("lpcm.ports", "lpcm", "lpcm.ports imports lpcm, which stands above it"),
-        ("lpcm._map", "lpcm.testing.x", "lpcm._map imports lpcm.testing.x, which stands above it"),
-        ("lpcm._map", "lpcm.stores.sqlite", "lpcm._map imports lpcm.stores.sqlite, an adapter"),
-        ("lpcm.stores", "lpcm.stores.memory", "lpcm.stores imports lpcm.stores.memory, an adapter"),
-        ("lpcm.stores.x", "lpcm.codec", "lpcm.stores.x, an adapter, imports lpcm.codec"),
+        (
+            "lpcm.map.map",
+            "lpcm.testing.x",
+            "lpcm.map.map imports lpcm.testing.x, which stands above it",
+        ),
+        (
+            "lpcm.map.map",
+            "lpcm.stores.sqlite.store",
+            "lpcm.map.map imports lpcm.stores.sqlite.store, an adapter",
+        ),
+        (
+            "lpcm.stores",
+            "lpcm.stores.local.memory",
+            "lpcm.stores imports lpcm.stores.local.memory, an adapter",
+        ),
+        (
+            "lpcm.stores.x",
+            "lpcm.values.codec",
+            "lpcm.stores.x, an adapter, imports lpcm.values.codec",
+        ),
         ("lpcm.stores.x", "lpcm.stores.y", "lpcm.stores.x, an adapter, imports lpcm.stores.y"),
         ("lpcm.stores.d.x", "lpcm.stores.y", "lpcm.stores.d.x, an adapter, imports lpcm.stores.y"),
         ("lpcm.newcomer", "lpcm.errors", "lpcm.newcomer has no layer: give it one in LAYERS"),
-        ("lpcm._engine", "numpy", "lpcm._engine imports numpy, a third party"),
-        ("lpcm._coherence", "time", "lpcm._coherence must not know of time"),
+        ("lpcm.engine.engine", "numpy", "lpcm.engine.engine imports numpy, a third party"),
+        ("lpcm.coherence.tier", "time", "lpcm.coherence.tier must not know of time"),
         (
             "lpcm.cli.table",
-            "lpcm.stores.memory",
-            "lpcm.cli.table imports lpcm.stores.memory, an adapter",
+            "lpcm.stores.local.memory",
+            "lpcm.cli.table imports lpcm.stores.local.memory, an adapter",
         ),
     ],
 )
@@ -386,13 +424,13 @@ def test_a_breach_is_found(module: str, target: str, breach: str):
 @pytest.mark.parametrize(
     ("module", "target"),
     [
-        ("lpcm._engine", "lpcm._run"),
+        ("lpcm.engine.engine", "lpcm.engine.drive"),
         ("lpcm.testing.pytest_plugin", "pytest"),
         ("lpcm.stores.x", "lpcm.stores._sql"),
         ("lpcm.stores.d.x", "lpcm.stores.d.y"),
         ("lpcm.stores.d", "lpcm.stores.d.y"),
         ("lpcm.stores.x", "sqlite3"),
-        ("lpcm.cli.table", "lpcm.stores.dynamodb.schema"),
+        ("lpcm.cli.table", "lpcm.stores.dynamodb.table.table"),
     ],
 )
 def test_what_is_allowed_is_no_breach(module: str, target: str):

@@ -19,8 +19,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 
-from lpcm.codec import Codec, Form
 from lpcm.errors import ValueDecodingError, ValueEncodingError
+from lpcm.values.codec import Codec, Form
 from tests.strategies import BERLIN, Colour, same, values
 
 MANY = settings(max_examples=5 * settings().max_examples)
@@ -210,7 +210,7 @@ def test_dicts_come_back_in_key_order(codec):
 def test_equal_sets_have_equal_cells():
     """Sets that are equal are stored alike, whatever order their members happen to have."""
     code = (
-        "from lpcm.codec import *\n"
+        "from lpcm.values.codec import *\n"
         "value = ({'a', 'bb', 'ccc', 1, (2,)}, frozenset('abcdefgh'))\n"
         "print([ascii(Codec(form).encode(value)) for form in Form])"
     )

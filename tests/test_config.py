@@ -2,7 +2,8 @@
 
 import pytest
 
-from lpcm import ConfigError, config
+from lpcm import ConfigError
+from lpcm.engine import config
 
 
 def test_without_a_cache_there_is_none():

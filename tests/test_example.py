@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from checks import servers
 from lpcm import LPCM, Engine
-from lpcm.testing import servers
 from tests.consistency.processes import until
 from tests.dynamodb.tables import Table
 

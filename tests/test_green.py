@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lpcm.testing import servers
+from checks import servers
 from tests.dynamodb.tables import Table
 from tests.transport.canned import answer, canned
 

@@ -20,7 +20,7 @@ from hypothesis import assume, example, given, reject, settings
 from hypothesis import strategies as st
 
 from lpcm.errors import ConfigError, KeyEncodingError, KeyTooLong, ValueDecodingError
-from lpcm.keys import LIMIT, decode, encode, partition, prefix_range
+from lpcm.values.keys import LIMIT, decode, encode, partition, prefix_range
 from tests.strategies import BERLIN, TRICKY_KEYS, Colour, Size, as_map_key, keys, same
 
 MANY = settings(max_examples=5 * settings().max_examples)
@@ -457,7 +457,7 @@ def test_a_decimal_context_changes_nothing():
 def test_long_numbers_need_no_long_int_text():
     """Keys work where the process writes ints of 640 digits only."""
     code = (
-        "from lpcm.keys import encode, decode\n"
+        "from lpcm.values.keys import encode, decode\n"
         "for key in (10**639, 10**700 - 1, 10**999, -10**1000 + 1, 7 * 10**5000):\n"
         "    assert decode(encode(key)) == key\n"
     )

@@ -8,16 +8,17 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from lpcm import LPCM, Engine, events, network
-from lpcm._run import run
+from checks import servers
+from lpcm import LPCM, Engine, events
 from lpcm.caches.memcached.meta import GREETING
+from lpcm.engine.drive import run
 from lpcm.ports import CacheLost, Get, Packet, Set
-from lpcm.stores.dynamodb.aio import AsyncTransport
-from lpcm.stores.dynamodb.identity import Identity
-from lpcm.stores.dynamodb.transport import SocketTransport
-from lpcm.testing import servers
-from lpcm.testing.cache_contract import fresh_key
-from lpcm.testing.proxy import http_proxy, proxy
+from lpcm.stores.dynamodb.http.aio import AsyncTransport
+from lpcm.stores.dynamodb.http.blocking import SocketTransport
+from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.system import network
+from lpcm.testing.contracts.cache import fresh_key
+from lpcm.verify.proxy import http_proxy, proxy
 from tests.caches.drivers import awaitable, blocking
 from tests.dynamodb.tables import Table
 from tests.transport.canned import answer, canned

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lpcm import process
+from lpcm.system import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, RootModel, computed_field
 
-from lpcm import _registry, register
-from lpcm.codec import Codec, Form
+from lpcm import register
 from lpcm.errors import ConfigError, ValueDecodingError, ValueEncodingError
+from lpcm.values import registry as _registry
+from lpcm.values.codec import Codec, Form
 from tests.strategies import same
 
 TEXT = Codec(Form.TEXT)

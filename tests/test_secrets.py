@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 import lpcm
-from lpcm import LPCM, ConfigError, Engine, config
-from lpcm._secrets import Secret, Url, redact
+from lpcm import LPCM, ConfigError, Engine
 from lpcm.cli import main
+from lpcm.engine import config
+from lpcm.redact import Secret, Url, redact
 
 MARK = "s3cr3t"
 """Stands at both ends of each password, so that a part of one is seen, too."""
@@ -201,8 +202,8 @@ def test_messages_still_name_what_is_wrong():
 @pytest.mark.parametrize("proxy", [f"http://u:{MARK}", f"http://u:{MARK}@h:port", f"u:{MARK}@[h"])
 def test_a_proxy_shows_no_password(proxy, monkeypatch):
     """A proxy of the environment that cannot be used is an error without its password."""
-    from lpcm.stores.dynamodb.identity import place
-    from lpcm.stores.dynamodb.tunnel import tunnel
+    from lpcm.stores.dynamodb.http.credentials import place
+    from lpcm.stores.dynamodb.http.proxy import tunnel
 
     monkeypatch.setenv("https_proxy", proxy)
     with pytest.raises(ConfigError) as raised:

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from lpcm.testing import servers
+from checks import servers
 
 
 def says(server, request, size=4096):

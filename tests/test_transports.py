@@ -9,7 +9,7 @@ import threading
 import pytest
 import trustme
 
-from lpcm.transports import abort
+from lpcm.system.transports import abort
 
 LONG = 30
 

@@ -8,9 +8,9 @@ from contextvars import ContextVar
 
 import pytest
 
-from lpcm import process, workers
 from lpcm.errors import StoreError
-from lpcm.workers import Workers
+from lpcm.system import process, workers
+from lpcm.system.workers import Workers
 from tests.test_process import FORKS, seen_in_child
 
 LONG = 30

@@ -19,15 +19,16 @@ import boto3
 import orjson
 from harness import Action, Candidate, Limit, Scale, Target
 
+from checks import servers
 from lpcm import LPCM, Engine
-from lpcm._run import run
-from lpcm.codec import Codec
-from lpcm.keys import encode, partition
+from lpcm.engine.drive import run
 from lpcm.ports import Form, MapInfo
-from lpcm.stores.dynamodb import catalogue, wire
-from lpcm.stores.dynamodb.identity import Identity
-from lpcm.stores.dynamodb.transport import SocketTransport
-from lpcm.testing import servers
+from lpcm.stores.dynamodb import catalogue
+from lpcm.stores.dynamodb import items as wire
+from lpcm.stores.dynamodb.http.blocking import SocketTransport
+from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.values.codec import Codec
+from lpcm.values.keys import encode, partition
 
 if TYPE_CHECKING:
     import random

@@ -20,10 +20,11 @@ from key_value.aio.stores.memcached import MemcachedStore
 from key_value.aio.stores.memory import MemoryStore
 from key_value.aio.wrappers.passthrough_cache import PassthroughCacheWrapper
 
-from lpcm import LPCM, Engine, caches, config, stores
-from lpcm._run import run
+from checks import servers
+from lpcm import LPCM, Engine, caches, stores
+from lpcm.engine import config
+from lpcm.engine.drive import run
 from lpcm.ports import Packet, Set
-from lpcm.testing import servers
 
 if TYPE_CHECKING:
     import random

@@ -7,13 +7,8 @@
 3.1415
 """
 
-from lpcm._backup import abackup, backup
-from lpcm._engine import Engine, amaps, close, configure, maps
-from lpcm._entry import Entry
-from lpcm._map import LPCM
-from lpcm._registry import register
-from lpcm._sets import LPCMSet
-from lpcm._transaction import Transaction, atransact, transact, transaction
+from lpcm.engine.backup import abackup, backup
+from lpcm.engine.engine import Engine, amaps, close, configure, maps
 from lpcm.errors import (
     BatchError,
     CacheUnavailable,
@@ -41,6 +36,11 @@ from lpcm.errors import (
     ValueTooLarge,
 )
 from lpcm.events import meter
+from lpcm.map.map import LPCM
+from lpcm.map.set_map import LPCMSet
+from lpcm.map.transaction import Transaction, atransact, transact, transaction
+from lpcm.operations.entry import Entry
+from lpcm.values.registry import register
 
 __all__ = [
     "LPCM",

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from lpcm.testing import servers
+from checks import servers
 from tests.dynamodb.tables import Table
 
 TABLE = "applications"

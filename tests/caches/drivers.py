@@ -7,9 +7,9 @@ import subprocess
 import time
 from contextlib import contextmanager
 
+from checks import servers
 from lpcm import caches
-from lpcm.testing import servers
-from lpcm.testing.cache_contract import Driven
+from lpcm.testing.contracts.cache import Driven
 
 TIMES = {"timeout": 10.0, "connect_timeout": 10.0}  # other tests may keep the machine busy
 

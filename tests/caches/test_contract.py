@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lpcm.testing import servers
-from lpcm.testing.cache_contract import CacheContract
+from checks import servers
+from lpcm.testing.contracts.cache import CacheContract
 from tests.caches.drivers import awaitable, blocking, unix_memcached
 
 CERTIFICATE = Path(__file__).parent / "localhost.pem"

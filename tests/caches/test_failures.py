@@ -11,13 +11,13 @@ from contextlib import contextmanager
 
 import pytest
 
+from checks import servers
 from lpcm import caches, events
-from lpcm._run import run
 from lpcm.caches.memcached.servers import Breaker, parse
+from lpcm.engine.drive import run
 from lpcm.errors import ConfigError
 from lpcm.ports import CacheLost, Get, Packet, Replies, Set
-from lpcm.testing import servers
-from lpcm.testing.cache_contract import fresh_key
+from lpcm.testing.contracts.cache import fresh_key
 from tests.caches.drivers import awaitable, blocking
 from tests.caches.test_contract import CERTIFICATE
 from tests.test_process import FORKS

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from checks import servers
+from checks.explorer.memcached_model import EMPTY, execute
 from lpcm.ports import Get, Invalidate, Packet, Set
-from lpcm.testing import servers
-from lpcm.testing.cache_contract import fresh_key
-from lpcm.testing.model_memcached import EMPTY, execute
+from lpcm.testing.contracts.cache import fresh_key
 from tests.caches.drivers import awaitable, blocking
 
 # Times no test lives to see the end of: what expires is not modelled.

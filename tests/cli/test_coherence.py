@@ -7,10 +7,10 @@ from click.testing import CliRunner
 
 import lpcm
 from lpcm import LPCM
-from lpcm._items import Policy
 from lpcm.cli import audit as auditing
 from lpcm.cli import main
-from lpcm.testing.histories import client
+from lpcm.coherence.item import Policy
+from lpcm.verify import client
 from tests.dynamodb.conftest import dynoxide_table  # noqa: F401  # a fixture
 
 

@@ -17,7 +17,7 @@ import lpcm
 from lpcm import LPCM, OutcomeUnknown, StoreFull
 from lpcm.cli import Commands, main
 from lpcm.errors import BatchError
-from lpcm.notation import from_json, printable, to_json
+from lpcm.values.json_text import from_json, printable, to_json
 from tests import strategies
 from tests.dynamodb.tables import Table
 from tests.signals import restore_interrupt

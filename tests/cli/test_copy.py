@@ -12,11 +12,11 @@ from click.testing import CliRunner
 
 import lpcm
 from lpcm import LPCM, ValueTooLarge
-from lpcm._engine import resolve
-from lpcm._entries import Entries
-from lpcm._run import run as drive
 from lpcm.cli import main
 from lpcm.cli.copying import Copy
+from lpcm.engine.drive import run as drive
+from lpcm.engine.engine import resolve
+from lpcm.operations.operations import Entries
 from tests.cli.test_commands import VALUES
 from tests.dynamodb.tables import Table
 from tests.signals import restore_interrupt

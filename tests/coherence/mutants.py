@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lpcm._coherence import Coherent
-from lpcm._items import MARK, token
-from lpcm._reading import Reading
-from lpcm._writing import Writing
+from checks.explorer.client import Operation, World
+from checks.explorer.search import NOT_LINEARIZABLE, STALE, Column, Faults
+from lpcm.coherence.item import MARK, token
+from lpcm.coherence.read import Reading
+from lpcm.coherence.tier import Coherent
+from lpcm.coherence.write import Writing
 from lpcm.errors import OutcomeUnknown
 from lpcm.ports import CacheLost, Get, Packet
-from lpcm.testing._world import Operation, World
-from lpcm.testing.explorer import NOT_LINEARIZABLE, STALE, Column, Faults
 
 PUT = Operation("put", value=1)
 OTHER = Operation("put", value=2)

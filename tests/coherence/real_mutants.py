@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lpcm._coherence import Coherent
-from lpcm._items import item
-from lpcm._payload import pack, unpack
+from lpcm.coherence.item import item
+from lpcm.coherence.payload import pack, unpack
+from lpcm.coherence.tier import Coherent
 from lpcm.errors import LPCMError
 from lpcm.ports import CacheLost, Get, Packet, Set
 from tests.coherence.mutants import NoR1

@@ -6,11 +6,11 @@ from functools import partial
 
 import pytest
 
+from checks.explorer.memcached_model import EMPTY, ModelCache
 from lpcm import events
-from lpcm._coherence import Coherent, Policy
-from lpcm._run import run
+from lpcm.coherence.tier import Coherent, Policy
+from lpcm.engine.drive import run
 from lpcm.errors import CacheUnavailable, OutcomeUnknown, StoreFull
-from lpcm.keys import partition
 from lpcm.ports import (
     Add,
     Applied,
@@ -25,9 +25,9 @@ from lpcm.ports import (
     Stored,
     When,
 )
-from lpcm.stores import memory
-from lpcm.testing.model_memcached import EMPTY, ModelCache
-from lpcm.testing.store_contract import StoreContract
+from lpcm.stores.local import memory
+from lpcm.testing.contracts.store import StoreContract
+from lpcm.values.keys import partition
 
 MAP = partition("ns", "map")
 KEY = f"{MAP}k"

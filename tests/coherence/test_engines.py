@@ -12,13 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lpcm import LPCM, CacheUnavailable, Engine, config, events
-from lpcm._run import run
+from checks import servers
+from lpcm import LPCM, CacheUnavailable, Engine, events
 from lpcm.caches import memcached as client
-from lpcm.keys import partition
+from lpcm.engine import config
+from lpcm.engine.drive import run
 from lpcm.ports import Cell, Put
-from lpcm.stores import sqlite
-from lpcm.testing import servers
+from lpcm.stores.sqlite import store as sqlite
+from lpcm.values.keys import partition
 from tests.consistency.processes import until
 
 DELAY = 0.04

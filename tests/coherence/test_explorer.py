@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lpcm.testing.columns import BEYOND, SMALL
-from lpcm.testing.explorer import Column, Counterexample, Faults, explore, simulate
+from checks.explorer.scenarios import BEYOND, SMALL
+from checks.explorer.search import Column, Counterexample, Faults, explore, simulate
 from tests.coherence.mutants import GET, MUTANTS, OTHER, PUT, NoR1
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "coherence.md"

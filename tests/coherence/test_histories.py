@@ -7,10 +7,11 @@ import json
 
 import pytest
 
-from lpcm.testing import servers
-from lpcm.testing.histories import Stale, _stale, play, stands
-from lpcm.testing.histories.client import opened
-from lpcm.testing.histories.judging import Operation, judge, operations, smallest
+from checks import servers
+from lpcm.verify import Stale, _stale, play
+from lpcm.verify import targets as stands
+from lpcm.verify.client import opened
+from lpcm.verify.judge import Operation, judge, operations, smallest
 
 NEVER = float("inf")
 
@@ -165,7 +166,7 @@ def test_what_would_be_served_for_good_is_found(tmp_path):
         url = f"sqlite:///{tmp_path}/m.sqlite3?cache=memcached://{memcached.host}:{memcached.port}"
         engine, _ = opened(url)
         from lpcm import LPCM
-        from lpcm.testing.histories.client import MAP
+        from lpcm.verify.client import MAP
 
         m = LPCM(MAP, using=engine)
         m["a"], m["b"] = 1, 2

@@ -5,8 +5,8 @@ from itertools import permutations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lpcm.testing import linearizable
-from lpcm.testing.linearizable import START, Call, perform
+from checks.explorer import linearizability as linearizable
+from checks.explorer.linearizability import START, Call, perform
 
 
 @st.composite

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpcm._payload import ABSENT, Unreadable, pack, unpack
-from lpcm.codec import Codec, Form
+from lpcm.coherence.payload import ABSENT, Unreadable, pack, unpack
 from lpcm.ports import Stored
+from lpcm.values.codec import Codec, Form
 from tests.strategies import same, values
 
 CODECS = [Codec(Form.TEXT), Codec(Form.TREE)]

@@ -2,12 +2,12 @@
 
 import pytest
 
-from lpcm._coherence import Coherent
-from lpcm.testing import _graph
-from lpcm.testing._graph import Graph
-from lpcm.testing._snapshot import freeze
-from lpcm.testing._world import Node, Root
-from lpcm.testing.explorer import Column, Faults
+from checks.explorer import graph as _graph
+from checks.explorer.client import Node, Root
+from checks.explorer.graph import Graph
+from checks.explorer.search import Column, Faults
+from checks.explorer.snapshot import freeze
+from lpcm.coherence.tier import Coherent
 from tests.coherence.mutants import OTHER, PUT
 
 

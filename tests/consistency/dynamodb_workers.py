@@ -16,7 +16,7 @@ from pathlib import Path
 from time import monotonic_ns
 
 from lpcm import LPCM, BatchError, Engine, LPCMError, OutcomeUnknown
-from lpcm.stores.dynamodb import calls
+from lpcm.stores.dynamodb import retries as calls
 
 COUNTERS, BATCH, REGISTERS = 40, 60, 2
 

@@ -18,7 +18,10 @@ import time
 from contextlib import contextmanager
 
 import lpcm
-from lpcm import LPCM, _engine, _entries, process
+from lpcm import LPCM
+from lpcm.engine import engine as _engine
+from lpcm.operations import operations as _entries
+from lpcm.system import process
 
 SECONDS = 100
 """After which a process counts as hanging."""

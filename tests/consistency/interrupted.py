@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lpcm import LPCM, transaction
-from lpcm.keys import encode
+from lpcm.values.keys import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

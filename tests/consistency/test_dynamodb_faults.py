@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from checks import servers
 from lpcm import LPCM, Engine
-from lpcm.testing import servers
-from lpcm.testing.proxy import Faults, http_proxy
+from lpcm.verify.proxy import Faults, http_proxy
 from tests.consistency import dynamodb_workers as workers
 from tests.consistency.processes import crew
 from tests.consistency.register_history import Op, by_key, check

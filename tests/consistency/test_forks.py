@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
+from checks import servers
 from lpcm import LPCM, Engine
-from lpcm.testing import servers
 from tests.consistency import fork_workers
 from tests.consistency.processes import crew
 from tests.dynamodb.tables import Table

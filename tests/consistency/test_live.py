@@ -11,7 +11,7 @@ from threading import Thread
 import pytest
 
 from lpcm import LPCM, Engine
-from lpcm.testing.proxy import Faults, http_proxy, proxy
+from lpcm.verify.proxy import Faults, http_proxy, proxy
 from tests.consistency import live_workers
 from tests.consistency.processes import crew
 from tests.dynamodb.conftest import dynoxide_table, extenddb_table  # noqa: F401  # fixtures

@@ -46,7 +46,7 @@ def _empty_maps(_environment: None) -> Iterator[None]:
 @pytest.fixture
 def real(_environment: None) -> Iterator[None]:
     """Let this test use what is configured, as a server does."""
-    from lpcm import _engine
+    from lpcm.engine import engine as _engine
 
     saved = {name: os.environ.pop(name, None) for name in ("LPCM_NAMESPACE", "LPCM_SCRATCH")}
     before = _engine.fence(None)

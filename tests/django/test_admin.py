@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from lpcm import LPCM
 from lpcm.django.browsing import PAGE, Place
-from lpcm.keys import encode
+from lpcm.values.keys import encode
 
 EDITABLE = {"default": {"ADMIN_EDIT": True}, "fixed": {"STORE": "memory://fixed"}}
 HOSTILE = {

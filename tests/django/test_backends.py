@@ -23,7 +23,7 @@ import lpcm
 from lpcm import LPCM
 from lpcm.django.cache import LPCMCache
 from lpcm.django.sessions import SessionStore
-from lpcm.workers import Workers
+from lpcm.system.workers import Workers
 from tests.dynamodb.conftest import dynoxide_table  # noqa: F401  # a fixture
 
 ROOT = Path(__file__).parents[2]

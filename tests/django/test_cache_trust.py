@@ -16,8 +16,9 @@ from django.test import RequestFactory, override_settings
 from django.views.decorators.cache import cache_page
 
 import lpcm
-from lpcm import LPCM, _registry
+from lpcm import LPCM
 from lpcm.django.cache import LPCMCache
+from lpcm.values import registry as _registry
 from tests.dynamodb.conftest import dynoxide_table  # noqa: F401  # a fixture
 
 PLANTED = ["text", {"a": 1}, [1], 1.5, True, None, b"", b"x" * 100, (1,), "foreign"]

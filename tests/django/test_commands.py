@@ -13,7 +13,7 @@ from lpcm import LPCM
 from lpcm.django import stores
 
 if TYPE_CHECKING:
-    from lpcm.testing.servers import Server
+    from checks.servers import Server
 
 
 def say(*arguments: str) -> str:
@@ -35,7 +35,7 @@ def test_create_lpcm_table(dynoxide: Server):
         assert LPCM("m", using="aws")["k"] == 1
         store = stores["aws"].store
         described = store._transport.call("DescribeTable", {"TableName": "django_made"}, 10)
-        from lpcm._run import run
+        from lpcm.engine.drive import run
 
         provisioned = run(described).body["Table"]["ProvisionedThroughput"]
         assert (provisioned["ReadCapacityUnits"], provisioned["WriteCapacityUnits"]) == (3, 4)

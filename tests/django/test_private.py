@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lpcm import LPCM, ConfigError
-from lpcm._run import run
 from lpcm.django import conf, stores
 from lpcm.django.models import Map
 from lpcm.django.sessions import SessionStore
-from lpcm.keys import encode
+from lpcm.engine.drive import run
 from lpcm.ports import Cell, Put
+from lpcm.values.keys import encode
 from tests.django.test_admin import EDITABLE, LIST, text
 
 OURS = "lpcm.django.cache.LPCMCache"
@@ -139,7 +139,7 @@ def test_a_value_that_is_no_session_is_an_absent_one(value):
 
 def test_an_undecodable_session_is_an_absent_one():
     """A value of a class that nobody registered here is no session, and the next one is new."""
-    from lpcm import _registry
+    from lpcm.values import registry as _registry
 
     one = SessionStore()
     one.create()

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lpcm import LPCM, BatchError, Engine, _observe
+from lpcm import LPCM, BatchError, Engine
 from lpcm.django.signals import post_update, pre_update
+from lpcm.engine import observe as _observe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from copy import deepcopy
 
-from lpcm._run import run
-from lpcm.stores.dynamodb.port import NotSent, Reply, ReplyLost
+from lpcm.engine.drive import run
+from lpcm.stores.dynamodb.http.port import NotSent, Reply, ReplyLost
 
 THROTTLED = Reply(400, {}, "ProvisionedThroughputExceededException", 0, 0)
 FAILED = Reply(500, {}, "InternalServerError", 0, 0)

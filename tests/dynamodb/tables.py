@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lpcm._run import run
-from lpcm.stores.dynamodb.identity import Identity
-from lpcm.stores.dynamodb.opening import open_store
-from lpcm.stores.dynamodb.schema import create_table
-from lpcm.stores.dynamodb.transport import SocketTransport
+from lpcm.engine.drive import run
+from lpcm.stores.dynamodb.http.blocking import SocketTransport
+from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.stores.dynamodb.open import open_store
+from lpcm.stores.dynamodb.table.table import create_table
 
 REGION = "eu-west-1"
 TABLE = "lpcm"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lpcm.testing.change_contract import TransactionContract, UpdateContract
-from lpcm.testing.store_contract import StoreContract
+from lpcm.testing.contracts.store import StoreContract
+from lpcm.testing.contracts.updates import TransactionContract, UpdateContract
 
 
 class OnTable(StoreContract, UpdateContract, TransactionContract):

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import lpcm
+from checks import servers
 from lpcm import LPCM, Engine
-from lpcm.testing import servers
 from tests.test_process import FORKS
 
 

@@ -3,9 +3,10 @@
 import pytest
 from test import mapping_tests
 
-from lpcm import LPCM, Engine, config
-from lpcm.stores.dynamodb.wire import ITEM_LIMIT
-from lpcm.testing.mapping_contract import MappingContract
+from lpcm import LPCM, Engine
+from lpcm.engine import config
+from lpcm.stores.dynamodb.items import ITEM_LIMIT
+from lpcm.testing.contracts.mapping import MappingContract
 from tests.map.machine import check
 from tests.map.test_cpython import TESTS, adapter
 from tests.map.test_cpython import check as check_cpython

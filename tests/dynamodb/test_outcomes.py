@@ -9,7 +9,7 @@ import time
 import pytest
 
 from lpcm import events
-from lpcm._run import run
+from lpcm.engine.drive import run
 from lpcm.errors import (
     OutcomeUnknown,
     StoreBusy,
@@ -37,12 +37,12 @@ from lpcm.ports import (
     Update,
     When,
 )
-from lpcm.stores.dynamodb.calls import Bucket
-from lpcm.stores.dynamodb.identity import Identity
-from lpcm.stores.dynamodb.port import Reply
+from lpcm.stores.dynamodb.http.blocking import SocketTransport
+from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.stores.dynamodb.http.port import Reply
+from lpcm.stores.dynamodb.retries import Bucket
 from lpcm.stores.dynamodb.store import DynamoDBStore
-from lpcm.stores.dynamodb.transport import SocketTransport
-from lpcm.testing.store_contract import MAP, NOW, apply, fill, read, scan_all
+from lpcm.testing.contracts.store import MAP, NOW, apply, fill, read, scan_all
 from tests.dynamodb.hurting import FAILED, THROTTLED, Hurting
 from tests.dynamodb.tables import REGION
 

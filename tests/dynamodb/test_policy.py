@@ -8,14 +8,17 @@ import botocore.loaders
 import pytest
 
 import lpcm.stores.dynamodb
-from lpcm import LPCM, BatchError, Engine, StoreDenied, config
-from lpcm._run import run
-from lpcm.codec import Codec, Form
-from lpcm.keys import partition
+from lpcm import LPCM, BatchError, Engine, StoreDenied
+from lpcm.engine import config
+from lpcm.engine.drive import run
 from lpcm.ports import Change, Check, Delete, MapInfo, Put, When
-from lpcm.stores.dynamodb import policy, schema, templates
-from lpcm.stores.dynamodb.port import Reply
+from lpcm.stores.dynamodb.http.port import Reply
 from lpcm.stores.dynamodb.store import DynamoDBStore
+from lpcm.stores.dynamodb.table import iam as policy
+from lpcm.stores.dynamodb.table import table as schema
+from lpcm.stores.dynamodb.table import templates
+from lpcm.values.codec import Codec, Form
+from lpcm.values.keys import partition
 
 SOURCE = Path(lpcm.stores.dynamodb.__file__).parent
 ADMINISTRATION = {"schema"}
@@ -259,8 +262,8 @@ def test_a_namespace_s_policy(guarded):
 
 def test_administration(guarded, extenddb):
     """Making and showing a table needs what that policy allows, all of it, and no entry."""
-    from lpcm.stores.dynamodb.identity import Identity
-    from lpcm.stores.dynamodb.transport import SocketTransport
+    from lpcm.stores.dynamodb.http.blocking import SocketTransport
+    from lpcm.stores.dynamodb.http.credentials import Identity
 
     made = policy.policy(policy.arn("made"), administration=True)
     transport = Guarded(SocketTransport(Identity("eu-west-1", extenddb.endpoint)), made)

@@ -3,11 +3,12 @@
 import pytest
 
 import lpcm
-from lpcm import LPCM, Conflict, Engine, StoreBusy, StoreError, StoreThrottled, config
-from lpcm.stores.dynamodb.identity import Identity
-from lpcm.stores.dynamodb.port import Reply
+from lpcm import LPCM, Conflict, Engine, StoreBusy, StoreError, StoreThrottled
+from lpcm.engine import config
+from lpcm.stores.dynamodb.http.blocking import SocketTransport
+from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.stores.dynamodb.http.port import Reply
 from lpcm.stores.dynamodb.store import DynamoDBStore
-from lpcm.stores.dynamodb.transport import SocketTransport
 from tests.dynamodb.hurting import Hurting
 from tests.dynamodb.tables import REGION
 

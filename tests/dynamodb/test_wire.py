@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lpcm import LPCM, Engine
-from lpcm._run import run
-from lpcm.codec import Codec, Form
+from lpcm.engine.drive import run
 from lpcm.errors import ConfigError, ValueDecodingError, ValueEncodingError, ValueTooLarge
-from lpcm.keys import LIMIT, encode, prefix_range
 from lpcm.ports import Add, Applied, Cell, KeyRange, MapInfo, Put, Refused, Stored, Touch
-from lpcm.stores.dynamodb import wire
+from lpcm.stores.dynamodb import items as wire
 from lpcm.stores.dynamodb.expressions import last
-from lpcm.testing.store_contract import MAP, NOW, apply, keys_of, read, scan
+from lpcm.testing.contracts.store import MAP, NOW, apply, keys_of, read, scan
+from lpcm.values.codec import Codec, Form
+from lpcm.values.keys import LIMIT, encode, prefix_range
 from tests import strategies
 from tests.strategies import fingerprint
 

@@ -8,7 +8,7 @@ import pytest
 
 import lpcm
 from lpcm import LPCM, ConfigError, Engine, LPCMSet, StoreUnavailable, stores
-from lpcm.stores.memory import MemoryStore
+from lpcm.stores.local.memory import MemoryStore
 from tests.dynamodb.conftest import dynoxide_table  # noqa: F401  # a fixture
 
 

@@ -8,7 +8,7 @@ import pytest
 import lpcm
 from lpcm import LPCM, Engine
 from lpcm.testing import FakeClock
-from lpcm.testing.mapping_contract import MappingContract
+from lpcm.testing.contracts.mapping import MappingContract
 
 LIMIT = 1_000_000
 

@@ -6,7 +6,8 @@ How many operations: ``--operations`` (for each store). A failure prints the ste
 import pytest
 from hypothesis import Phase
 
-from lpcm import Engine, config
+from lpcm import Engine
+from lpcm.engine import config
 from lpcm.ports import Add, Put, When
 from tests.map.machine import check
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lpcm import ConfigError, config
+from lpcm import ConfigError
+from lpcm.engine import config
 
 MAPS = {
     "the default": ({}, 'm = LPCM("m")'),

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lpcm import LPCM, Engine, config, transact
+from lpcm import LPCM, Engine, transact
+from lpcm.engine import config
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cost.md"
 ROW = re.compile(

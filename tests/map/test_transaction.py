@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import lpcm
+from checks import servers
 from lpcm import (
     LPCM,
     CacheUnavailable,
@@ -17,7 +18,6 @@ from lpcm import (
     LPCMSet,
     ValueTooLarge,
 )
-from lpcm.testing import servers
 from tests.dynamodb.conftest import dynoxide_table  # noqa: F401  # a fixture
 
 

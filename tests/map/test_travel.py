@@ -13,21 +13,12 @@ from pathlib import Path
 import pytest
 
 import lpcm
-from lpcm import (
-    LPCM,
-    ConfigError,
-    Engine,
-    Entry,
-    Insulated,
-    LPCMSet,
-    PickleRefused,
-    _engine,
-    _travel,
-    config,
-    transaction,
-)
-from lpcm._address import Address
-from lpcm._entry import MISSING
+from lpcm import LPCM, ConfigError, Engine, Entry, Insulated, LPCMSet, PickleRefused, transaction
+from lpcm.engine import config
+from lpcm.engine import engine as _engine
+from lpcm.engine.address import Address
+from lpcm.map import travel as _travel
+from lpcm.operations.entry import MISSING
 from lpcm.testing import insulate
 from tests.dynamodb.tables import Table
 
@@ -69,7 +60,7 @@ def check(directory, method, scenario, where, namespace="default", *, cache=None
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 class TestProcesses:
-    """A map that ``configure`` under ``__main__`` made arrives in each child, however started."""
+    """A map that ``configure`` under ``verify.__main__`` made arrives in each child, however started."""
 
     def test_a_configured_alias(self, tmp_path, method):
         """The store, its options, a ttl: as the parent has them, and no file in the directory."""
@@ -635,11 +626,11 @@ def named(message):
 def test_pickles_name_what_does_not_move(tmp_path):
     """A map's pickle names one function of lpcm, so that a later lpcm may move its classes."""
     url = f"sqlite:///{tmp_path}/m.sqlite3"
-    assert named(pickle.dumps(LPCM("m", url=url, live=False))) == {"lpcm._travel.revive"}
-    assert named(pickle.dumps(LPCM("m", url=url, default=0))) == {"lpcm._travel.revive"}
+    assert named(pickle.dumps(LPCM("m", url=url, live=False))) == {"lpcm.map.travel.revive"}
+    assert named(pickle.dumps(LPCM("m", url=url, default=0))) == {"lpcm.map.travel.revive"}
     sets = named(pickle.dumps(LPCMSet("m", url=url)))
-    assert sets == {"lpcm._travel.revive", "builtins.set"}
-    assert named(pickle.dumps(Entry("k", 1, 2, None))) == {"lpcm._travel.entry"}
+    assert sets == {"lpcm.map.travel.revive", "builtins.set"}
+    assert named(pickle.dumps(Entry("k", 1, 2, None))) == {"lpcm.map.travel.entry"}
 
 
 def test_entries_travel(bare, tmp_path):

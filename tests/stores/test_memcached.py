@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 import lpcm
+from checks import servers
 from lpcm import LPCM, StoreUnavailable, ValueTooLarge
-from lpcm._run import run
-from lpcm.keys import partition
+from lpcm.engine.drive import run
 from lpcm.ports import Add, Applied, Cell, KeyRange, Put
 from lpcm.stores.memcached import open_store
-from lpcm.testing import servers
-from lpcm.testing.store_contract import MAP, NOW, StoreContract, fill
+from lpcm.testing.contracts.store import MAP, NOW, StoreContract, fill
+from lpcm.values.keys import partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from checks.servers import Server
     from lpcm.ports import Store
-    from lpcm.testing.servers import Server
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from lpcm._run import run
+from lpcm.engine.drive import run
 from lpcm.errors import StoreError, ValueTooLarge
 from lpcm.ports import Applied, Cell, Change, Delete, KeyRange, Put, Touch
-from lpcm.stores import memory
-from lpcm.testing.change_contract import TransactionContract, UpdateContract
-from lpcm.testing.store_contract import MAP, NOW, StoreContract, apply, read, read_data
+from lpcm.stores.local import memory
+from lpcm.testing.contracts.store import MAP, NOW, StoreContract, apply, read, read_data
+from lpcm.testing.contracts.updates import TransactionContract, UpdateContract
 from tests.test_process import FORKS, seen_in_child
 
 

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from lpcm._run import run
+from lpcm.engine.drive import run
 from lpcm.errors import (
     StoreBusy,
     StoreCorrupt,
@@ -32,9 +32,11 @@ from lpcm.errors import (
     ValueTooLarge,
 )
 from lpcm.ports import Add, Applied, Cell, Delete, KeyRange, MapInfo, Put, Touch, When
-from lpcm.stores import _sqlite_connections, _sqlite_writes, memory, sqlite
-from lpcm.testing.change_contract import TransactionContract, UpdateContract
-from lpcm.testing.store_contract import (
+from lpcm.stores.local import memory
+from lpcm.stores.sqlite import connections as _sqlite_connections
+from lpcm.stores.sqlite import statements as _sqlite_writes
+from lpcm.stores.sqlite import store as sqlite
+from lpcm.testing.contracts.store import (
     MAP,
     NOW,
     StoreContract,
@@ -44,6 +46,7 @@ from lpcm.testing.store_contract import (
     read_data,
     scan,
 )
+from lpcm.testing.contracts.updates import TransactionContract, UpdateContract
 
 
 @pytest.fixture
@@ -368,7 +371,7 @@ def test_old_sqlite(path, monkeypatch):
 
 CREATE = """
 import os, sys, time
-from lpcm._run import run
+from lpcm.engine.drive import run
 from lpcm.ports import Add
 from lpcm.stores import sqlite
 while time.time() < float(sys.argv[2]): pass
@@ -410,7 +413,7 @@ def test_created_by_many_threads_at_once(path):
 
 AS_NOBODY = """
 import os, sys
-from lpcm._run import run
+from lpcm.engine.drive import run
 from lpcm.errors import *
 from lpcm.ports import Add, Put, Cell
 from lpcm.stores import sqlite
@@ -934,7 +937,7 @@ def test_fork_and_exit_normally(path):
     """A child that ends through the interpreter's own exit harms nothing."""
     code = """
 import os, sys
-from lpcm._run import run
+from lpcm.engine.drive import run
 from lpcm.ports import Add
 from lpcm.stores import sqlite
 store = sqlite.open_store(sys.argv[1])
@@ -952,7 +955,7 @@ if child:
 
 KILLED = """
 import sys
-from lpcm._run import run
+from lpcm.engine.drive import run
 from lpcm.ports import Put, Cell
 from lpcm.stores import sqlite
 store = sqlite.open_store(sys.argv[1], synchronous=sys.argv[2])

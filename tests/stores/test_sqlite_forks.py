@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lpcm._run import run
+from lpcm.engine.drive import run
 from lpcm.errors import StoreError
 from lpcm.ports import Add, Cell, KeyRange, Put
-from lpcm.stores import sqlite
+from lpcm.stores.sqlite import store as sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from lpcm.stores.sqlite import SQLiteStore
+    from lpcm.stores.sqlite.store import SQLiteStore
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="a fork in C is looked for on Linux"
@@ -140,7 +140,7 @@ def test_the_parent_closes(path: Path, first: str) -> None:
 
 CRASHED = """
 import os, signal, sys
-from lpcm._run import run
+from lpcm.engine.drive import run
 from lpcm.ports import Cell, Put
 from lpcm.stores import sqlite
 store = sqlite.open_store(sys.argv[1])
@@ -150,7 +150,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 LEFT = """
 import ctypes, os, sys
-from lpcm._run import run
+from lpcm.engine.drive import run
 from lpcm.stores import sqlite
 path, how, go_on, ended = sys.argv[1:]
 store = sqlite.open_store(path)

@@ -155,7 +155,7 @@ def in_child(path, text, *, interrupt=False):
 WAITING = """
 import sqlite3
 holder = sqlite3.connect(sys.argv[1], isolation_level=None, check_same_thread=False)
-lpcm.workers.EXIT = 0.3
+lpcm.system.workers.EXIT = 0.3
 
 async def main():
     await m.aget("k")

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import lpcm
-from lpcm import LPCM, Engine, Insulated, StoreUnavailable, _engine
+from lpcm import LPCM, Engine, Insulated, StoreUnavailable
+from lpcm.engine import engine as _engine
 from lpcm.testing import insulate
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from lpcm._run import run
-from lpcm.stores.dynamodb.identity import Identity
-from lpcm.stores.dynamodb.links import Limits
-from lpcm.stores.dynamodb.port import NotSent, ReplyLost
-from lpcm.stores.dynamodb.transport import SocketTransport
-from lpcm.testing.proxy import Faults, http_proxy, proxy
+from lpcm.engine.drive import run
+from lpcm.stores.dynamodb.http.blocking import SocketTransport
+from lpcm.stores.dynamodb.http.connection import Limits
+from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.stores.dynamodb.http.port import NotSent, ReplyLost
+from lpcm.verify.proxy import Faults, http_proxy, proxy
 from tests.transport.canned import answer, canned
 
 

@@ -138,7 +138,7 @@ def test_a_run_without_maps_pays_little(run_tests):
     source = """
 import sys
 def test_it():
-    heavy = {"sqlite3", "asyncio", "django", "lpcm.stores.sqlite", "lpcm.testing.limits"}
+    heavy = {"sqlite3", "asyncio", "django", "lpcm.stores.sqlite.store", "lpcm.testing.limits"}
     assert {"lpcm", "lpcm.testing.pytest_plugin"} <= set(sys.modules)
     assert not heavy & set(sys.modules)
 """

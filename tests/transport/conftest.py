@@ -5,10 +5,10 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from lpcm._run import run
-from lpcm.stores.dynamodb.aio import AsyncTransport
-from lpcm.stores.dynamodb.identity import Identity
-from lpcm.stores.dynamodb.transport import SocketTransport
+from lpcm.engine.drive import run
+from lpcm.stores.dynamodb.http.aio import AsyncTransport
+from lpcm.stores.dynamodb.http.blocking import SocketTransport
+from lpcm.stores.dynamodb.http.credentials import Identity
 
 
 def known(endpoint, bundle):

@@ -13,10 +13,10 @@ from botocore.config import Config
 from moto.core.botocore_stubber import MockRawResponse
 
 from lpcm import LPCM, ConfigError, Engine, StoreDenied, StoreError
-from lpcm._run import run
-from lpcm.stores.dynamodb.client import ClientTransport
-from lpcm.stores.dynamodb.port import NotSent, ReplyLost
-from lpcm.stores.dynamodb.schema import create_table
+from lpcm.engine.drive import run
+from lpcm.stores.dynamodb.http.boto3_client import ClientTransport
+from lpcm.stores.dynamodb.http.port import NotSent, ReplyLost
+from lpcm.stores.dynamodb.table.table import create_table
 from tests.dynamodb.tables import Table
 from tests.transport.canned import answer, canned
 

@@ -18,13 +18,13 @@ import pytest
 import trustme
 
 from lpcm import ConfigError, StoreUnavailable
-from lpcm._run import run
-from lpcm.stores.dynamodb.aio import AsyncTransport
-from lpcm.stores.dynamodb.calls import Caller
-from lpcm.stores.dynamodb.identity import Identity
-from lpcm.stores.dynamodb.links import Limits
-from lpcm.stores.dynamodb.port import NotSent, ReplyLost
-from lpcm.stores.dynamodb.transport import SocketTransport
+from lpcm.engine.drive import run
+from lpcm.stores.dynamodb.http.aio import AsyncTransport
+from lpcm.stores.dynamodb.http.blocking import SocketTransport
+from lpcm.stores.dynamodb.http.connection import Limits
+from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.stores.dynamodb.http.port import NotSent, ReplyLost
+from lpcm.stores.dynamodb.retries import Caller
 from tests.transport.canned import answer, canned
 
 
@@ -174,9 +174,9 @@ def test_one_loop(aws):
 
 FORK = """
 import os, sys, threading, time
-from lpcm._run import run
-from lpcm.stores.dynamodb.identity import Identity
-from lpcm.stores.dynamodb.transport import SocketTransport
+from lpcm.engine.drive import run
+from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.stores.dynamodb.http.blocking import SocketTransport
 
 shared = SocketTransport(Identity("eu-west-1", sys.argv[1]))
 call = lambda **request: run(shared.call("GetItem", request, 20.0)).body

@@ -9,12 +9,12 @@ import botocore.session
 import pytest
 
 from lpcm import ConfigError, StoreDenied
-from lpcm._run import run
-from lpcm.stores.dynamodb import identity as module
-from lpcm.stores.dynamodb.calls import Caller
-from lpcm.stores.dynamodb.identity import Identity
-from lpcm.stores.dynamodb.port import NotSent
-from lpcm.stores.dynamodb.transport import SocketTransport
+from lpcm.engine.drive import run
+from lpcm.stores.dynamodb.http import credentials as module
+from lpcm.stores.dynamodb.http.blocking import SocketTransport
+from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.stores.dynamodb.http.port import NotSent
+from lpcm.stores.dynamodb.retries import Caller
 from tests.test_process import FORKS, seen_in_child
 from tests.transport.canned import answer, canned
 

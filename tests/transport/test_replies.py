@@ -6,8 +6,8 @@ import time
 import pytest
 
 from lpcm.errors import StoreError
-from lpcm.stores.dynamodb.links import Limits
-from lpcm.stores.dynamodb.port import NotSent, ReplyLost
+from lpcm.stores.dynamodb.http.connection import Limits
+from lpcm.stores.dynamodb.http.port import NotSent, ReplyLost
 from tests.transport.canned import answer, canned, chunked, gzipped
 
 BODY = b'{"Item": {"v": {"N": "0.10"}, "s": {"S": "' + "ä\U0001f600".encode() * 30 + b'"}}}'

@@ -10,7 +10,7 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpcm.stores.dynamodb.signing import Keys, Signer
+from lpcm.stores.dynamodb.http.sigv4 import Keys, Signer
 
 HOST = "dynamodb.eu-west-1.amazonaws.com"
 KEYS = Keys("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")

@@ -17,7 +17,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from lpcm.ports import CacheLost, Get, Invalidate, Replies, Result, Set
-from lpcm.process import follow, forked, same
+from lpcm.system.process import follow, forked, same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -30,11 +30,11 @@ import click
 
 import lpcm
 from lpcm import LPCM, Engine, LPCMError
-from lpcm._engine import resolve
-from lpcm._registry import foreign
-from lpcm._secrets import redact_words
+from lpcm.engine.engine import resolve
 from lpcm.errors import BatchError, CacheUnavailable, OutcomeUnknown, StoreError
-from lpcm.notation import printable
+from lpcm.redact import redact_words
+from lpcm.values.json_text import printable
+from lpcm.values.registry import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping

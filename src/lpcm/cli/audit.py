@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from lpcm._items import Policy
-from lpcm._run import run
 from lpcm.cli.words import pass_session
+from lpcm.coherence.item import Policy
+from lpcm.engine.drive import run
 from lpcm.errors import CacheUnavailable, ConfigError
-from lpcm.keys import decode
-from lpcm.notation import printable
 from lpcm.ports import CacheLost, KeyRange
+from lpcm.values.json_text import printable
+from lpcm.values.keys import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 import lpcm
-from lpcm import config
 from lpcm.cli.words import pass_session
+from lpcm.engine import config
 from lpcm.errors import StoreMissing
 
 if TYPE_CHECKING:

@@ -18,13 +18,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lpcm import LPCM, BatchError, config
-from lpcm._engine import resolve
-from lpcm._run import run
+from lpcm import LPCM, BatchError
+from lpcm.engine import config
+from lpcm.engine.drive import run
+from lpcm.engine.engine import resolve
 from lpcm.errors import StoreMissing, ValueEncodingError
-from lpcm.keys import encode, partition
-from lpcm.notation import to_json
 from lpcm.ports import KeyRange, MapInfo, Put
+from lpcm.values.json_text import to_json
+from lpcm.values.keys import encode, partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lpcm import config
-from lpcm._run import run
 from lpcm.cli.words import pass_session, progress
-from lpcm.notation import printable
-from lpcm.stores.dynamodb import policy, schema, templates
+from lpcm.engine import config
+from lpcm.engine.drive import run
+from lpcm.stores.dynamodb.table import iam as policy
+from lpcm.stores.dynamodb.table import table as schema
+from lpcm.stores.dynamodb.table import templates
+from lpcm.values.json_text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
     from lpcm.cli import Session
-    from lpcm.config import Config
-    from lpcm.stores.dynamodb.port import Transport
+    from lpcm.engine.config import Config
+    from lpcm.stores.dynamodb.http.port import Transport
 
 __all__ = ["iam", "table"]
 
@@ -48,8 +50,10 @@ def _settings(session: Session) -> Config:
 
 @contextmanager
 def _connected(settings: Config) -> Generator[Transport, None, None]:
-    from lpcm.stores.dynamodb.identity import Identity  # with its transport 30 ms to import,
-    from lpcm.stores.dynamodb.transport import SocketTransport  # which templates do not need
+    from lpcm.stores.dynamodb.http.blocking import SocketTransport  # which templates do not need
+    from lpcm.stores.dynamodb.http.credentials import (
+        Identity,  # with its transport 30 ms to import,
+    )
 
     options: Mapping[str, Any] = dict(settings.store_options)
     identity = Identity(*(options.get(name) for name in ("region", "endpoint", "profile")))

@@ -1,7 +1,7 @@
 """Maps to JSON Lines and back: ``lpcm export`` and ``lpcm import``.
 
 A line is one entry: ``{"map": ..., "key": ..., "value": ..., "expires": ...}``, keys and
-values in the notation of ``lpcm.notation``; ``expires``, in epoch seconds, only where the
+values in the notation of ``lpcm.values.json_text``; ``expires``, in epoch seconds, only where the
 entry has an end. Values of registered classes pass through as they are stored.
 """
 
@@ -17,11 +17,8 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from lpcm._atomic_file import replacing
-from lpcm._entry import Entry
-from lpcm._run import run
-from lpcm._views import span
 from lpcm.cli.words import key_option, parse, pass_session, progress, shown, text_option
+from lpcm.engine.drive import run
 from lpcm.errors import (
     BatchError,
     CacheUnavailable,
@@ -31,15 +28,18 @@ from lpcm.errors import (
     ValueDecodingError,
     ValueEncodingError,
 )
-from lpcm.keys import encode, partition
-from lpcm.notation import from_json, printable
+from lpcm.map.views import span
+from lpcm.operations.entry import Entry
+from lpcm.system.files import replacing
+from lpcm.values.json_text import from_json, printable
+from lpcm.values.keys import encode, partition
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
     from lpcm import LPCM
-    from lpcm._views import Span
     from lpcm.cli import Session
+    from lpcm.map.views import Span
 
 __all__ = ["export", "import_", "walk"]
 

@@ -1,6 +1,6 @@
 """``lpcm verify``: whether the promise holds on somebody's own stack, by trying to break it.
 
-Knows the recorded histories (``lpcm.testing.histories``) and how to show what came out.
+Knows the recorded histories (``lpcm.verify``) and how to show what came out.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lpcm import LPCM, Engine, config
-from lpcm._run import run
+from lpcm import LPCM, Engine
 from lpcm.cli.words import pass_session
-from lpcm.testing.histories import play
-from lpcm.testing.histories.client import MAP
-from lpcm.testing.histories.stands import theirs, with_options
+from lpcm.engine import config
+from lpcm.engine.drive import run
+from lpcm.verify import play
+from lpcm.verify.client import MAP
+from lpcm.verify.targets import theirs, with_options
 
 if TYPE_CHECKING:
     from lpcm.cli import Session
-    from lpcm.testing.histories import Stale, Violation
+    from lpcm.verify import Stale, Violation
 
 __all__ = ["verify"]
 

@@ -8,9 +8,9 @@ from django.apps import AppConfig
 from django.core import checks
 from django.core.signals import setting_changed
 
-from lpcm import _engine
 from lpcm.django import conf
 from lpcm.django.stores import stores
+from lpcm.engine import engine as _engine
 
 if TYPE_CHECKING:
     from types import ModuleType

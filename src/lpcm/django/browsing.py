@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lpcm import LPCM
-from lpcm._registry import foreign
-from lpcm._run import run
-from lpcm._views import span
 from lpcm.django import conf, stores
+from lpcm.engine.drive import run
 from lpcm.errors import LPCMError
-from lpcm.keys import decode, encode, partition
-from lpcm.notation import from_json, printable, to_json
+from lpcm.map.views import span
 from lpcm.ports import CacheLost
+from lpcm.values.json_text import from_json, printable, to_json
+from lpcm.values.keys import decode, encode, partition
+from lpcm.values.registry import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

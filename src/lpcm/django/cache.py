@@ -36,15 +36,15 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.crypto import salted_hmac
 
 from lpcm import LPCM
-from lpcm._run import run
+from lpcm.engine.drive import run
 from lpcm.errors import BatchError, Conflict, KeyEncodingError, ValueDecodingError, ValueTooLarge
-from lpcm.keys import encode
 from lpcm.ports import Applied
+from lpcm.values.keys import encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from lpcm._entries import Entries
+    from lpcm.operations.operations import Entries
     from lpcm.ports import Stored
 
 __all__ = ["LPCMCache"]

@@ -18,8 +18,8 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from lpcm import _engine
-from lpcm._run import run
+from lpcm.engine import engine as _engine
+from lpcm.engine.drive import run
 from lpcm.testing import insulate
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from lpcm._observe import recorded
-from lpcm._registry import foreign
-from lpcm.notation import printable, to_json
+from lpcm.engine.observe import recorded
+from lpcm.values.json_text import printable, to_json
+from lpcm.values.registry import foreign
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from django.http import HttpRequest, HttpResponse
 
-    from lpcm._observe import Call
+    from lpcm.engine.observe import Call
 
     Panel: Any = object  # the toolbar comes without types
 else:

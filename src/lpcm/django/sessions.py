@@ -22,7 +22,7 @@ from django.conf import settings
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 
 from lpcm import LPCM
-from lpcm._run import run
+from lpcm.engine.drive import run
 from lpcm.errors import ValueDecodingError
 
 __all__ = ["MAP", "SessionStore"]

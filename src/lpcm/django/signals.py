@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from django.dispatch import Signal
 
-from lpcm import LPCM, _observe
+from lpcm import LPCM
+from lpcm.engine import observe as _observe
 from lpcm.ports import Add, Delete, Put, Touch, Update
 
 if TYPE_CHECKING:
-    from lpcm._observe import Call
+    from lpcm.engine.observe import Call
     from lpcm.ports import Op
 
 __all__ = ["post_update", "pre_update"]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils.connection import BaseConnectionHandler
 
-from lpcm import _engine
 from lpcm.django import conf
+from lpcm.engine import engine as _engine
 from lpcm.errors import ConfigError
 
 __all__ = ["StoreHandler", "stores"]

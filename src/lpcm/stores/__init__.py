@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMES", "Adapter", "adapter"]
 
 SCHEMES: Mapping[str, str] = {
-    "dynamodb": "lpcm.stores.dynamodb.opening",
+    "dynamodb": "lpcm.stores.dynamodb.open",
     "memcached": "lpcm.stores.memcached",
     "memcached+tls": "lpcm.stores.memcached",
     "memcached+unix": "lpcm.stores.memcached",
-    "memory": "lpcm.stores.memory",
-    "sqlite": "lpcm.stores.sqlite",
+    "memory": "lpcm.stores.local.memory",
+    "sqlite": "lpcm.stores.sqlite.store",
 }
 
 

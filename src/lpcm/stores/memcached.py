@@ -34,7 +34,6 @@ from lpcm.errors import (
     StoreUnavailable,
     ValueTooLarge,
 )
-from lpcm.keys import partition
 from lpcm.ports import (
     Applied,
     CacheLost,
@@ -52,8 +51,9 @@ from lpcm.ports import (
     Update,
     When,
 )
-from lpcm.stores._deciding import decide, size
-from lpcm.stores._trees import changed
+from lpcm.stores.local.decide import decide, size
+from lpcm.stores.local.update_json import changed
+from lpcm.values.keys import partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

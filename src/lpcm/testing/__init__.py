@@ -3,8 +3,8 @@
 ``insulate`` gives a test run a namespace of its own, shared by its threads, tasks, forks
 and subprocesses (through ``LPCM_NAMESPACE``), and removes it afterwards. pytest
 (``lpcm.testing.pytest_plugin``), Django's test runner and ``python -m unittest`` are
-insulated without being told to. The contracts are in ``lpcm.testing.store_contract`` and
-``lpcm.testing.mapping_contract``.
+insulated without being told to. The contracts are in ``lpcm.testing.contracts.store`` and
+``lpcm.testing.contracts.mapping``.
 
 Invariant: while insulated, no map of this process writes to any other namespace, whatever
 becomes of the environment: what would is ``Insulated``.
@@ -20,10 +20,10 @@ import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lpcm import _engine
-from lpcm._run import run
+from lpcm.engine import engine as _engine
+from lpcm.engine.drive import run
 from lpcm.errors import LPCMError
-from lpcm.process import this
+from lpcm.system.process import this
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -9,12 +9,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lpcm._observe import recorded
+from lpcm.engine.observe import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from lpcm._observe import Call
+    from lpcm.engine.observe import Call
 
 __all__ = ["max_reads", "max_writes"]
 

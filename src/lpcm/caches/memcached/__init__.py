@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from lpcm._secrets import redact
 from lpcm.caches.memcached.servers import Address, Settings, parse
 from lpcm.errors import ConfigError
+from lpcm.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -32,7 +32,7 @@ from lpcm.caches.memcached.meta import (
 from lpcm.caches.memcached.servers import Breaker, chooser, identity
 from lpcm.caches.memcached.stream import Closed, Connection
 from lpcm.ports import CacheLost, Get, Packet, Replies, Result
-from lpcm.process import follow, forked, same, this
+from lpcm.system.process import follow, forked, same, this
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

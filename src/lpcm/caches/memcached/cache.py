@@ -15,7 +15,7 @@ from lpcm.caches.memcached.pool import Pool
 from lpcm.caches.memcached.servers import chooser, identity
 from lpcm.caches.memcached.sockets import PIECE
 from lpcm.ports import CacheLost, Get, Packet, Replies
-from lpcm.process import follow, forked, same
+from lpcm.system.process import follow, forked, same
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

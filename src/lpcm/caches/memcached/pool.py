@@ -29,11 +29,11 @@ from collections import deque
 from typing import TYPE_CHECKING, NoReturn
 from weakref import ref
 
-from lpcm import network
 from lpcm.caches.memcached.meta import MAX_DATA, OutOfStep, Parser, records
 from lpcm.caches.memcached.servers import PACE, Breaker
 from lpcm.caches.memcached.sockets import PIECE, connect
 from lpcm.ports import CacheLost
+from lpcm.system import network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from zlib import crc32
 
 from lpcm import events
-from lpcm._secrets import Secret, redact
 from lpcm.errors import ConfigError
 from lpcm.ports import CacheLost
+from lpcm.redact import Secret, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

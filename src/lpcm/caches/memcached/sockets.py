@@ -13,8 +13,8 @@ import struct
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from lpcm import network
 from lpcm.caches.memcached.meta import GREETING, greeted, login, met
+from lpcm.system import network
 
 if TYPE_CHECKING:
     from lpcm.caches.memcached.servers import Address, Settings

@@ -13,12 +13,12 @@ from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
-from lpcm import network
 from lpcm.caches.memcached.meta import GREETING, Parser, greeted, login, met, records
 from lpcm.caches.memcached.servers import PACE
 from lpcm.ports import CacheLost, Result
-from lpcm.process import follow, forked, same, sever
-from lpcm.transports import abort
+from lpcm.system import network
+from lpcm.system.process import follow, forked, same, sever
+from lpcm.system.transports import abort
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

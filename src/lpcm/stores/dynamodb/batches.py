@@ -13,7 +13,7 @@ from lpcm.errors import LPCMError, StoreThrottled
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from lpcm.stores.dynamodb.calls import Caller, Pauses
+    from lpcm.stores.dynamodb.retries import Caller, Pauses
 
 __all__ = ["READ_MOST", "WRITE_MOST", "chunks", "read", "write"]
 

@@ -18,8 +18,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lpcm.errors import ConfigError, KeyTooLong, ValueDecodingError
-from lpcm.keys import encode, partition
 from lpcm.ports import MapInfo
+from lpcm.values.keys import encode, partition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lpcm.keys import LIMIT
 from lpcm.ports import MAX_KEY, When
-from lpcm.stores.dynamodb.wire import number
+from lpcm.stores.dynamodb.items import number
+from lpcm.values.keys import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

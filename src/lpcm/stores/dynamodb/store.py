@@ -17,7 +17,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import LPCMError, StoreError, StoreUnavailable, ValueTooLarge
-from lpcm.keys import partition
 from lpcm.ports import (
     Add,
     Applied,
@@ -32,16 +31,22 @@ from lpcm.ports import (
     Update,
     When,
 )
-from lpcm.stores.dynamodb import batches, catalogue, many, once, parts, transactions, wire, writes
-from lpcm.stores.dynamodb.calls import Caller, Unsure
+from lpcm.stores.dynamodb import batches, catalogue, transactions
+from lpcm.stores.dynamodb import bulk as many
+from lpcm.stores.dynamodb import idempotent as once
+from lpcm.stores.dynamodb import items as wire
+from lpcm.stores.dynamodb import requests as writes
+from lpcm.stores.dynamodb import update_requests as parts
+from lpcm.stores.dynamodb.concurrency import Together, later
 from lpcm.stores.dynamodb.expressions import Expressions
-from lpcm.stores.dynamodb.together import Together, later
+from lpcm.stores.dynamodb.retries import Caller, Unsure
+from lpcm.values.keys import partition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
     from lpcm.ports import Aborted, Change, Check, MapInfo, Op, Outcome
-    from lpcm.stores.dynamodb.port import Reply, Transport
+    from lpcm.stores.dynamodb.http.port import Reply, Transport
 
 __all__ = ["BUDGET", "PATIENCE", "DynamoDBStore"]
 
@@ -381,7 +386,7 @@ class DynamoDBStore:
 
     async def create_table(self, *, capacity: tuple[int, int] | None = None) -> None:
         """Make the table unless it is there: see ``schema.create_table``."""
-        from lpcm.stores.dynamodb.schema import create_table
+        from lpcm.stores.dynamodb.table.table import create_table
 
         await create_table(self._transport, self._table, capacity=capacity)
 

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from lpcm.errors import LPCMError, OutcomeUnknown
 from lpcm.ports import Aborted, Applied, Put, Refused, When
-from lpcm.stores.dynamodb import wire, writes
-from lpcm.stores.dynamodb.calls import Unsure
+from lpcm.stores.dynamodb import items as wire
+from lpcm.stores.dynamodb import requests as writes
 from lpcm.stores.dynamodb.expressions import Expressions
+from lpcm.stores.dynamodb.retries import Unsure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lpcm.ports import Change, Check
-    from lpcm.stores.dynamodb.calls import Caller
-    from lpcm.stores.dynamodb.port import Reply
+    from lpcm.stores.dynamodb.http.port import Reply
+    from lpcm.stores.dynamodb.retries import Caller
 
 __all__ = ["transact"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from lpcm._run import run
 from lpcm.django import conf, stores
+from lpcm.engine.drive import run
 from lpcm.errors import LPCMError
 
 __all__ = ["Command"]

@@ -1,0 +1,1 @@
+"""The model checker: every interleaving of a few clients of the code that ships."""

@@ -1,0 +1,383 @@
+"""The world outside one client of the protocol, as the explorer gives it: questions and answers.
+
+Runs ``lpcm.coherence.tier`` itself. Each call of a port is a question that the coroutine stops
+at. Coroutines cannot be copied, so a client between two steps is the *node* of a graph: what
+its operation asks after having been answered so and so. A node is found by running the
+coroutine again from its beginning on those answers, once; if it stands then where another
+one stood, with the same variables (``checks.explorer.snapshot``), the two are one node.
+
+Knows what a client asks; never what it is answered, which is the explorer's business.
+Invariant: a node depends on nothing but the operation, what the client owed when it began,
+the time then, and the answers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from checks.explorer.snapshot import Snapshot, freeze, held, snapshot
+from lpcm.coherence.invalidation import Invalidations
+from lpcm.coherence.read import Reading
+from lpcm.coherence.tier import Coherent, Policy
+from lpcm.coherence.write import Writing
+from lpcm.errors import LPCMError, StoreError
+from lpcm.ports import (
+    Aborted,
+    Add,
+    Applied,
+    CacheLost,
+    Cell,
+    Change,
+    Check,
+    Delete,
+    Get,
+    Join,
+    Packet,
+    Put,
+    Refused,
+    Replies,
+    Update,
+    When,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from lpcm.ports import Command, Op, Outcome, Stored
+
+__all__ = ["EXPIRES", "LOST", "UNTOLD", "Answer", "Node", "Operation", "Program", "Root"]
+
+EXPIRES = 100.0
+"""How long an entry with a time to live lives; a client's clock says 0 first, then twice that."""
+
+LOST = CacheLost("the connection is lost")
+UNTOLD = StoreError("not written, and nothing is told of it")
+"""What a transaction returns of a key whose condition held, where another one's did not."""
+
+
+class Operation(NamedTuple):
+    """What a client does: ``get``, ``put``, ``ttl`` (put to expire), ``add``, ``new``, ``del``.
+
+    ``join`` is how a set's members are inserted. Two are transactions: ``together`` puts under
+    all keys, ``claim`` puts under the first one if there is nothing under any of them.
+    """
+
+    kind: str
+    keys: tuple[str, ...] = ("k",)
+    value: int = 0
+
+    def __str__(self) -> str:
+        argument = "" if self.kind in {"get", "del"} else f", {self.value}"
+        return f"{self.kind}({', '.join(self.keys)}{argument})"
+
+    def on(self, key: str) -> tuple[str, int | None]:
+        """Return what it is to one of its keys: kind and argument."""
+        match self.kind:
+            case "together":
+                return "put", self.value
+            case "claim" if key != self.keys[0]:
+                return "absent", None
+            case kind:
+                return kind, self.value or None
+
+
+Program = tuple[Operation, ...]
+
+
+class Answer(NamedTuple):
+    """What a client is told, and how long it took."""
+
+    reply: Any
+    seconds: float = 0.0
+
+
+class _Ask:
+    """What a coroutine awaits: one request to the world outside."""
+
+    __slots__ = ("request",)
+
+    def __init__(self, *request: Any) -> None:
+        self.request = request
+
+    def __await__(self) -> Generator[tuple[Any, ...], Any, Any]:
+        return (yield self.request)
+
+
+class World:
+    """The ports as one client has them: each call is a request to the scheduler."""
+
+    # ruff: noqa: ARG002  # the ports have a map; here there is one
+
+    form = None
+    blocking = False
+
+    def __init__(self, now: float) -> None:
+        self.time = 0.0
+        self.moment = now
+
+    async def look(self, key: str, lease: int) -> bytes | Replies:
+        replies = await self.send(Packet(key, (Get(lease),)))
+        found = replies.results[0]
+        return found.data[: found.base] if found.base else replies
+
+    async def look_many(self, keys: Sequence[str], lease: int) -> list[bytes | Replies | CacheLost]:
+        looks: list[bytes | Replies | CacheLost] = []
+        for each in await self.send_many([Packet(key, (Get(lease),)) for key in keys]):
+            if isinstance(each, Replies) and each.results[0].base:
+                looks.append(each.results[0].data[: each.results[0].base])
+            else:
+                looks.append(each)
+        return looks
+
+    async def send(self, packet: Packet, *, fresh: bool = False) -> Replies:
+        (replies,) = await _Ask("cache", (packet,), fresh)
+        if replies is LOST:
+            raise LOST
+        return cast("Replies", replies)
+
+    async def send_many(self, packets: Sequence[Packet]) -> list[Replies | CacheLost]:
+        return list(await _Ask("cache", tuple(packets), False))  # as above
+
+    def retry(self) -> None:
+        """Have nothing given up."""
+
+    async def read(self, map: str, sk: str, now: float) -> Stored | None:
+        entry = await _Ask("read", sk, now)
+        if isinstance(entry, Exception):
+            raise entry
+        return cast("Stored | None", entry)
+
+    async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
+        outcome = await _Ask("apply", sk, op, now)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return cast("Outcome", outcome)
+
+    async def transact(
+        self, changes: Sequence[Change], checks: Sequence[Check], now: float
+    ) -> list[Applied] | Aborted:
+        outcome = await _Ask("transact", tuple(changes), tuple(checks), now)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return cast("list[Applied] | Aborted", outcome)
+
+    # The loops below keep what they have in variables, where a snapshot finds it.
+
+    async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
+        entries: list[Stored | None] = []
+        while len(entries) < len(sks):
+            entry = await self.read(map, sks[len(entries)], now)
+            entries.append(entry)
+        return entries
+
+    async def apply_many(
+        self, map: str, writes: Sequence[tuple[str, Op]], now: float
+    ) -> list[Outcome | Exception]:
+        outcomes: list[Outcome | Exception] = []
+        while len(outcomes) < len(writes):
+            outcome = await _Ask("apply", *writes[len(outcomes)], now)
+            outcomes.append(outcome)
+        return outcomes
+
+    def now(self) -> float:
+        return self.moment
+
+    def monotonic(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+class Node:
+    """A client between two answers."""
+
+    __slots__ = ("_answers", "_root", "begun", "children", "ended", "fresh", "holds", "kind",
+                 "owed", "packets", "past", "request", "results", "sent", "touches")  # fmt: skip
+
+    def __init__(self, root: Root, answers: tuple[Answer, ...], seen: _Seen) -> None:
+        self._root = root
+        self._answers = answers
+        """The first that led here: others may as well."""
+        self.begun = bool(answers)
+        self.past = root.past
+        self.children: dict[Answer, Node] = {}
+        self.kind = seen.kind
+        self.ended = seen.kind == "ended"
+        self.packets: Sequence[Packet] = ()
+        self.sent: Sequence[tuple[str, Command]] = ()
+        """The packets' commands, each with its key."""
+        self.fresh = False
+        self.request: tuple[Any, ...] = ()
+        self.owed = seen.owed
+        self.results: tuple[Any, ...] = ()
+        """On each key, when it has ended: what was returned, or the exception raised."""
+        self.touches: Sequence[str] = ()
+        """The keys of the store that its request is about."""
+        self.holds = frozenset(held(seen.snapshot))
+        """(generation, CAS id) that it may still compare with something."""
+        if self.ended:
+            self.results = seen.request
+        elif self.kind == "cache":
+            self.packets, self.fresh = seen.request
+            self.sent = [(packet.key, each) for packet in self.packets for each in packet.commands]
+        else:
+            self.request = seen.request
+            if self.kind == "transact":
+                self.touches = [each.sk for part in seen.request[:2] for each in part]
+            else:
+                self.touches = [seen.request[0]]
+
+    def told(self, answer: Answer) -> Node:
+        """Return where the client is after this answer."""
+        child = self.children.get(answer)
+        if child is None:
+            child = self.children[answer] = self._root.after((*self._answers, answer))
+        return child
+
+
+class _Seen(NamedTuple):
+    """Where a run of an operation stopped."""
+
+    kind: str
+    """``cache``, ``read``, ``apply``, ``transact``: what it asks; or ``ended``."""
+    request: tuple[Any, ...]
+    owed: tuple[str, ...]
+    snapshot: Snapshot
+
+
+class Root:
+    """The beginning of an operation of one client."""
+
+    def __init__(
+        self,
+        operation: Operation,
+        owed: tuple[str, ...],
+        now: float,
+        tier: Callable[..., Coherent],
+        policy: Policy,
+    ) -> None:
+        self.operation = operation
+        self._owed = owed
+        self._now = now
+        self.past = now > 0
+        self._tier = tier
+        self._policy = policy
+        self._nodes: dict[Snapshot, Node] = {}
+        self.node = self.after(())
+
+    def after(self, answers: tuple[Answer, ...]) -> Node:
+        """Return the node after these answers."""
+        seen = self._run(answers)
+        # The beginning is no other node, wherever it may come back to: nothing is under way.
+        place = (seen.snapshot, bool(answers))
+        node = self._nodes.get(place)
+        if node is None:
+            node = self._nodes[place] = Node(self, answers, seen)
+        return node
+
+    def _run(self, answers: tuple[Answer, ...]) -> _Seen:
+        world = World(self._now)
+        tier = self._tier(world, world, world, self._policy, jitter=lambda: 0.2)
+        for key in self._owed:
+            tier._owed[key] = None  # noqa: SLF001  # the client's memory of operations before
+        work = _perform(tier, self.operation, self._now)
+        results: tuple[Any, ...]
+        try:
+            kind, *request = work.send(None)
+            for reply, seconds in answers:
+                world.time += seconds
+                kind, *request = work.send(reply)
+        except StopIteration as end:
+            results = tuple(map(_comparable, end.value))
+        except LPCMError as error:
+            results = (_comparable(error),) * len(self.operation.keys)
+        else:
+            owed = tuple(tier._owed)  # noqa: SLF001  # as above
+            state = freeze((kind, request, owed, world.time, tier._invalidations._after), _OPAQUE)  # noqa: SLF001  # as above
+            seen = _Seen(kind, tuple(request), owed, (state, snapshot(work, _OPAQUE)))
+            work.close()
+            return seen
+        owed = tuple(tier._owed)  # noqa: SLF001  # as above
+        return _Seen("ended", results, owed, ("ended", results, owed))
+
+
+_OPAQUE = (World, Coherent, Reading, Writing, Invalidations, Policy)
+"""What no operation changes; what the client owes is told apart by itself."""
+
+
+def _comparable(result: Any) -> Any:
+    """Return one object for all exceptions that mean the same: they compare by identity."""
+    if not isinstance(result, LPCMError):
+        return result
+    meaning = (type(result), getattr(result, "committed", None))
+    return _MEANINGS.setdefault(meaning, result)
+
+
+_MEANINGS: dict[tuple[Any, ...], LPCMError] = {}
+
+
+async def _perform(tier: Coherent, operation: Operation, now: float) -> tuple[Any, ...]:
+    """Do an operation; return the result on each key, an exception among them."""
+    kind, keys, value = operation
+    if kind == "get":
+        if len(keys) == 1:
+            entries = [await tier.read("", keys[0], now)]
+        else:
+            entries = await tier.read_many("", keys, now)
+        return tuple(None if entry is None else entry.data for entry in entries)
+    if kind in {"together", "claim"}:
+        return await _transact(tier, operation, now)
+    if kind == "join":
+        return (await _join(tier, keys[0], value, now),)
+    op: Op
+    match kind:
+        case "put":
+            op = Put(Cell(value, None), value)
+        case "ttl":
+            op = Put(Cell(value, None), value, now + EXPIRES)
+        case "new":
+            op = Put(Cell(value, None), value, None, When.ABSENT)
+        case "add":
+            op = Add(value, 0, value)
+        case _:
+            op = Delete()
+    if len(keys) == 1:
+        outcomes: list[Outcome | Exception] = [await tier.apply("", keys[0], op, now)]
+    else:
+        outcomes = await tier.apply_many("", [(key, op) for key in keys], now)
+    return tuple(_returned(kind, outcome) for outcome in outcomes)
+
+
+async def _transact(tier: Coherent, operation: Operation, now: float) -> tuple[Any, ...]:
+    kind, keys, value = operation
+    claim = kind == "claim"
+    put = Put(Cell(value, None), value, None, When.ABSENT if claim else When.ALWAYS)
+    changes = [Change("", key, put) for key in (keys[:1] if claim else keys)]
+    checks = [Check("", key, When.ABSENT) for key in (keys[1:] if claim else ())]
+    done = await tier.transact(changes, checks, now)
+    if not isinstance(done, Aborted):
+        return (True if claim else None,) * len(keys)
+    refused = {sk for _, sk, _ in done.reasons}
+    return tuple(False if key in refused else UNTOLD for key in keys)
+
+
+async def _join(tier: Coherent, key: str, member: int, now: float) -> Any:
+    """Insert into a set as ``LPCMSet`` does: a missing one is made, unless others are first."""
+    while True:
+        outcome = await tier.apply("", key, Update((), Join(frozenset({member})), member), now)
+        if isinstance(outcome, Refused) and outcome.entry is None:
+            put = Put(Cell(member, None), member, None, When.ABSENT)
+            outcome = await tier.apply("", key, put, now)
+        if isinstance(outcome, Applied):
+            assert outcome.entry is not None
+            return outcome.entry.data
+
+
+def _returned(kind: str, outcome: Outcome | Exception) -> Any:
+    if isinstance(outcome, Exception):
+        return outcome
+    if kind in {"add", "new"}:
+        assert outcome.entry is not None
+        return outcome.entry.data
+    return None

@@ -1,0 +1,221 @@
+"""The columns: the bounded worlds that the explorer searches to their ends.
+
+Each is a few clients with a program of one to three operations, and one kind of fault. What
+is here is what is known of the protocol; ``python -m checks.explorer.scenarios`` searches it all
+and prints the states visited and the time. Knows nothing of how a search is made.
+"""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import TYPE_CHECKING, Final
+
+from checks.explorer.client import Operation
+from checks.explorer.search import POLICY, Column, Counterexample, Faults, explore, simulate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from checks.explorer.search import Explored
+
+__all__ = ["COLUMNS", "LARGE", "SMALL", "main"]
+
+
+def _op(kind: str, value: int = 0, *keys: str) -> Operation:
+    return Operation(kind, keys or ("k",), value)
+
+
+_GET = _op("get")
+_DEL = _op("del")
+_SETTLE = Operation("settle", ())
+_AVAILABLE = POLICY._replace(strict=False)
+
+_FAULTS: Final = {
+    "none": Faults(),
+    "evict": Faults(evict=1),
+    "crash": Faults(crash=1),
+    "stall": Faults(stall=1, expire=1),
+    "restart": Faults(restart=1),
+    "lost message": Faults(lose=1),
+    "lost store reply": Faults(unknown=1),
+    "cut-off": Faults(cut=1),
+}
+_PUTS = ((_op("put", 1), _GET), (_op("put", 2), _GET))
+_ADDS = ((_op("add", 10), _GET), (_op("add", 100), _GET))
+_NEWS = ((_op("new", 1), _DEL), (_GET, _op("new", 2)))
+_SETTLING = tuple((*program, _SETTLE) for program in _PUTS)
+_WATCHED = ((_op("put", 1),), (_GET,), (_GET,))
+_THREE = ((_op("put", 1),), (_op("put", 2),), (_GET,))
+_TTL = ((_op("ttl", 1), _GET), (_GET, _op("new", 2)))
+_BULK = ((_op("put", 1, "a", "b"),), (_op("get", 0, "a", "b"),))
+_CROSSED = ((_op("put", 1, "a", "b"),), (_op("put", 2, "b", "a"),))
+
+_JOINS = ((_op("join", 1), _GET), (_op("join", 2), _GET))
+_CHECKED = (
+    (_op("put", 2, "b"),),
+    (_op("get", 0, "b"), _op("claim", 1, "a", "b"), _op("get", 0, "b")),
+)
+_CLAIMS = (
+    (_op("claim", 1, "a", "b"), _op("get", 0, "b")),
+    (_op("claim", 2, "b", "a"), _op("get", 0, "a")),
+)
+_TOGETHER = ((_op("together", 1, "a", "b"),), (_op("put", 2, "b"), _op("get", 0, "b")))
+_TRANSACTING = {**_FAULTS, "conflict": Faults(conflict=1)}
+
+_SHORT = ((_op("put", 1),), (_op("put", 2), _GET))
+_READ = ((_op("put", 1),), (_GET, _GET))
+
+SMALL: Final = (
+    Column("small: 2 clients, none", _PUTS),
+    *(
+        Column(f"small: 2 clients, {name}", _SHORT, _FAULTS[name])
+        for name in ("evict", "crash", "stall", "restart", "lost store reply")
+    ),
+    *(Column(f"small: 2 clients, {name}", _READ, _FAULTS[name]) for name in _FAULTS),
+    Column(
+        "small: 2 clients, cut-off, available",
+        ((_op("put", 1), _SETTLE), (_GET, _GET)),
+        _FAULTS["cut-off"],
+        _AVAILABLE,
+    ),
+    Column("small: 3 clients, none", ((_op("del"),), (_GET,), (_GET,))),
+    Column("small: counters", _ADDS),
+    Column("small: negative caching", _NEWS),
+    Column("small: time to live", ((_op("ttl", 1),), (_GET, _op("new", 2))), Faults(time=1)),
+    Column("small: bulk", _BULK),
+    Column("small: set-add", _JOINS),
+    Column("small: transactions, a check fails", _CHECKED),
+    Column("small: transactions, conflict", _TOGETHER, Faults(conflict=1)),
+    Column("small: transactions, lost store reply", (_TOGETHER[0], _CLAIMS[1]), Faults(unknown=1)),
+)
+"""Searched by ``make test``, in about half a minute."""
+
+LARGE: Final = (
+    *(Column(f"2 clients, {name}", _PUTS, faults) for name, faults in _FAULTS.items()),
+    *(Column(f"2 clients, {name}, counters", _ADDS, faults) for name, faults in _FAULTS.items()),
+    *(
+        Column(f"2 clients, {name}, negative caching", _NEWS, faults)
+        for name, faults in _FAULTS.items()
+    ),
+    Column("2 clients, evict twice", _PUTS, Faults(evict=2)),
+    Column("2 clients, evict and crash", _PUTS, Faults(evict=1, crash=1)),
+    Column("2 clients, restart and crash", _PUTS, Faults(restart=1, crash=1)),
+    Column("2 clients, crash and lost store reply", _PUTS, Faults(crash=1, unknown=1)),
+    Column("2 clients, cut-off, available", _SETTLING, Faults(cut=1), _AVAILABLE),
+    Column(
+        "2 clients, cut-off and evict, available", _SETTLING, Faults(cut=1, evict=1), _AVAILABLE
+    ),
+    *(Column(f"3 clients, {name}", _THREE, faults) for name, faults in _FAULTS.items()),
+    *(
+        Column(f"3 clients, {name}, two readers", _WATCHED, faults)
+        for name, faults in _FAULTS.items()
+    ),
+    Column("time to live", _TTL, Faults(time=1)),
+    Column("time to live, evict", _TTL, Faults(time=1, evict=1)),
+    Column("time to live, crash", _TTL, Faults(time=1, crash=1)),
+    *(Column(f"bulk, {name}", _BULK, _FAULTS[name]) for name in ("none", "evict", "crash")),
+    *(Column(f"2 clients, {name}, set-add", _JOINS, faults) for name, faults in _FAULTS.items()),
+    *(Column(f"checks, {name}", _CHECKED, faults) for name, faults in _TRANSACTING.items()),
+    *(Column(f"claims, {name}", _CLAIMS, faults) for name, faults in _TRANSACTING.items()),
+    *(Column(f"together, {name}", _TOGETHER, faults) for name, faults in _TRANSACTING.items()),
+    Column("bulk writers in other orders", _CROSSED),
+    Column("bulk writers in other orders, lost store reply", _CROSSED, Faults(unknown=1)),
+)
+"""Searched by ``make check-coherence`` too."""
+
+COLUMNS: Final = (*SMALL, *LARGE)
+
+BEYOND: Final = (
+    Column(
+        "4 clients, everything",
+        (
+            (_op("put", 1), _GET, _op("add", 10), _GET),
+            (_op("add", 100), _op("del"), _GET, _op("new", 2)),
+            (_GET, _GET, _op("put", 3), _GET),
+            (_op("new", 4), _GET, _GET, _GET),
+        ),
+        Faults(evict=2, expire=1, crash=1, stall=1, restart=1, lose=1, unknown=1, cut=1),
+    ),
+    Column(
+        "3 clients in bulk, everything",
+        (
+            (_op("put", 1, "a", "b"), _op("get", 0, "a", "b")),
+            (_op("add", 10, "b", "a"), _op("get", 0, "b"), _op("get", 0, "b", "a")),
+            (_op("get", 0, "a", "b"), _op("del", 0, "a"), _op("get", 0, "a", "b")),
+        ),
+        Faults(evict=2, expire=1, crash=1, stall=1, restart=1, lose=1, unknown=1, cut=1),
+    ),
+    Column(
+        "3 clients in transactions, everything",
+        (
+            (
+                _op("claim", 1, "a", "b"),
+                _op("get", 0, "b"),
+                _op("join", 2, "b"),
+                _op("get", 0, "a"),
+            ),
+            (_op("together", 4, "b", "a"), _op("get", 0, "b"), _op("del", 0, "a", "b")),
+            (
+                _op("get", 0, "a"),
+                _op("claim", 8, "b", "a"),
+                _op("get", 0, "a"),
+                _op("join", 16, "a"),
+            ),
+        ),
+        Faults(2, expire=1, crash=1, stall=1, restart=1, lose=1, unknown=1, cut=1, conflict=1),
+    ),
+)
+"""Too large to be searched: walked at random."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Search every column, two at a time; walk at random for that many seconds."""
+    import random
+
+    walking = float(arguments[0]) if arguments else 60.0
+    seed = int(arguments[1]) if len(arguments) > 1 else random.SystemRandom().randrange(2**32)
+    failed = states = 0
+    with ProcessPoolExecutor(2, max_tasks_per_child=1) as pool:
+        searches = [pool.submit(explore, column) for column in sorted(COLUMNS, key=_size)]
+        walks = [
+            pool.submit(simulate, column, seed=seed, seconds=walking / len(BEYOND))
+            for column in BEYOND
+        ]
+        for search in as_completed(searches):
+            try:
+                found = search.result()
+            except Counterexample as counterexample:
+                failed += 1
+                _say(str(counterexample))
+            else:
+                states += found.states
+                _say(_line(found))
+        _say(f"{states:,} states in {len(searches)} columns, {failed} violations")
+        for walk in walks:
+            try:
+                found = walk.result()
+            except Counterexample as counterexample:
+                failed += 1
+                _say(str(counterexample))
+            else:
+                _say(f"{found.column}: {found.states:,} walks, {found.steps:,} steps, seed {seed}")
+    return 1 if failed else 0
+
+
+def _size(column: Column) -> int:
+    """Sort the largest first, as far as one can tell."""
+    return -len(column.programs)
+
+
+def _line(found: Explored) -> str:
+    return f"{found.column:60} {found.states:12,} states {found.seconds:8.1f} s"
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Engines: a store, a cache, a clock and a policy composed; what the process has configured."""

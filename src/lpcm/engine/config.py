@@ -1,0 +1,380 @@
+"""Configuration: from a URL and options to one checked, comparable ``Config``.
+
+Knows text only: it opens nothing and touches no file. Everything wrong with a URL or an
+option is one ``ConfigError`` here, before anything is opened or written. No message and no
+repr shows a password: ``redact`` says what of a URL may be shown.
+
+Invariant: the path of a file in a ``Config`` is absolute. A relative one is taken from the
+working directory of the moment by ``parse``, and from that of its first ``parse`` in this process
+by ``parse_again``: so what parses its URL anew each time stays with its file after ``os.chdir``.
+A child of a fork inherits that; another program takes the path from its own working directory.
+
+======================================= ==================================================
+``sqlite:///lpcm.sqlite3``              a file, relative to the working directory (see above)
+``sqlite:////var/lib/app/lpcm.sqlite3`` a file, absolute (four slashes, as in SQLAlchemy)
+``memory://``                           this process only, private to the configuration
+``memory://name``                       this process only, shared by name
+``dynamodb://table``                    DynamoDB: any number of machines
+``memcached://host1,host2``             cached only: entries may vanish
+======================================= ==================================================
+
+Options stand in the URL's query or are given to ``configure``: ``namespace``, ``ttl``
+(seconds), ``timeout`` (seconds a compare-and-set may try), ``cache_only`` (``true``: entries
+live in the cache alone), and those of the store. A cache in
+front of it is one more: ``cache=memcached://host1,host2``, with ``on_cache_error``
+(``available`` or ``strict``) and ``cache_ttl`` (seconds). The cache's own options stand in its
+URL: ``cache=memcached://host?timeout=0.5``, a second one behind ``%26`` for ``&``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lpcm import caches, stores
+from lpcm.errors import ConfigError
+from lpcm.redact import Url, conceal, redact
+from lpcm.values.keys import partition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import timedelta
+
+__all__ = [
+    "CACHED_ONLY",
+    "DEFAULT_NAMESPACE",
+    "DEFAULT_URL",
+    "CacheConfig",
+    "Config",
+    "Url",
+    "cached_only",
+    "conceal",
+    "parse",
+    "parse_again",
+    "redact",
+    "scratch",
+    "seconds",
+]
+
+DEFAULT_URL = "sqlite:///lpcm.sqlite3"
+DEFAULT_NAMESPACE = "default"
+CACHED_ONLY = "cached only "
+"""How the path of memory begins that stands in for a cache."""
+DEFAULT_TIMEOUT = 10.0
+DEFAULT_CACHE_TTL = 3600
+MAX_CACHE_TTL = 30 * 24 * 3600  # memcached takes a longer one for a date
+
+_first: dict[str, str] = {}
+"""Each relative path that was parsed, as it was resolved the first time."""
+
+
+class CacheConfig(NamedTuple):
+    """A checked cache URL."""
+
+    scheme: str
+    path: str
+    options: tuple[tuple[str, object], ...] = ()
+
+    def __repr__(self) -> str:
+        return _shown(self)
+
+
+class Config(NamedTuple):
+    """A checked configuration; equal ones share one open engine."""
+
+    scheme: str
+    path: str
+    store_options: tuple[tuple[str, object], ...] = ()
+    namespace: str = DEFAULT_NAMESPACE
+    ttl: float | None = None
+    timeout: float = DEFAULT_TIMEOUT
+    cache: CacheConfig | None = None
+    strict: bool = False
+    """Whether an operation fails where the cache cannot be reached."""
+    cache_ttl: int = DEFAULT_CACHE_TTL
+    """Seconds a cached item lives: the bound on everything outside the promise."""
+
+    @property
+    def location(self) -> str:
+        """The URL without its options and without a password, for messages."""
+        if self.scheme == "sqlite":
+            return f"sqlite:///{self.path}"
+        return redact(f"{self.scheme}://{self.path}")
+
+    def __repr__(self) -> str:
+        return _shown(self)
+
+
+def _shown(settings: CacheConfig | Config) -> str:
+    """Return the repr of a NamedTuple with what may be shown of its texts."""
+    fields = ", ".join(f"{name}={_hidden(value)!r}" for name, value in settings._asdict().items())
+    return f"{type(settings).__name__}({fields})"
+
+
+def _hidden(value: object) -> object:
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return tuple(_hidden(part) for part in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # options
+    return conceal(value) if isinstance(value, str) else value
+
+
+def seconds(duration: float | timedelta, what: str = "ttl") -> float:
+    """Return a positive, finite duration in seconds.
+
+    >>> from datetime import timedelta
+    >>> seconds(timedelta(minutes=2))
+    120.0
+    >>> seconds(-1)
+    Traceback (most recent call last):
+        ...
+    ValueError: ttl must be a positive, finite number of seconds or timedelta, not -1
+    """
+    amount: Any = duration
+    if hasattr(amount, "total_seconds"):
+        amount = amount.total_seconds()
+    if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+        raise TypeError(f"{what} must be a number of seconds or a timedelta, not {duration!r}")
+    if not 0 < amount < math.inf:
+        raise ValueError(
+            f"{what} must be a positive, finite number of seconds or timedelta, not {duration!r}"
+        )
+    return float(amount)
+
+
+def parse(url: str, options: Mapping[str, object] | None = None) -> Config:
+    """Check a URL and options, which win over the URL's query.
+
+    >>> parse("memory://?ttl=60").ttl
+    60.0
+    >>> parse("redis://localhost")
+    Traceback (most recent call last):
+        ...
+    lpcm.errors.ConfigError: unknown scheme 'redis' in 'redis://localhost': use one of ...
+    >>> parse("memory://?tll=60")
+    Traceback (most recent call last):
+        ...
+    lpcm.errors.ConfigError: unknown option 'tll' for memory: use one of ..., ttl
+    """
+    return _parse(url, options, again=False)
+
+
+def parse_again(url: str, options: Mapping[str, object] | None = None) -> Config:
+    """Parse what this process parses whenever it needs it: a relative path stays where it was.
+
+    >>> before = parse_again("sqlite:///shop.sqlite3")
+    >>> os.mkdir("elsewhere")
+    >>> os.chdir("elsewhere")
+    >>> parse_again("sqlite:///shop.sqlite3") == before
+    True
+    >>> parse("sqlite:///shop.sqlite3") == before
+    False
+    """
+    return _parse(url, options, again=True)
+
+
+def _parse(url: str, options: Mapping[str, object] | None, *, again: bool) -> Config:
+    # What a traceback, or a page made of one, shows of these frames hides passwords, too.
+    url = conceal(str(url))
+    options = {name: _hidden(value) for name, value in (options or {}).items()}
+    try:
+        return _parsed(url, options, again=again)
+    except ConfigError as error:
+        raise error.with_traceback(None) from None
+
+
+def _parsed(url: str, options: Mapping[str, object], *, again: bool) -> Config:
+    scheme, path, query = _split(url, "store", stores.SCHEMES, DEFAULT_URL)
+    if scheme == "sqlite":
+        path = _file(url, path, again=again)
+    given: dict[str, object] = {**query, **options}
+    adapter = stores.adapter(scheme)
+    parsers = {**_COMMON, **adapter.OPTIONS}
+    visible = _visible(url, options)
+    objects: frozenset[str] = getattr(adapter, "OBJECTS", frozenset())
+    checked = {
+        name: value
+        if name in objects and not isinstance(value, str)
+        else _option(scheme, parsers, name, value, visible)
+        for name, value in given.items()
+    }
+    common: dict[str, Any] = {
+        _FIELDS.get(name, name): checked.pop(name) for name in _COMMON if name in checked
+    }
+    alone = common.pop("cache_only", False)
+    settings = Config(scheme, path, tuple(sorted(checked.items())), **common)
+    return cached_only(settings) if alone else settings
+
+
+def cached_only(settings: Config) -> Config:
+    """Return the same with its cache for a store; in this process's memory without one.
+
+    >>> cached_only(parse("sqlite:///shop.sqlite3?ttl=60&cache=memcached://host")).location
+    'memcached://host'
+    >>> cached_only(parse("sqlite:///shop.sqlite3")).scheme
+    'memory'
+    """
+    if settings.scheme == "memory" or settings.scheme.startswith("memcached"):
+        return settings._replace(cache=None)
+    scheme, path, options = settings.cache or CacheConfig("memory", "")
+    if not scheme.startswith("memcached"):
+        scheme, path, options = "memory", f"{CACHED_ONLY}{settings.location}", ()
+    return Config(scheme, path, options, settings.namespace, settings.ttl, settings.timeout)
+
+
+def scratch(settings: Config, directory: str) -> Config:
+    """Return the same as a throw-away file in the directory, one for each place; memory stays.
+
+    >>> scratch(parse("sqlite:///shop.sqlite3?ttl=60"), "/tmp/tests").ttl
+    60.0
+    >>> scratch(parse("memory://"), "/tmp/tests").scheme
+    'memory'
+    """
+    from hashlib import sha256  # 3 ms to import, for tests
+
+    if settings.scheme == "memory" or settings.path.startswith(directory):
+        return settings._replace(cache=None)
+    name = sha256(f"{settings.scheme}\0{settings.path}".encode()).hexdigest()[:16]
+    return settings._replace(
+        scheme="sqlite",
+        path=os.path.join(directory, f"{name}.sqlite3"),  # noqa: PTH118  # see _file
+        store_options=(("synchronous", "normal"),),
+        cache=None,
+    )
+
+
+def _cache(url: str) -> CacheConfig | None:
+    if url == "none":
+        return None
+    scheme, path, query = _split(url, "cache", caches.SCHEMES, "memcached://localhost:11211")
+    parsers = caches.adapter(scheme).OPTIONS
+    visible = _visible(url, {})
+    checked = {
+        name: _option(scheme, parsers, name, value, visible) for name, value in query.items()
+    }
+    return CacheConfig(scheme, path, tuple(sorted(checked.items())))
+
+
+def _split(
+    url: str, what: str, schemes: Mapping[str, str], example: str
+) -> tuple[str, str, dict[str, str]]:
+    if "://" not in url:
+        raise ConfigError(f"not a {what} URL: {redact(url)!r}: write something like {example!r}")
+    from urllib.parse import parse_qsl, unquote, urlsplit  # 5 ms to import, for the first map used
+
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # whose message may hold a password
+        raise ConfigError(
+            f"not a {what} URL: {redact(url)!r}: its brackets or letters are those of no host"
+        ) from None
+    if parts.fragment:
+        raise ConfigError(f"a # in {redact(url)!r}, which ends a URL: write %23 for it")
+    if parts.scheme not in schemes:
+        known = ", ".join(sorted(schemes))
+        raise ConfigError(f"unknown scheme {parts.scheme!r} in {redact(url)!r}: use one of {known}")
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    if len(pairs) != len(dict(pairs)):
+        raise ConfigError(f"an option stands twice in {redact(url)!r}")
+    path = unquote(parts.netloc + parts.path)
+    is_file = parts.scheme in {"sqlite", "memcached+unix"} and path.startswith("/")
+    return parts.scheme, path if is_file else conceal(path), dict(pairs)
+
+
+def _file(url: str, path: str, *, again: bool) -> str:
+    if not path.startswith("/") or path == "/":
+        raise ConfigError(
+            f"no file in {redact(url)!r}: write sqlite:///relative/path or sqlite:////absolute/path"
+        )
+    if path == "/:memory:":
+        raise ConfigError("for a map in memory, use memory:// instead of sqlite:///:memory:")
+    relative = path[1:]
+    if again and relative in _first:
+        return _first[relative]
+    try:
+        absolute = os.path.abspath(relative)  # noqa: PTH100  # pathlib would cost import time
+    except OSError as error:
+        raise ConfigError(
+            f"{redact(url)!r} is relative to the working directory, which is not there any more: "
+            "write sqlite:////absolute/path"
+        ) from error
+    if relative != absolute:
+        _first.setdefault(relative, absolute)
+    return absolute
+
+
+def _visible(url: str, options: Mapping[str, object]) -> str:
+    """Return all that messages about these may show.
+
+    Of a password with an unescaped ``?`` or ``&`` in it a part is taken for an option: its name
+    and value are not here.
+    """
+    from urllib.parse import unquote_plus  # see _split
+
+    shown = redact(url)
+    given = [f"{name} {redact(_text(value))}" for name, value in options.items()]
+    return " ".join((shown, unquote_plus(shown), *given))
+
+
+def _option(
+    scheme: str,
+    parsers: Mapping[str, Callable[[str], object]],
+    name: str,
+    value: object,
+    visible: str,
+) -> object:
+    if name not in parsers:
+        known = ", ".join(sorted(parsers))
+        told = name if name in visible else "***"
+        raise ConfigError(f"unknown option {told!r} for {scheme}: use one of {known}")
+    text = value if isinstance(value, str) else _text(value)
+    try:
+        return parsers[name](text)
+    except ConfigError:
+        raise
+    except (TypeError, ValueError) as error:
+        given = redact(f"{name}={text}").partition("=")[2]
+        given = given if given in visible else "***"
+        reason = error if given == text else "it cannot be used"  # the reason may quote it
+        raise ConfigError(f"option {name}={given!r} of {scheme}: {reason}") from error
+
+
+def _text(value: object) -> str:
+    total_seconds = getattr(value, "total_seconds", None)
+    return str(total_seconds() if total_seconds else value)
+
+
+def _namespace(text: str) -> str:
+    partition(text)
+    return text
+
+
+def _on_cache_error(text: str) -> bool:
+    if text not in {"available", "strict"}:
+        raise ValueError("use available or strict")
+    return text == "strict"
+
+
+def _cache_ttl(text: str) -> int:
+    length = int(text)
+    if not 1 <= length <= MAX_CACHE_TTL:
+        raise ValueError(f"use a whole number of seconds from 1 to {MAX_CACHE_TTL}")
+    return length
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in {"true", "false"}:
+        raise ValueError("use true or false")
+    return text.lower() == "true"
+
+
+_COMMON: Mapping[str, Callable[[str], object]] = {
+    "cache": _cache,
+    "cache_only": _truth,
+    "cache_ttl": _cache_ttl,
+    "namespace": _namespace,
+    "on_cache_error": _on_cache_error,
+    "timeout": lambda text: seconds(float(text), "timeout"),
+    "ttl": lambda text: seconds(float(text)),
+}
+_FIELDS: Mapping[str, str] = {"on_cache_error": "strict"}
+"""Options whose value stands under another name in ``Config``."""

@@ -1,0 +1,92 @@
+"""Stacks: a store with the cache in front of it and what drives them, composed and ended here.
+
+An engine has one for blocking callers and one for each event loop. Knows neither who asks for
+one nor how adapters are opened. Invariant: the item names of a cache in front of a store are
+of that store and those servers alone, so that none is taken for what it is not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Coroutine
+
+    from lpcm.coherence.tier import Coherent
+    from lpcm.engine import config
+    from lpcm.ports import Cache, Clock, Store, Tier
+
+__all__ = ["Drive", "Stack", "as_it_is", "flush", "shut", "stacked"]
+
+T = TypeVar("T")
+
+
+class Drive(Protocol):
+    """What turns an operation into something to await."""
+
+    def __call__(
+        self, operation: Coroutine[object, object, T], /, *, reads: bool = False
+    ) -> Awaitable[T]:
+        """Return it; ``reads``: it writes nothing to the store."""
+        ...
+
+
+class Stack(NamedTuple):
+    """A store with what stands in front of it, for one way of driving them."""
+
+    store: Store
+    tier: Tier
+    """What single entries are read from and written to: the store, or a cache in front of it."""
+    clock: Clock
+    drive: Drive
+    """How an operation over these is awaited."""
+    coherent: Coherent | None = None
+    """The tier, where it is a cache."""
+    cache: Cache | None = None
+
+    def uncached(self) -> Stack:
+        """Return the same for who reads past the cache."""
+        if self.coherent is None:
+            return self
+        from lpcm.coherence.tier import Uncached  # 5 ms to import, for maps that are cached
+
+        return self._replace(tier=Uncached(self.coherent))
+
+
+def in_front(store: Store, cache: Cache, clock: Clock, settings: config.Config) -> Coherent:
+    from base64 import urlsafe_b64encode
+    from hashlib import sha256  # 3 ms to import, for those who have a cache
+
+    from lpcm.coherence.tier import Coherent, Policy  # 5 ms, as above
+
+    # Another store, or other servers: other items, so that none is taken for what it is not.
+    place = f"{store.identity}\0{cache.identity}".encode()
+    prefix = urlsafe_b64encode(sha256(place).digest()).decode()[:12] + ":"
+    policy = Policy(strict=settings.strict, ttl=settings.cache_ttl)
+    return Coherent(store, cache, clock, policy, prefix)
+
+
+def stacked(
+    store: Store, cache: Cache | None, clock: Clock, drive: Drive, settings: config.Config
+) -> Stack:
+    if cache is None:
+        return Stack(store, store, clock, drive)
+    coherent = in_front(store, cache, clock, settings)
+    return Stack(store, coherent, clock, drive, coherent, cache)
+
+
+async def flush(stack: Stack) -> None:
+    """Make the invalidations still owed, as far as that is possible."""
+    if stack.coherent is not None:
+        await stack.coherent.settle()
+
+
+def shut(stack: Stack) -> None:
+    stack.store.close()
+    if stack.cache is not None:
+        stack.cache.close()
+
+
+def as_it_is(operation: Coroutine[object, object, T], /, *, reads: bool = False) -> Awaitable[T]:
+    del reads  # on the loop they are not in each other's way
+    return operation

@@ -1,0 +1,1 @@
+"""Live values: numbers and containers that change what is stored."""

@@ -1,0 +1,1 @@
+"""The mapping face: LPCM, LPCMSet, their views, async methods and transactions."""

@@ -1,0 +1,262 @@
+"""The a-twins: every operation of a map that does I/O, awaitable.
+
+Each twin runs the very coroutine its blocking counterpart runs: on the running event loop
+where the store and the cache can be awaited (DynamoDB, also behind memcached), else (SQLite) on
+a worker thread of the engine, one hop per operation, and reads have threads apart from writes.
+Cost, atomicity and errors are the counterpart's. Cancelling a task that awaits a write does not
+undo it: it may still happen, unless it was waiting for a thread. See docs/howto/async.md.
+
+========================= ============================
+``m[k]``                  ``await m.agetitem(k)``
+``m[k] = v``              ``await m.aset(k, v)``
+``del m[k]``              ``await m.adelitem(k)``
+``k in m``                ``await m.acontains(k)``
+``len(m)``                ``await m.alen()``
+``bool(m)``               ``await m.abool()``
+``for k in m``            ``async for k in m``
+``for ... in m.items()``  ``async for ... in m.aitems()``
+``m.name(...)``           ``await m.aname(...)``
+========================= ============================
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from lpcm.map.views import Items, Keys, Span, Values, astream, span
+from lpcm.operations.entry import MISSING, Entry, Missing
+from lpcm.ports import KeyRange
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+
+    from lpcm.operations.entry import TTL
+    from lpcm.operations.operations import Entries
+
+__all__ = ["AsyncTwins"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+T = TypeVar("T")
+
+
+class AsyncTwins(Generic[K, V]):
+    """The awaitable half of ``LPCM``."""
+
+    def _ause(self) -> Entries:
+        """Return the entries as configured now, for the running event loop."""
+        raise NotImplementedError
+
+    async def agetitem(self, key: K) -> V:
+        """Await ``m[key]``."""
+        use = self._ause()
+        return await use.drive(use.item(key), reads=True)
+
+    @overload
+    async def aget(self, key: K, /) -> V | None: ...
+    @overload
+    async def aget(self, key: K, /, default: V | T) -> V | T: ...
+    async def aget(self, key: K, /, default: Any = MISSING) -> Any:
+        """Await ``get``."""
+        use = self._ause()
+        value = await use.drive(use.get(key, default), reads=True)
+        return None if value is MISSING else value
+
+    async def acontains(self, key: object) -> bool:
+        """Await ``key in m``."""
+        use = self._ause()
+        return await use.drive(use.contains(key), reads=True)
+
+    async def aentry(self, key: K) -> Entry[V]:
+        """Await ``entry``."""
+        use = self._ause()
+        return await use.drive(use.entry(key), reads=True)
+
+    async def attl(self, key: K) -> float | None:
+        """Await ``ttl``."""
+        use = self._ause()
+        return await use.drive(use.ttl(key), reads=True)
+
+    async def aget_many(self, keys: Iterable[K]) -> dict[K, V]:
+        """Await ``get_many``."""
+        keys = await _walked(keys)
+        use = self._ause()
+        return await use.drive(use.get_many(keys), reads=True)
+
+    async def aset(self, key: K, value: V, *, ttl: TTL = None) -> None:
+        """Await ``set``, also ``m[key] = value``."""
+        use = self._ause()
+        await use.drive(use.set(key, value, ttl))
+
+    async def asetdefault(self, key: K, default: Any = MISSING, *, ttl: TTL = None) -> Any:
+        """Await ``setdefault``."""
+        use = self._ause()
+        return await use.drive(use.setdefault(key, default, ttl))
+
+    async def areplace(
+        self, key: K, value: V, *, if_etag: int | None = None, ttl: TTL = None
+    ) -> int:
+        """Await ``replace``."""
+        use = self._ause()
+        return await use.drive(use.replace(key, value, if_etag, ttl))
+
+    async def adelitem(self, key: K) -> None:
+        """Await ``del m[key]``."""
+        use = self._ause()
+        await use.drive(use.remove(key))
+
+    async def adelete(self, key: K) -> None:
+        """Await ``delete``."""
+        use = self._ause()
+        await use.drive(use.delete(key))
+
+    async def apop(self, key: K, default: Any = MISSING) -> Any:
+        """Await ``pop``."""
+        use = self._ause()
+        return await use.drive(use.pop(key, default))
+
+    async def apopitem(self) -> tuple[K, V]:
+        """Await ``popitem``."""
+        use = self._ause()
+        return await use.drive(use.popitem(KeyRange()))
+
+    async def aexpire(self, key: K, ttl: TTL) -> None:
+        """Await ``expire``."""
+        use = self._ause()
+        await use.drive(use.expire(key, ttl))
+
+    async def aincrement(self, key: K, delta: Any = 1) -> V:
+        """Await ``increment``."""
+        use = self._ause()
+        return await use.drive(use.increment(key, delta))
+
+    async def adecrement(self, key: K, delta: Any = 1) -> V:
+        """Await ``decrement``."""
+        use = self._ause()
+        return await use.drive(use.decrement(key, delta))
+
+    async def atransform(self, key: K, fn: Callable[[V], V], default: V | Missing = MISSING) -> V:
+        """Await ``transform``.
+
+        ``fn`` is a plain function and must be quick, for it is called where the operation runs:
+        on DynamoDB in the event loop, which waits for it, and else on one of the engine's few
+        threads for writes. For what is slow or must be awaited, see docs/howto/async.md.
+        """
+        use = self._ause()
+        return await use.drive(use.transform(key, fn, default))
+
+    async def aset_many(
+        self, entries: Mapping[K, V] | Iterable[tuple[K, V]], *, ttl: TTL = None
+    ) -> None:
+        """Await ``set_many``."""
+        entries = await _walked(entries, pairs=True)
+        use = self._ause()
+        await use.drive(use.set_many(pairs(entries), ttl))
+
+    async def aupdate(self, entries: Any = (), /, **more: Any) -> None:
+        """Await ``update``."""
+        entries = await _walked(entries, pairs=True)
+        use = self._ause()
+        await use.drive(use.set_many(chain(pairs(entries), more.items())))
+
+    async def adelete_many(self, keys: Iterable[K]) -> None:
+        """Await ``delete_many``."""
+        keys = await _walked(keys)
+        use = self._ause()
+        await use.drive(use.delete_many(keys))
+
+    async def aclear(self) -> None:
+        """Await ``clear``."""
+        use = self._ause()
+        await use.drive(use.clear())
+
+    async def alen(self) -> int:
+        """Await ``len(m)``."""
+        use = self._ause()
+        return await use.drive(use.count(KeyRange()), reads=True)
+
+    async def abool(self) -> bool:
+        """Await ``bool(m)``."""
+        use = self._ause()
+        return await use.drive(use.any(KeyRange()), reads=True)
+
+    async def acopy(self) -> dict[K, V]:
+        """Await ``copy``."""
+        return {key: value async for key, value in self.aitems()}
+
+    async def amost_common(self, n: int | None = None) -> list[tuple[K, V]]:
+        """Await ``most_common``."""
+        from heapq import nlargest  # see most_common
+
+        items = [item async for item in self.aitems()]
+        most = len(items) if n is None else n
+        return nlargest(most, items, key=lambda item: item[1])  # type: ignore[return-value,arg-type]  # ordered values
+
+    def __aiter__(self) -> AsyncIterator[K]:
+        return self.akeys()
+
+    async def akeys(
+        self, *, prefix: Any = None, start: Any = None, stop: Any = None, reverse: bool = False
+    ) -> AsyncIterator[K]:
+        """Walk ``keys(...)`` with ``async for``."""
+        part = span(prefix, start, stop, reverse=reverse)
+        async for key, _ in self._walk(part, values=False):
+            yield key
+
+    async def avalues(
+        self, *, prefix: Any = None, start: Any = None, stop: Any = None, reverse: bool = False
+    ) -> AsyncIterator[V]:
+        """Walk ``values(...)`` with ``async for``."""
+        part = span(prefix, start, stop, reverse=reverse)
+        async for _, value in self._walk(part):
+            yield value
+
+    async def aitems(
+        self, *, prefix: Any = None, start: Any = None, stop: Any = None, reverse: bool = False
+    ) -> AsyncIterator[tuple[K, V]]:
+        """Walk ``items(...)`` with ``async for``."""
+        part = span(prefix, start, stop, reverse=reverse)
+        async for pair in self._walk(part):
+            yield pair
+
+    def _walk(self, part: Span, *, values: bool = True) -> AsyncIterator[tuple[K, V]]:
+        return astream(self._ause, part, values=values)
+
+
+async def _walked(what: Any, *, pairs: bool = False) -> Any:
+    """Return what a map or a view of one holds, awaited: to iterate it would block the loop."""
+    if isinstance(what, AsyncTwins):
+        return [one async for one in (what.aitems() if pairs else what.akeys())]
+    if not isinstance(what, (Keys, Values, Items)):
+        return what
+    values = not isinstance(what, Keys)
+    walk = astream(what._mapping._ause, what._span, values=values)  # noqa: SLF001  # the map's own
+    if isinstance(what, Items):
+        return [pair async for pair in walk]
+    return [value if values else key async for key, value in walk]
+
+
+def pairs(entries: Any) -> Iterable[tuple[Any, Any]]:
+    """Return the pairs of whatever ``dict.update`` takes.
+
+    >>> list(pairs({"a": 1})), list(pairs([("a", 1), "b2"]))
+    ([('a', 1)], [('a', 1), ('b', '2')])
+    >>> list(pairs(["abc"]))
+    Traceback (most recent call last):
+        ...
+    ValueError: update element #0 has length 3; 2 is required
+    """
+    if isinstance(entries, (dict, AsyncTwins)):
+        return entries.items()  # type: ignore[union-attr,no-any-return,unused-ignore]  # an LPCM: bulk
+    if hasattr(entries, "keys"):
+        return ((key, entries[key]) for key in entries.keys())  # noqa: SIM118  # what update asks for
+    return map(_pair, enumerate(entries))
+
+
+def _pair(numbered: tuple[int, Any]) -> tuple[Any, Any]:
+    number, element = numbered
+    pair = tuple(element)
+    if len(pair) != 2:
+        raise ValueError(f"update element #{number} has length {len(pair)}; 2 is required")
+    return pair

@@ -1,0 +1,499 @@
+"""The map: Python's mapping protocol over the entries of one name.
+
+Checks arguments and chooses the driver; what an operation does is in ``operations.operations``. The
+awaitable half is in ``map.async_methods``. Costs are counted in *requests*, calls of the store: one
+request is one SQL statement or short transaction on SQLite, one round trip elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+
+from lpcm.engine import engine as _engine
+from lpcm.engine.config import Url, seconds
+from lpcm.engine.drive import do
+from lpcm.live import live as _live
+from lpcm.map import travel as _travel
+from lpcm.map.async_methods import AsyncTwins, pairs
+from lpcm.map.views import Items, Keys, Span, Values, span, stream
+from lpcm.operations.binding import Place
+from lpcm.operations.entry import MISSING, Entry, Missing
+from lpcm.ports import KeyRange
+from lpcm.values.keys import partition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lpcm.operations.entry import TTL
+    from lpcm.operations.operations import Entries
+
+__all__ = ["LPCM"]
+
+if TYPE_CHECKING:
+    # Their defaults are what an unannotated map has; type checkers bring the module along.
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    K = TypeVarWithDefault("K", default=Any)
+    V = TypeVarWithDefault("V", default=Any)
+else:
+    K = TypeVar("K")
+    V = TypeVar("V")
+T = TypeVar("T")
+
+
+class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
+    """A dict whose entries live in a store, shared by every process that opens its name.
+
+    Making one costs nothing and touches no file; the store is opened when first used.
+
+    A pickled map arrives at the store it came from, whatever the receiver has configured; its
+    LPCM_NAMESPACE and running tests outrank that. See docs/howto/multiprocessing.md.
+
+    ``name``
+        The map's name within the namespace.
+    ``default``
+        What a missing key reads as (a value, or a callable that makes one). It is not
+        stored by reading; ``increment``, ``transform`` and ``setdefault`` start from it.
+    ``ttl``
+        Seconds (or a timedelta) after which entries written without a ``ttl`` of their
+        own expire; None: never, or what the configuration says.
+    ``live``
+        Whether ``m[key] += 1`` and ``m[key].append(x)`` happen in the store, atomically: see
+        docs/explanation/live-values.md. False: values are plain.
+    ``using``, ``url``
+        Where it lives: an alias of ``lpcm.configure``, an ``Engine``, or a URL.
+    ``cache_only``
+        True: entries live in the cache alone, or without one in this process, and may vanish;
+        the store is never asked. See docs/howto/cached-only.md.
+    ``cache_timeout``
+        Seconds (or a timedelta) that entries stay cached; where ``cache_only``, that they
+        live, unless written with a ``ttl``. None: what the configuration says.
+
+    **Cost**: reading or writing one key is one request. **Atomic**: every method that
+    takes one key is, among all threads, processes and machines. **Raises**
+    ``KeyEncodingError``, ``KeyTooLong``, ``ValueEncodingError`` and ``ValueTooLarge`` for
+    what cannot be held, before anything is written; ``StoreError`` when the store fails.
+
+    >>> m = LPCM("some_dict")
+    >>> m["pi"] = 3.1415
+    >>> m["pi"], "pi" in m, len(m)
+    (3.1415, True, 1)
+    >>> del m["pi"]
+    >>> m["pi"]
+    Traceback (most recent call last):
+        ...
+    KeyError: 'pi'
+    >>> m[float("nan")] = 1
+    Traceback (most recent call last):
+        ...
+    lpcm.errors.KeyEncodingError: ...
+    """
+
+    _fit: Callable[[Any], object] | None = None
+    """What makes a value of this kind of map of what is assigned; TypeError refuses it."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        default: V | Callable[[], V] | Missing = MISSING,
+        ttl: TTL = None,
+        live: bool = True,
+        using: str | _engine.Engine = "default",
+        url: str | None = None,
+        cache_only: bool = False,
+        cache_timeout: TTL = None,
+    ) -> None:
+        partition("default", name)  # refuses a name that cannot be one, before anything else
+        self._name = name
+        self._default = default
+        self._ttl = None if ttl is None else seconds(ttl)
+        self._using = using
+        self._url = None if url is None else Url(url)
+        self._cache_only = cache_only
+        if cache_timeout is not None:
+            cache_timeout = seconds(cache_timeout, "cache_timeout")
+        self._cache_timeout = cache_timeout
+        self._caching = True
+        # One tuple, replaced whole: other threads never see an epoch with another's entries.
+        self._bound: tuple[int, Entries, Place] = (-1, *cast("tuple[Entries, Place]", (None, None)))
+        self._live = live
+
+    @property
+    def name(self) -> str:
+        """The map's name."""
+        return self._name
+
+    def _use(self) -> Entries:
+        """Return the entries as configured now."""
+        bound = self._bound
+        return bound[1] if bound[0] == _engine.epoch else self._bind()
+
+    def _bind(self) -> Entries:
+        now = _engine.epoch  # before resolving: a change meanwhile must not go unseen
+        engine = _travel.resolve(
+            self._using, self._url, cache_only=self._cache_only, cache_timeout=self._cache_timeout
+        )
+        wakers = _live.AWAKE if self._live else _live.ASLEEP
+        how = self._default, self._ttl, wakers
+        place = Place(engine, self._name, *how, fit=self._fit, caching=self._caching)
+        self._bound = now, place.use(), place
+        return self._bound[1]
+
+    def _ause(self) -> Entries:
+        if self._bound[0] != _engine.epoch:
+            self._bind()
+        return self._bound[2].ause()
+
+    def __repr__(self) -> str:
+        alone = ", cache_only=True" if self._cache_only else ""
+        return f"{type(self).__name__}({self._name!r}{alone})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _travel.reduce(self)
+
+    def __copy__(self) -> LPCM[K, V]:
+        copied: LPCM[K, V] = _travel.duplicate(self)
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any], /) -> LPCM[K, V]:
+        copied: LPCM[K, V] = _travel.duplicate(self, memo)
+        return copied
+
+    def disable_caching(self) -> None:
+        """Read from the store from now on, by this object, whatever is cached.
+
+        What was read is removed from the cache, so that everybody reads it anew: for changes
+        made by other means. **Cost**: a read is one of the store and one of the cache.
+        """
+        self._caching = False
+        self._bound = (-1, *self._bound[1:])
+
+    # Reading
+
+    def __getitem__(self, key: K) -> V:
+        return do(self._use().item, key)  # type: ignore[no-any-return]  # stored as V
+
+    @overload
+    def get(self, key: K, /) -> V | None: ...
+    @overload
+    def get(self, key: K, default: V | T, /) -> V | T: ...
+    def get(self, key: K, default: Any = MISSING, /) -> Any:
+        """Return the value, else ``default``, else the map's own default, else None.
+
+        **Cost**: one request.
+
+        >>> LPCM("m").get("k", 0), LPCM("m", default=1).get("k"), LPCM("m").get("k")
+        (0, 1, None)
+        """
+        value = do(self._use().get, key, default)
+        return None if value is MISSING else value
+
+    def __contains__(self, key: object) -> bool:
+        return do(self._use().contains, key)
+
+    def entry(self, key: K) -> Entry[V]:
+        """Return the entry as one read finds it: value, etag and expiry.
+
+        **Cost**: one request. **Raises** KeyError when absent.
+
+        >>> m = LPCM("m")
+        >>> m["k"] = 1
+        >>> e = m.entry("k")
+        >>> e.value, e.expires
+        (1, None)
+        >>> m.replace("k", 2, if_etag=e.etag) == e.etag
+        False
+        """
+        return do(self._use().entry, key)
+
+    def ttl(self, key: K) -> float | None:
+        """Return the seconds until the entry expires, None: it does not.
+
+        **Cost**: one request. **Raises** KeyError when absent.
+        """
+        return do(self._use().ttl, key)
+
+    def get_many(self, keys: Iterable[K]) -> dict[K, V]:
+        """Return those of the keys that are present, with their values.
+
+        **Cost**: one request per batch the store can read at once. **Atomic** per key.
+
+        >>> m = LPCM("m")
+        >>> m.update(a=1, b=2)
+        >>> m.get_many(["b", "c", "a"])
+        {'b': 2, 'a': 1}
+        """
+        return do(self._use().get_many, keys)
+
+    # Writing one key
+
+    def __setitem__(self, key: K, value: V) -> None:
+        use = self._use()
+        if type(value) in _live.TYPES and _live.returns(value, use, key):
+            return
+        do(use.set, key, value)
+
+    def set(self, key: K, value: V, *, ttl: TTL = None) -> None:
+        """Store the value, expiring in ``ttl`` seconds (or a timedelta).
+
+        An expiry the entry had is gone; without ``ttl`` the map's default holds, if any.
+        **Cost**: one request. **Raises** ValueError for a ttl that is not positive.
+
+        >>> m = LPCM("m")
+        >>> m.set("k", "v", ttl=60)
+        >>> 59 < m.ttl("k") <= 60
+        True
+        >>> m.set("k", "v", ttl=-1)
+        Traceback (most recent call last):
+            ...
+        ValueError: ttl must be a positive, finite number of seconds or timedelta, not -1
+        """
+        do(self._use().set, key, value, ttl)
+
+    def setdefault(self, key: K, default: Any = MISSING, *, ttl: TTL = None) -> Any:
+        """Store ``default`` unless the key is present; return what is stored then.
+
+        Without ``default`` it is the map's own, else None.
+
+        **Cost**: one request. **Atomic**: of two concurrent callers one stores, and both
+        return its value.
+
+        >>> m = LPCM("m")
+        >>> m.setdefault("k", 1), m.setdefault("k", 2)
+        (1, 1)
+        """
+        return do(self._use().setdefault, key, default, ttl)
+
+    def replace(self, key: K, value: V, *, if_etag: int | None = None, ttl: TTL = None) -> int:
+        """Store the value only if the key is present, and has that etag; return its new etag.
+
+        **Cost**: one request. **Raises** Conflict when the etag is another by now or the
+        entry is gone; without ``if_etag``, KeyError when it is absent.
+
+        >>> m = LPCM("m")
+        >>> m["k"] = 1
+        >>> m.replace("k", 2, if_etag=12345)
+        Traceback (most recent call last):
+            ...
+        lpcm.errors.Conflict: replace 'k' in 'm': wanted etag 12345, it has etag ...
+        """
+        return do(self._use().replace, key, value, if_etag, ttl)
+
+    def __delitem__(self, key: K) -> None:
+        do(self._use().remove, key)
+
+    def delete(self, key: K) -> None:
+        """Remove the entry; silent when there is none. **Cost**: one request."""
+        do(self._use().delete, key)
+
+    @overload
+    def pop(self, key: K, /) -> V: ...
+    @overload
+    def pop(self, key: K, default: V | T, /) -> V | T: ...
+    def pop(self, key: K, default: Any = MISSING, /) -> Any:
+        """Remove the entry and return its value.
+
+        **Cost**: one request. **Atomic**: one of several concurrent callers gets it.
+        **Raises** KeyError when absent and no ``default`` is given.
+
+        >>> m = LPCM("m")
+        >>> m["k"] = 1
+        >>> m.pop("k"), m.pop("k", None)
+        (1, None)
+        """
+        return do(self._use().pop, key, default)
+
+    def popitem(self) -> tuple[K, V]:
+        """Remove and return the last entry in key order.
+
+        **Cost**: two requests, more when others take the same one. **Atomic**: no two
+        callers get one entry. **Raises** KeyError when the map is empty.
+        """
+        return do(self._use().popitem, KeyRange())
+
+    def expire(self, key: K, ttl: TTL) -> None:
+        """Let the entry expire in ``ttl`` seconds from now; None: never.
+
+        **Cost**: one request. **Raises** KeyError when absent.
+        """
+        do(self._use().expire, key, ttl)
+
+    def increment(self, key: K, delta: Any = 1) -> V:
+        """Leave what ``m[key] + delta`` would be, and return it.
+
+        A missing key counts as the map's default, else 0. The sum is exact and of the
+        type Python gives it (see ``lpcm.values.arithmetic``); an expiry stays.
+
+        **Cost**: one request for an int on an int of up to 64 bits; else two, more when
+        others write the same key. **Atomic**: no increment is lost. **Raises** TypeError
+        when either is not a number; Conflict after ``timeout`` seconds of lost races.
+
+        >>> hits = LPCM("hits")
+        >>> hits.increment("home"), hits.increment("home", 2), hits.increment("home", 0.5)
+        (1, 3, 3.5)
+        >>> hits.increment("home", "1")
+        Traceback (most recent call last):
+            ...
+        TypeError: an increment must be an int, float or Decimal, not str '1'
+        """
+        return do(self._use().increment, key, delta)  # type: ignore[no-any-return]  # stored as V
+
+    def decrement(self, key: K, delta: Any = 1) -> V:
+        """Leave what ``m[key] - delta`` would be, and return it; else like ``increment``."""
+        return do(self._use().decrement, key, delta)  # type: ignore[no-any-return]  # stored as V
+
+    def transform(self, key: K, fn: Callable[[V], V], default: V | Missing = MISSING) -> V:
+        """Store ``fn(value)``, and return it: read, apply, compare-and-set, again if need be.
+
+        A missing key gives ``fn`` the ``default``, else the map's. ``fn`` gets a copy of
+        its own, may be called several times, and must return the value to store.
+
+        **Cost**: two requests, one more for each lost race. **Atomic**. **Raises**
+        KeyError when absent without any default; Conflict after ``timeout`` seconds of
+        lost races; what ``fn`` raises, with nothing written.
+
+        >>> m = LPCM("m")
+        >>> m.transform("k", lambda tags: [*tags, "x"], default=[])
+        ['x']
+        """
+        return do(self._use().transform, key, fn, default)  # type: ignore[no-any-return]  # stored as V
+
+    # Writing many
+
+    def set_many(self, entries: Mapping[K, V] | Iterable[tuple[K, V]], *, ttl: TTL = None) -> None:
+        """Store all pairs; every one is checked before the first is written.
+
+        **Cost**: one request per batch the store can write at once. **Atomic** per key,
+        not as a whole. **Raises** BatchError with the keys that failed; the rest is done.
+        """
+        do(self._use().set_many, pairs(entries), ttl)
+
+    def update(self, entries: Any = (), /, **more: Any) -> None:
+        """Store all pairs, as ``dict.update``; cost and errors as ``set_many``."""
+        do(self._use().set_many, chain(pairs(entries), more.items()))
+
+    def delete_many(self, keys: Iterable[K]) -> None:
+        """Remove the entries of these keys where there are any; cost as ``set_many``."""
+        do(self._use().delete_many, keys)
+
+    def clear(self) -> None:
+        """Delete all entries. **Cost**: in bulk, every entry. Not atomic as a whole."""
+        do(self._use().clear)
+
+    # The whole map
+
+    def __len__(self) -> int:
+        return do(self._use().count, KeyRange())
+
+    def __bool__(self) -> bool:
+        return do(self._use().any, KeyRange())
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(Keys(self))
+
+    def __reversed__(self) -> Iterator[K]:
+        return reversed(Keys(self))
+
+    def keys(
+        self, *, prefix: Any = None, start: Any = None, stop: Any = None, reverse: bool = False
+    ) -> Keys[K]:
+        """Return a view of the keys ``start <= key < stop`` that begin with ``prefix``.
+
+        A str, bytes or tuple prefix selects keys of its own type. **Cost**: none until it
+        is walked, then one request per 1,000 entries.
+
+        >>> m = LPCM("m")
+        >>> m.update({"eu/de": 1, "eu/fr": 2, "us/ny": 3})
+        >>> list(m.keys(prefix="eu/")), list(m.keys(start="eu/f", reverse=True))
+        (['eu/de', 'eu/fr'], ['us/ny', 'eu/fr'])
+        """
+        return Keys(self, span(prefix, start, stop, reverse=reverse))
+
+    def values(
+        self, *, prefix: Any = None, start: Any = None, stop: Any = None, reverse: bool = False
+    ) -> Values[V]:
+        """Return a view of the values, selected and ordered by key as in ``keys``."""
+        return Values(self, span(prefix, start, stop, reverse=reverse))
+
+    def items(
+        self, *, prefix: Any = None, start: Any = None, stop: Any = None, reverse: bool = False
+    ) -> Items[K, V]:
+        """Return a view of the (key, value) pairs, selected and ordered as in ``keys``."""
+        return Items(self, span(prefix, start, stop, reverse=reverse))
+
+    def copy(self) -> dict[K, V]:
+        """Return a plain dict of all entries, in key order. **Cost**: as walking ``items``."""
+        return dict(stream(self._use, Span()))
+
+    def most_common(self, n: int | None = None) -> list[tuple[K, V]]:
+        """Return the n entries of the greatest values, greatest first; None: all.
+
+        **Cost**: as walking ``items``; holds n entries at a time.
+
+        >>> m = LPCM("m")
+        >>> m.update(a=1, b=3, c=2)
+        >>> m.most_common(2)
+        [('b', 3), ('c', 2)]
+        """
+        if n is None:
+            return sorted(self.items(), key=_count, reverse=True)
+        from heapq import nlargest  # as collections.Counter does
+
+        return nlargest(n, self.items(), key=_count)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, LPCM):
+            return self._use().identity == other._use().identity or all(
+                one == two for one, two in zip_longest(self.items(), other.items())
+            )
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        theirs: Mapping[Any, Any] = other
+        count = 0
+        for key, value in self.items():
+            if key not in theirs or theirs[key] != value:
+                return False
+            count += 1
+        return count == len(theirs)
+
+    __hash__ = None  # type: ignore[assignment]  # mutable, like dict
+
+    def __or__(self, other: object) -> dict[Any, Any]:
+        """Return a plain dict of both, ``other`` winning."""
+        return {**self.copy(), **_plain(other)} if isinstance(other, Mapping) else NotImplemented
+
+    def __ror__(self, other: object) -> dict[Any, Any]:
+        return {**_plain(other), **self.copy()} if isinstance(other, Mapping) else NotImplemented
+
+    def __ior__(self, other: Any) -> LPCM[K, V]:  # type: ignore[misc]  # dict's | and |= differ too
+        self.update(other)
+        return self
+
+    @classmethod
+    def fromkeys(
+        cls, iterable: Iterable[K], value: Any = None, *, name: str, **options: Any
+    ) -> LPCM[K, Any]:
+        """Store ``value`` under every key of the map called ``name``, and return that map.
+
+        Entries the map already has under other keys stay. ``options`` are ``LPCM``'s.
+
+        >>> LPCM.fromkeys("ab", 0, name="m").copy()
+        {'a': 0, 'b': 0}
+        """
+        made: LPCM[K, Any] = cls(name, **options)
+        made.set_many((key, value) for key in iterable)
+        return made
+
+
+def _count(item: tuple[Any, Any]) -> Any:
+    return item[1]
+
+
+def _plain(mapping: Mapping[Any, Any]) -> dict[Any, Any]:
+    return mapping.copy() if isinstance(mapping, LPCM) else dict(mapping)
+
+
+_restore = _travel.unversioned  # as the pickles of maps named it at first

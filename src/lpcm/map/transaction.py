@@ -1,0 +1,408 @@
+"""Transactions: several entries, of several maps of one store, written all or not at all.
+
+Nothing is locked or open while the caller works: what it reads is remembered, what it writes
+is kept, and the end is one request that does all writes if every entry read is still the
+same. Knows maps by their entries; how a store does it is ``ports.Tier.transact``.
+
+Invariant: what a transaction wrote was decided on what was stored in the instant it was
+written. Each key stays linearizable through a cache; that several become visible in one
+instant is promised of the store only.
+"""
+
+# ruff: noqa: SLF001  # a transaction works on the entries of maps, as their methods do
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, NoReturn, TypeVar
+
+from lpcm.engine.drive import do
+from lpcm.errors import ConfigError, Conflict, LPCMError, PickleRefused, ValueTooLarge
+from lpcm.operations.entry import MISSING
+from lpcm.operations.retry import Retry, etag
+from lpcm.ports import Aborted, Change, Check, Delete, Put, When
+from lpcm.values.arithmetic import add
+from lpcm.values.keys import decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from types import TracebackType
+    from typing import Self
+
+    from lpcm.map.map import LPCM
+    from lpcm.operations.binding import Place
+    from lpcm.operations.entry import TTL
+    from lpcm.operations.operations import Entries
+    from lpcm.ports import Cell, Stored
+
+__all__ = ["Part", "Transaction", "atransact", "transact", "transaction"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+T = TypeVar("T")
+
+MOST_KEYS: Final = 100
+MOST_BYTES: Final = 4 * 1024 * 1024
+
+
+class _Write(NamedTuple):
+    """What a transaction will write: a cell, or None to delete."""
+
+    cell: Cell | None
+    expires: float | None = None
+
+
+class Transaction:
+    """Reads and writes that count together; made by ``transaction``, for one thread, once."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entries] = {}
+        self._read: dict[tuple[str, str], Stored | None] = {}
+        self._writes: dict[tuple[str, str], _Write] = {}
+        self._ended = False
+        self._awaited = False
+        """Whether an event loop runs it, which must not be blocked."""
+
+    def __reduce__(self) -> NoReturn:
+        raise PickleRefused(
+            "a transaction, and a map in it, belongs to the block that began it: it cannot be "
+            "pickled or copied; pickle the map itself"
+        )
+
+    def __getitem__(self, map: LPCM[K, V]) -> Part[K, V]:
+        """Return the map as this transaction sees it."""
+        return Part(self, map)
+
+    def _open(self) -> None:
+        """Refuse to be used after the end: what is written then would be lost."""
+        if self._ended:
+            raise LPCMError("this transaction has ended: begin another")
+
+    def _enter(self, use: Entries) -> None:
+        """Take a map in; all must be of one store."""
+        self._open()
+        for other in self._entries.values():
+            if other._engine is not use._engine:
+                raise ConfigError(
+                    f"a transaction is of one store: map {other._name!r} is in "
+                    f"{other._engine.location}, map {use._name!r} in {use._engine.location}"
+                )
+        self._entries.setdefault(use._map, use)
+
+    @property
+    def _place(self) -> Place | None:
+        """One of the maps that take part."""
+        return next((use._place for use in self._entries.values()), None)
+
+    def _known(self, use: Entries, key: object) -> bool:
+        """Tell whether the entry was read or written here already."""
+        place = use._map, encode(key)
+        return place in self._writes or place in self._read
+
+    async def _stored(self, use: Entries, key: object) -> Any:
+        """Return the value as the transaction left or found it; MISSING where there is none."""
+        self._enter(use)
+        place = use._map, encode(key)
+        if place in self._writes:
+            cell = self._writes[place].cell
+            return MISSING if cell is None else use.codec.decode(*cell)
+        if place not in self._read:
+            self._check({place})
+            pk, sk = place
+            self._read[place] = await use._read(pk, sk, use._now())
+        found = self._read[place]
+        return MISSING if found is None else use._value(found)
+
+    def _expires(self, use: Entries, key: object) -> float | None:
+        """Return when what was left or found there expires, or a new entry would."""
+        place = use._map, encode(key)
+        held = self._writes[place] if place in self._writes else self._read[place]
+        if held is None or (isinstance(held, _Write) and held.cell is None):
+            return use._expiry(None)
+        return held.expires
+
+    def _write(self, use: Entries, key: object, write: _Write) -> None:
+        self._enter(use)
+        place = use._map, encode(key)
+        self._check({place}, {place: write})
+        self._writes[place] = write
+
+    def _check(
+        self, places: set[tuple[str, str]], writes: dict[tuple[str, str], _Write] | None = None
+    ) -> None:
+        """Refuse what no store could do together, before it is sent."""
+        count = len(places | self._read.keys() | self._writes.keys())
+        if count > MOST_KEYS:
+            raise ValueTooLarge(f"a transaction is of at most {MOST_KEYS} keys, read or written")
+        cells = [one.cell for one in {**self._writes, **(writes or {})}.values()]
+        size = sum(_size(cell.data) for cell in cells if cell is not None)
+        if size > MOST_BYTES:
+            raise ValueTooLarge(f"a transaction writes at most {MOST_BYTES:,} bytes, not {size:,}")
+
+    async def _commit(self, entries: dict[str, Entries]) -> None:
+        changes: list[Change] = []
+        for (pk, sk), (cell, expires) in self._writes.items():
+            when: When | int = When.ALWAYS
+            if (pk, sk) in self._read:
+                found = self._read[pk, sk]
+                when = When.ABSENT if found is None else found.etag
+            op = Delete(when) if cell is None else Put(cell, etag(), expires, when)
+            changes.append(Change(pk, sk, op))
+        checks = [
+            Check(*place, When.ABSENT if found is None else found.etag)
+            for place, found in self._read.items()
+            if place not in self._writes
+        ]
+        for pk in {change.map for change in changes}:
+            await entries[pk]._enter_catalogue()
+        use = next(iter(entries.values()))
+        outcome = await use._tier.transact(changes, checks, use._now())
+        if isinstance(outcome, Aborted):
+            keys = [(self._entries[pk]._name, decode(sk)) for pk, sk, _ in outcome.reasons]
+            shown = ", ".join(f"{key!r} in {name!r}" for name, key in keys)
+            raise Conflict(
+                f"others wrote what the transaction had read: {shown}; nothing was written",
+                keys=keys,
+            )
+
+    def __enter__(self) -> Self:
+        self._open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended = True
+        if error is None and self._entries:
+            do(self._commit, {pk: use._place.use() for pk, use in self._entries.items()})
+
+    async def __aenter__(self) -> Self:
+        self._open()
+        self._awaited = True
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended = True
+        if error is None and self._entries:
+            entries = {pk: use._place.ause() for pk, use in self._entries.items()}
+            await next(iter(entries.values())).drive(self._commit(entries))
+
+
+class Part(Generic[K, V]):
+    """A map as a transaction sees it: what others write shows at the end, as a conflict.
+
+    Values are plain: assign what you change. Reading is I/O, and has a-twins; writing is not.
+    In an ``async with`` a method that would have to read raises LPCMError, naming its twin, and
+    reads nothing; what was read or written in the transaction before, it has at hand.
+    """
+
+    def __init__(self, whole: Transaction, map: LPCM[K, V]) -> None:
+        self._whole = whole
+        self._map = map
+
+    def __getitem__(self, key: K) -> V:
+        use = self._entries()
+        return _found(key, self._run(self._get, use, key, "agetitem"))  # type: ignore[no-any-return]  # stored as V
+
+    def get(self, key: K, default: Any = None, /) -> Any:
+        """Return the value, else the default, else the map's own."""
+        use = self._entries()
+        value = self._run(self._get, use, key, "aget")
+        return default if value is MISSING else value
+
+    def __contains__(self, key: object) -> bool:
+        use = self._entries()
+        return self._run(self._whole._stored, use, key, "acontains") is not MISSING
+
+    async def agetitem(self, key: K) -> V:
+        """Await ``part[key]``."""
+        use = self._map._ause()
+        return _found(key, await use.drive(self._get(use, key), reads=True))  # type: ignore[no-any-return]  # as above
+
+    async def aget(self, key: K, default: Any = None, /) -> Any:
+        """Await ``get``."""
+        use = self._map._ause()
+        value = await use.drive(self._get(use, key), reads=True)
+        return default if value is MISSING else value
+
+    async def acontains(self, key: object) -> bool:
+        """Await ``key in part``."""
+        use = self._map._ause()
+        return await use.drive(self._whole._stored(use, key), reads=True) is not MISSING
+
+    async def _get(self, use: Entries, key: object) -> Any:
+        value = await self._whole._stored(use, key)
+        return use.default() if value is MISSING else value
+
+    def __setitem__(self, key: K, value: V) -> None:
+        self.set(key, value)
+
+    def set(self, key: K, value: V, *, ttl: TTL = None) -> None:
+        """Store the value at the end, expiring ``ttl`` seconds from now."""
+        use = self._entries()
+        self._whole._write(use, key, _Write(use.encode(value), use._expiry(ttl)))
+
+    def delete(self, key: K) -> None:
+        """Remove the entry at the end, if there is one."""
+        self._whole._write(self._entries(), key, _Write(None))
+
+    def __delitem__(self, key: K) -> None:
+        use = self._entries()
+        stored = self._run(self._whole._stored, use, key, "adelitem")
+        _found(key, stored)
+        self.delete(key)
+
+    async def adelitem(self, key: K) -> None:
+        """Await ``del part[key]``."""
+        if not await self.acontains(key):
+            raise KeyError(key)
+        self.delete(key)
+
+    def increment(self, key: K, delta: Any = 1) -> Any:
+        """Leave what ``part[key] + delta`` would be, from the map's default or 0; return it.
+
+        An entry keeps its expiry.
+        """
+        use = self._entries()
+        value = self._run(self._get, use, key, "aincrement")
+        return self._add(key, value, delta)
+
+    async def aincrement(self, key: K, delta: Any = 1) -> Any:
+        """Await ``increment``."""
+        return self._add(key, await self.aget(key, MISSING), delta)
+
+    def _add(self, key: K, value: Any, delta: Any) -> Any:
+        total = add(0 if value is MISSING else value, delta)
+        use = self._entries()
+        expires = self._whole._expires(use, key)
+        self._whole._write(use, key, _Write(use.encode(total), expires))
+        return total
+
+    def _run(
+        self,
+        operation: Callable[[Entries, object], Coroutine[Any, Any, T]],
+        use: Entries,
+        key: object,
+        twin: str,
+    ) -> T:
+        """Run what reads, unless that would block an event loop."""
+        whole = self._whole
+        if whole._awaited and not whole._known(use, key):
+            raise LPCMError(
+                f"this transaction is an event loop's, which reading {key!r} here would block: "
+                f"await {twin}(...) instead; nothing was read"
+            )
+        return do(operation, use, key)
+
+    def _entries(self) -> Entries:
+        """Return the entries the transaction reads with, else those for its kind of use."""
+        use = self._map._ause() if self._whole._awaited else self._map._use()
+        return self._whole._entries.get(use._map, use)
+
+
+def _found(key: object, value: Any) -> Any:
+    if value is MISSING:
+        raise KeyError(key)
+    return value
+
+
+def _size(part: Any) -> int:
+    """Return about how many bytes a part of a value takes in a store."""
+    match part:
+        case str():
+            return len(part.encode(errors="replace"))
+        case bytes():
+            return len(part)
+        case dict():
+            return 3 + sum(1 + _size(name) + _size(value) for name, value in part.items())
+        case list() | frozenset():
+            return 3 + sum(1 + _size(member) for member in part)
+        case _:
+            return 8
+
+
+def transaction() -> Transaction:
+    """Write entries of several maps of one store all or not at all.
+
+    Reads go through the map as ever, and become conditions; writes wait until the end of the
+    ``with`` block, or are dropped if it raises. ``async with`` does the same in an event loop,
+    where reading is awaited: ``await t[m].aget(k)``.
+
+    **Cost**: the reads, and one request; on DynamoDB two write units for each KB of each entry
+    written or read. **Atomic**: in the store, as a whole; through a cache each key by itself.
+    **Raises** Conflict, its ``keys`` saying which, if others wrote what was read;
+    ValueTooLarge for over 100 keys or 4 MB; ConfigError for maps of two stores.
+
+    >>> from lpcm import LPCM
+    >>> accounts, log = LPCM("accounts"), LPCM("log")
+    >>> accounts.update(ann=10, bob=0)
+    >>> with transaction() as t:
+    ...     t[accounts]["ann"] -= 5
+    ...     t[accounts]["bob"] += 5
+    ...     t[log][1] = "ann to bob: 5"
+    >>> accounts.copy(), log.get(1)
+    ({'ann': 5, 'bob': 5}, 'ann to bob: 5')
+    >>> with transaction() as t:
+    ...     t[accounts]["ann"] -= 5
+    ...     accounts["ann"] = 0                 # somebody else
+    Traceback (most recent call last):
+        ...
+    lpcm.errors.Conflict: others wrote what the transaction had read: 'ann' in 'accounts'; ...
+    """
+    return Transaction()
+
+
+def transact(fn: Callable[[Transaction], T]) -> T:
+    """Run ``fn`` in a transaction, again after each conflict; return what it returned.
+
+    **Cost**: as ``transaction``, for each attempt. **Atomic**: likewise. **Raises** Conflict
+    once others have been in the way for the ``timeout`` of the engine; what ``fn`` raises,
+    with nothing written.
+
+    >>> from lpcm import LPCM
+    >>> m = LPCM("m", default=0)
+    >>> transact(lambda t: t[m].increment("a") + t[m].increment("b"))
+    2
+    """
+    retry = None
+    while True:
+        t = Transaction()
+        try:
+            with t:
+                result = fn(t)
+        except Conflict:
+            if t._place is None:
+                raise
+            retry = retry or _again(t._place.use())
+            do(retry.pause)
+        else:
+            return result
+
+
+async def atransact(fn: Callable[[Transaction], Awaitable[T]]) -> T:
+    """Await ``fn`` in a transaction, again after each conflict; else as ``transact``."""
+    retry = None
+    while True:
+        t = Transaction()
+        try:
+            async with t:
+                result = await fn(t)
+        except Conflict:
+            if t._place is None:
+                raise
+            use = t._place.ause()
+            retry = retry or _again(use)
+            await use.drive(retry.pause())
+        else:
+            return result
+
+
+def _again(use: Entries) -> Retry:
+    return Retry(use._clock, use._engine.timeout, "a transaction", use._name)

@@ -1,0 +1,198 @@
+"""Views of a map: its keys, values and items, or a range of them, read as they are walked.
+
+A view holds no entries. Walking it streams pages of up to 1,000 entries (about 1 MB) in
+key order; between two pages nothing is open or locked, so the map may change meanwhile: an
+entry that is there all the time is met exactly once, one that comes or goes may or may
+not be met.
+
+``len(view)`` counts in the store, which reads every entry of the range there. A key or
+item view is a set: ``in`` and ``&`` read what they are asked about, in bulk; the other
+operations walk the view.
+"""
+
+# ruff: noqa: SLF001  # a view is a face of its map
+
+from __future__ import annotations
+
+from collections.abc import (
+    AsyncIterator,
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    ValuesView,
+)
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from lpcm.engine.drive import do
+from lpcm.ports import MAX_KEY, KeyRange
+from lpcm.values.keys import encode, prefix_range
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from lpcm.map.map import LPCM
+    from lpcm.operations.operations import Entries
+
+__all__ = ["Items", "Keys", "Span", "Values", "astream", "span", "stream"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+PAGE = 1000
+
+
+class Span(NamedTuple):
+    """The part of a map that a view shows, and the way it is walked."""
+
+    keys: KeyRange = KeyRange()
+    reverse: bool = False
+
+
+def span(prefix: object, start: object, stop: object, *, reverse: bool) -> Span:
+    """Return the span of the keys ``start <= key < stop`` that begin with ``prefix``.
+
+    >>> span("eu/", None, "eu/k", reverse=False)
+    Span(keys=KeyRange(low='eu/', high='eu/k'), reverse=False)
+    """
+    low, high = ("", MAX_KEY) if prefix is None else prefix_range(prefix)
+    if start is not None:
+        low = max(low, encode(start))
+    if stop is not None:
+        high = min(high, encode(stop))
+    return Span(KeyRange(low, high), reverse)
+
+
+def stream(
+    use: Callable[[], Entries], span: Span, *, reverse: bool = False, values: bool = True
+) -> Iterator[tuple[Any, Any]]:
+    """Walk the (key, value) pairs of a span, page by page."""
+    back = span.reverse != reverse
+
+    def page(after: str | None) -> Coroutine[Any, Any, tuple[Sequence[Any], str | None]]:
+        return use().page(span.keys, after, reverse=back, values=values, limit=PAGE)
+
+    after: str | None = None
+    while True:
+        pairs, after = do(page, after)
+        yield from pairs
+        if after is None:
+            return
+
+
+async def astream(
+    use: Callable[[], Entries], span: Span, *, values: bool = True
+) -> AsyncIterator[tuple[Any, Any]]:
+    """Walk the (key, value) pairs of a span without blocking the event loop."""
+    after: str | None = None
+    while True:
+        entries = use()
+        pairs, after = await entries.drive(
+            entries.page(span.keys, after, reverse=span.reverse, values=values, limit=PAGE),
+            reads=True,
+        )
+        for pair in pairs:
+            yield pair
+        if after is None:
+            return
+
+
+def _inside(key: object, span: Span) -> bool:
+    return span.keys.low <= encode(key) < span.keys.high
+
+
+class Keys(KeysView[K]):
+    """The keys of a span, in key order; a set."""
+
+    _mapping: LPCM[K, Any]
+
+    def __init__(self, mapping: LPCM[K, Any], span: Span = Span()) -> None:  # noqa: B008  # immutable
+        super().__init__(mapping)
+        self._span = span
+
+    def __len__(self) -> int:
+        return do(self._mapping._use().count, self._span.keys)
+
+    def __contains__(self, key: object) -> bool:
+        return _inside(key, self._span) and key in self._mapping
+
+    def __iter__(self) -> Iterator[K]:
+        return (key for key, _ in stream(self._mapping._use, self._span, values=False))
+
+    def __reversed__(self) -> Iterator[K]:
+        walk = stream(self._mapping._use, self._span, reverse=True, values=False)
+        return (key for key, _ in walk)
+
+    def __and__(self, other: Iterable[Any]) -> set[K]:
+        """Return the keys that are in both; one bulk read."""
+        if not isinstance(other, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            return NotImplemented
+        wanted = [key for key in other if _inside(key, self._span)]
+        return set(self._mapping.get_many(wanted))
+
+    __rand__ = __and__  # type: ignore[assignment]  # the set of both, either way round
+
+    def isdisjoint(self, other: Iterable[Any]) -> bool:
+        """Tell whether no key is in both; one bulk read."""
+        return not self & other
+
+    def __repr__(self) -> str:
+        return f"{self._mapping!r}.keys()"
+
+
+class Values(ValuesView[V]):
+    """The values of a span, in key order."""
+
+    _mapping: LPCM[Any, V]
+
+    def __init__(self, mapping: LPCM[Any, V], span: Span = Span()) -> None:  # noqa: B008  # immutable
+        super().__init__(mapping)
+        self._span = span
+
+    def __len__(self) -> int:
+        return do(self._mapping._use().count, self._span.keys)
+
+    def __contains__(self, value: object) -> bool:
+        return any(held is value or held == value for held in self)
+
+    def __iter__(self) -> Iterator[V]:
+        return (value for _, value in stream(self._mapping._use, self._span))
+
+    def __reversed__(self) -> Iterator[V]:
+        return (value for _, value in stream(self._mapping._use, self._span, reverse=True))
+
+    def __repr__(self) -> str:
+        return f"{self._mapping!r}.values()"
+
+
+class Items(ItemsView[K, V]):
+    """The (key, value) pairs of a span, in key order; a set where the values are hashable."""
+
+    _mapping: LPCM[K, V]
+
+    def __init__(self, mapping: LPCM[K, V], span: Span = Span()) -> None:  # noqa: B008  # immutable
+        super().__init__(mapping)
+        self._span = span
+
+    def __len__(self) -> int:
+        return do(self._mapping._use().count, self._span.keys)
+
+    def __contains__(self, item: object) -> bool:
+        if not (isinstance(item, tuple) and len(item) == 2):
+            return False
+        key, value = item
+        found = self._mapping.get_many([key]) if _inside(key, self._span) else {}
+        return bool(found) and found[key] == value
+
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        return stream(self._mapping._use, self._span)
+
+    def __reversed__(self) -> Iterator[tuple[K, V]]:
+        return stream(self._mapping._use, self._span, reverse=True)
+
+    @classmethod
+    def _from_iterable(cls, it: Iterable[Any]) -> set[Any]:
+        return set(it)
+
+    def __repr__(self) -> str:
+        return f"{self._mapping!r}.items()"

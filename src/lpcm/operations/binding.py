@@ -1,0 +1,77 @@
+"""Places: one map of one engine in one namespace, for whoever remembers where it read.
+
+A map asks for its place again whenever the configuration changes; a live value keeps the
+one it came from. Knows how to make ``Entries`` for blocking callers and event loops.
+
+Invariant: all entries a place makes are of its own engine and namespace, whatever is
+configured meanwhile; who observes the process's maps observes them too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lpcm.engine import engine as _engine
+from lpcm.engine import observe as _observe
+from lpcm.engine.drive import running_loop
+from lpcm.operations.operations import Entries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from lpcm.operations.operations import Wakers
+
+__all__ = ["Place"]
+
+
+class Place:
+    """Where the entries of one map are."""
+
+    def __init__(
+        self,
+        engine: _engine.Engine,
+        name: str,
+        default: object,
+        ttl: float | None,
+        wakers: Wakers,
+        *,
+        fit: Callable[[Any], object] | None = None,
+        caching: bool = True,
+    ) -> None:
+        self.engine = engine
+        self.name = name
+        self.namespace = engine.namespace
+        self.identity = (id(engine), engine.partition(name))
+        self._options = default, ttl, wakers
+        self._fit = fit
+        self._caching = caching
+        self._blocking: tuple[int, Entries] | None = None
+        self._awaited: tuple[int, object, Entries] | None = None
+
+    def use(self) -> Entries:
+        """Return the entries for blocking use."""
+        known = self._blocking
+        if known is not None and known[0] == _engine.epoch:
+            return known[1]
+        now = _engine.epoch  # before looking: a change meanwhile must not go unseen
+        entries = self._entries(self.engine.stack)
+        self._blocking = now, entries
+        return entries
+
+    def ause(self) -> Entries:
+        """Return the entries for the running event loop."""
+        loop = running_loop()
+        known = self._awaited
+        if known is not None and known[0] == _engine.epoch and known[1] is loop:
+            return known[2]
+        now = _engine.epoch
+        entries = self._entries(self.engine.awaitable())
+        self._awaited = now, loop, entries
+        return entries
+
+    def _entries(self, stack: _engine.Stack) -> Entries:
+        if not self._caching:
+            stack = stack.uncached()
+        seen = _observe.over(stack, self.engine, self.name)
+        return Entries(self, seen, *self._options, fit=self._fit)

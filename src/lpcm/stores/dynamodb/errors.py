@@ -1,0 +1,151 @@
+"""Failures: what a reply that is no success means, and the one error that says what to do.
+
+Knows DynamoDB's error codes; acts on none of them. Every code is of one ``Verdict``, by
+what may be done about it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from lpcm.errors import (
+    StoreBusy,
+    StoreDenied,
+    StoreError,
+    StoreMissing,
+    StoreThrottled,
+    StoreUnavailable,
+    ValueTooLarge,
+)
+
+if TYPE_CHECKING:
+    from lpcm.stores.dynamodb.http.port import Reply
+
+__all__ = ["Verdict", "failure", "keys_refused", "verdict"]
+
+
+class Verdict(Enum):
+    """What a reply says of its request."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    """Not applied: its condition failed."""
+    LATER = "later"
+    """Not applied, and worth another attempt."""
+    UNKNOWN = "unknown"
+    """The server failed: applied or not."""
+    ANEW = "anew"
+    """Not applied: its keys or its moment are not valid any more; others may be."""
+    NEVER = "never"
+    """Not applied, and no attempt will help."""
+
+
+_BUSY = frozenset({
+    "ReplicatedWriteConflictException", "TransactionConflictException",
+    "TransactionInProgressException",
+})  # fmt: skip
+_CONFLICT = "TransactionConflict"
+_PASSING = frozenset({_CONFLICT, "ProvisionedThroughputExceeded", "ThrottlingError"})
+"""Reasons to cancel a transaction that time removes."""
+_THROTTLED = frozenset({
+    "ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException",
+    "Throttling", "LimitExceededException", "ThrottledException", "TooManyRequestsException",
+})  # fmt: skip
+_DENIED = frozenset({
+    "AccessDenied", "AccessDeniedException", "ExpiredToken", "ExpiredTokenException",
+    "IncompleteSignature",
+    "IncompleteSignatureException", "InvalidAccessKeyId", "InvalidClientTokenId",
+    "InvalidSignatureException", "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException", "NotAuthorized", "OptInRequired", "RequestExpired",
+    "SignatureDoesNotMatch", "UnrecognizedClientException",
+})  # fmt: skip
+_KEYS = frozenset({
+    "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId",
+    "UnrecognizedClientException",
+})  # fmt: skip
+"""The keys are unknown or have expired, as keys do that were rotated."""
+
+
+def keys_refused(reply: Reply) -> bool:
+    """Tell whether it is the keys, not the signature, that were not accepted."""
+    return reply.error in _KEYS
+
+
+def verdict(reply: Reply) -> Verdict:
+    """Return what may be done about a reply."""
+    if reply.status == 200:
+        return Verdict.DONE
+    if reply.error == "ConditionalCheckFailedException":
+        return Verdict.REFUSED
+    if reply.error == "TransactionCanceledException":
+        return _cancelled(_codes(reply))
+    if reply.error in _THROTTLED or reply.error in _BUSY or reply.status == 429:
+        return Verdict.LATER
+    if keys_refused(reply) or _too_old(reply):
+        return Verdict.ANEW
+    return Verdict.UNKNOWN if reply.status >= 500 else Verdict.NEVER
+
+
+def _too_old(reply: Reply) -> bool:
+    """Tell whether a request was signed too long ago: the process may have been frozen since."""
+    said = str(reply.body.get("message") or reply.body.get("Message"))
+    return reply.error == "RequestExpired" or (
+        reply.error == "InvalidSignatureException" and said.startswith("Signature expired")
+    )
+
+
+def _codes(reply: Reply) -> set[str]:
+    """Return why a transaction was cancelled."""
+    reasons = reply.body.get("CancellationReasons") or ()
+    return {reason.get("Code") or "None" for reason in reasons} - {"None"}
+
+
+def _cancelled(codes: set[str]) -> Verdict:
+    if "ConditionalCheckFailed" in codes:
+        return Verdict.REFUSED
+    return Verdict.LATER if codes and codes <= _PASSING else Verdict.NEVER
+
+
+def failure(reply: Reply, operation: str, table: str, endpoint: str) -> StoreError | ValueTooLarge:
+    """Return the error that tells of a reply which ended an operation, and what to do."""
+    said = str(reply.body.get("message") or reply.body.get("Message") or "no message")
+    code = reply.error or f"HTTP status {reply.status}"
+    where = f"dynamodb table {table!r} at {endpoint}"
+    story = f"{where}: {operation}: {code}: {said}"
+    if code == "ResourceNotFoundException":
+        return StoreMissing(
+            f"{where} is not there: create it (`lpcm table create`), or see whether name, region "
+            f"and account are the right ones ({said})"
+        )
+    if code in _DENIED or reply.status in {401, 403}:
+        return StoreDenied(f"{where}: {_denied(code)} ({operation}: {code}: {said})")
+    if code in _THROTTLED or reply.status == 429:
+        return StoreThrottled(f"{story}: raise the table's capacity, or ask less often")
+    if code in _BUSY or _CONFLICT in _codes(reply):
+        return StoreBusy(f"{story}: other transactions or regions held the entry all the time")
+    if reply.status >= 500:
+        return StoreUnavailable(f"{story}: the service failed, try again later")
+    if code == "ValidationException" and "size" in said.lower() and "exceed" in said.lower():
+        return ValueTooLarge(f"{story}; nothing was written")
+    return StoreError(story)
+
+
+def _denied(code: str) -> str:
+    match code:
+        case "AccessDenied" | "AccessDeniedException" | "NotAuthorized" | "OptInRequired":
+            return "these credentials may not do that: `lpcm iam` prints the policy they need"
+        case "ExpiredToken" | "ExpiredTokenException":
+            return "the session's credentials have expired: sign in again"
+        case (
+            "InvalidSignatureException"
+            | "SignatureDoesNotMatch"
+            | "IncompleteSignature"
+            | "RequestExpired"
+        ):
+            return (
+                "the signature was not accepted: check the secret key, the region, and that this "
+                "machine's clock is right"
+            )
+        case _:
+            return "the credentials were not accepted: check the access key, and the region"

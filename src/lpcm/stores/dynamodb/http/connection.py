@@ -1,0 +1,225 @@
+"""One connection to DynamoDB: dialled, watched, written and read within time limits.
+
+Knows bytes and deadlines, nothing of HTTP replies or signatures. A plain connection is a
+blocking socket with the kernel's own timeouts: ``settimeout`` would have CPython poll
+before each call (2 µs of 20). OpenSSL retries such a timeout for ever, and sockets of gevent
+and eventlet never see one, so these connections use ``settimeout``.
+
+What a failure means is told apart here (see ``port``): ``Unsent`` where not one byte of
+the request was handed to the kernel, ``OSError`` where some was or might have been.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from lpcm.errors import StoreUnavailable
+from lpcm.stores.dynamodb.http.credentials import is_certificate_error, untrusted
+from lpcm.stores.dynamodb.http.messages import CHUNK
+from lpcm.stores.dynamodb.http.port import NotSent
+from lpcm.stores.dynamodb.http.proxy import refusal
+from lpcm.system.network import connect, left, waits
+
+if TYPE_CHECKING:
+    from lpcm.stores.dynamodb.http.credentials import Way
+    from lpcm.stores.dynamodb.http.proxy import Tunnel
+
+TICK = 0.25
+"""Seconds a blocking socket waits before it is asked what its limits are: as long as a
+caller has more, they need not be told to the kernel."""
+
+__all__ = ["Limits", "Link", "Unsent", "dial"]
+
+
+class Limits(NamedTuple):
+    """Seconds, each within what the caller allows."""
+
+    connect: float = 2.0
+    """To resolve the name, connect and shake hands."""
+    read: float = 5.0
+    """To wait for the next byte of a reply."""
+
+
+class Unsent(OSError):
+    """Nothing of the request was sent."""
+
+
+class Link(Protocol):
+    """One open connection."""
+
+    def quiet(self) -> bool:
+        """Tell whether the peer has neither closed nor said anything since the last reply."""
+        ...
+
+    def send(self, data: bytes, deadline: float) -> None:
+        """Send all of it. **Raises** Unsent, OSError."""
+        ...
+
+    def receive(self, deadline: float) -> bytes:
+        """Return what comes next; empty at the end. **Raises** OSError."""
+        ...
+
+    def close(self) -> None:
+        """Close; never fails."""
+        ...
+
+
+class _Plain:
+    """A blocking socket whose timeouts are the kernel's (see ``network.waits``)."""
+
+    __slots__ = ("_patience", "_poll", "_read", "_sock")
+
+    def __init__(self, sock: socket.socket, read: float) -> None:
+        self._sock = sock
+        self._read = read
+        self._poll = _poller(sock)
+        self._patience = 0.0
+        self._wait_at_most(TICK)
+
+    def _wait_at_most(self, seconds: float) -> None:
+        self._patience = seconds = min(max(seconds, 0.001), TICK)  # 0 would mean for ever
+        timeval = struct.pack("@ll", 0, int(seconds * 1e6))
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+
+    def quiet(self) -> bool:
+        return not self._poll(0)
+
+    def send(self, data: bytes, deadline: float) -> None:
+        if self._patience < TICK:  # an earlier request had less time
+            self._wait_at_most(TICK)
+        try:
+            sent = self._sock.send(data)
+        except OSError as error:
+            raise Unsent(*error.args) from error
+        if sent == len(data):
+            return
+        rest = memoryview(data)[sent:]
+        while rest:
+            self._wait_at_most(left(deadline))
+            with suppress(BlockingIOError):  # the time is looked at above
+                rest = rest[self._sock.send(rest) :]
+
+    def receive(self, deadline: float) -> bytes:
+        waited = 0.0
+        while True:
+            # Looked at each time: what comes in drops must end, too.
+            if deadline - monotonic() < self._patience:
+                self._wait_at_most(left(deadline))
+            try:
+                return self._sock.recv(CHUNK)
+            except BlockingIOError:
+                waited += self._patience
+            if waited >= self._read:
+                raise TimeoutError(f"no byte came for {waited:.1f} s")
+            if self._read - waited < self._patience:
+                self._wait_at_most(self._read - waited)
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class _Timed:
+    """A socket, TLS or a green thread's, whose timeouts are Python's."""
+
+    __slots__ = ("_poll", "_read", "_sock", "_tls")
+
+    def __init__(self, sock: socket.socket, read: float, *, tls: bool) -> None:
+        self._sock = sock
+        self._read = read
+        self._poll = _poller(sock)
+        self._tls = tls
+
+    def quiet(self) -> bool:
+        if not self._poll(0):
+            return True
+        if not self._tls:
+            return False
+        # TLS has messages of its own (session tickets): those are read here.
+        self._sock.settimeout(0)
+        try:
+            self._sock.recv(1)
+        except OSError as error:
+            import ssl
+
+            return isinstance(error, ssl.SSLWantReadError)
+        return False
+
+    def send(self, data: bytes, deadline: float) -> None:
+        self._sock.settimeout(left(deadline))
+        try:
+            sent = self._sock.send(data)
+        except OSError as error:
+            if self._tls:
+                raise
+            raise Unsent(*error.args) from error
+        rest = memoryview(data)[sent:]
+        while rest:  # not sendall: over TLS its limit is for each part
+            self._sock.settimeout(left(deadline))
+            rest = rest[self._sock.send(rest) :]
+
+    def receive(self, deadline: float) -> bytes:
+        self._sock.settimeout(min(left(deadline), self._read))
+        return self._sock.recv(CHUNK)
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+def _poller(sock: socket.socket) -> Any:
+    """Return a function that tells, for 0, what happened on the socket."""
+    if not hasattr(select, "poll"):
+        return lambda _: select.select([sock], [], [], 0)[0]
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return poll.poll
+
+
+def dial(way: Way, limits: Limits, deadline: float) -> Link:
+    """Connect to one of the name's addresses, as they are now.
+
+    **Raises** NotSent; StoreUnavailable for a certificate that is not trusted.
+    """
+    deadline = min(deadline, monotonic() + limits.connect)
+    place, context, via = way
+    end = via or place
+    try:
+        sock = connect(end.host, end.port, deadline)
+        try:
+            if via is not None:
+                _ask(sock, via, deadline)
+            if context is not None:
+                sock.settimeout(left(deadline))
+                sock = context.wrap_socket(sock, server_hostname=place.host)
+        except BaseException:
+            sock.close()
+            raise
+    except OSError as error:
+        if context is not None and is_certificate_error(error):
+            raise StoreUnavailable(untrusted(place.url, error)) from error
+        through = f" through {via}" if via else ""
+        raise NotSent(f"{place.url}: no connection{through}: {error}") from error
+    if context is None and waits(sock):
+        return _Plain(sock, limits.read)
+    return _Timed(sock, limits.read, tls=context is not None)
+
+
+def _ask(sock: socket.socket, via: Tunnel, deadline: float) -> None:
+    """Have the proxy connect."""
+    sock.settimeout(left(deadline))
+    sock.sendall(via.request)
+    answer = b""
+    while (why := refusal(answer)) is None:
+        sock.settimeout(left(deadline))
+        # Byte by byte, since what follows is TLS's; it happens once a connection.
+        received = sock.recv(1)
+        if not received:
+            raise OSError("it closed the connection")
+        answer += received
+    if why:
+        raise OSError(why)

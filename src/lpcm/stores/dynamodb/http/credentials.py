@@ -1,0 +1,379 @@
+"""Who asks, and where: AWS keys, region and endpoint, as botocore finds them.
+
+botocore is imported here and only when the first request is made. It brings every source
+of keys there is (environment, files, profiles, single sign-on, containers, instances) and
+renews those that expire, fifteen minutes ahead. All of that happens on one thread of its
+own, because it may ask the network and take longer than a caller has: callers go on with
+the keys they have, and wait, within their budget, only while there are none.
+
+Invariant: at most one thread is inside botocore, so a fork that finds one there leaves
+the child to begin anew and never waits for a lock that nobody will release.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from lpcm.errors import ConfigError, LPCMError, StoreDenied
+from lpcm.redact import redact, redact_words
+from lpcm.stores.dynamodb.http.port import NotSent
+from lpcm.stores.dynamodb.http.proxy import tunnel
+from lpcm.stores.dynamodb.http.sigv4 import Keys, Signer
+from lpcm.system.process import follow, forked, same
+
+if TYPE_CHECKING:
+    import ssl
+
+    from lpcm.stores.dynamodb.http.proxy import Tunnel
+
+__all__ = ["Identity", "Place", "Way", "is_certificate_error", "place", "region_name", "untrusted"]
+
+ASK_AGAIN = 60.0
+"""Seconds after which botocore is asked whether the keys are to be renewed."""
+
+_REGION = re.compile(r"(?![0-9]+$)(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0]")
+
+
+class Place(NamedTuple):
+    """A DynamoDB endpoint."""
+
+    secure: bool
+    host: str
+    port: int
+    region: str
+
+    @property
+    def authority(self) -> str:
+        """The Host header: with the port unless it is the scheme's own."""
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        return name if self.port == (443 if self.secure else 80) else f"{name}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The endpoint's URL."""
+        return f"http{'s' if self.secure else ''}://{self.authority}"
+
+
+def place(endpoint: str, region: str) -> Place:
+    """Return where an endpoint's URL leads.
+
+    >>> place("http://localhost:8000", "eu-west-1").authority
+    'localhost:8000'
+    >>> place("localhost:8000", "eu-west-1")
+    Traceback (most recent call last):
+        ...
+    lpcm.errors.ConfigError: not an endpoint: 'localhost:8000': write https://host or http://host:port
+    """
+    try:
+        # urlsplit drops line ends and tabs without a word.
+        parts = urlsplit("" if _UNPRINTABLE.search(endpoint) else endpoint)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    plain = parts.path in {"", "/"} and not (parts.query or parts.fragment or "@" in parts.netloc)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
+        raise ConfigError(
+            f"not an endpoint: {redact(endpoint)!r}: write https://host or http://host:port"
+        )
+    secure = parts.scheme == "https"
+    return Place(secure, parts.hostname, port or (443 if secure else 80), region)
+
+
+def region_name(text: str) -> str:
+    """Return a region's name that can stand in a host name and a signature.
+
+    >>> region_name("us_east_1")
+    Traceback (most recent call last):
+        ...
+    lpcm.errors.ConfigError: not an AWS region: 'us_east_1': write one like us-east-1
+    """
+    if not _REGION.fullmatch(text):
+        raise ConfigError(f"not an AWS region: {text!r}: write one like us-east-1")
+    return text
+
+
+class Way(NamedTuple):
+    """How to connect to a place: what to trust, where it is TLS, and through which proxy."""
+
+    place: Place
+    context: ssl.SSLContext | None
+    via: Tunnel | None
+
+
+class Identity:
+    """The keys of one profile, the place they are for, and how that is known to be the one.
+
+    ``bundle`` is a file of trusted certificates. Without, it is the one that AWS_CA_BUNDLE
+    names, else ``ca_bundle`` of the profile, else REQUESTS_CA_BUNDLE, else the system's.
+    """
+
+    def __init__(
+        self,
+        region: str | None = None,
+        endpoint: str | None = None,
+        profile: str | None = None,
+        bundle: str | None = None,
+    ) -> None:
+        self._region = region if region is None else region_name(region)
+        self._endpoint = endpoint
+        self._profile = profile
+        self.place = place(endpoint, region) if endpoint and region else None
+        """None until ``keys`` has returned, unless it was given whole."""
+        self._bundle = bundle
+        self._signer: Signer | None = None
+        self._context: ssl.SSLContext | None = None
+        if endpoint:
+            place(endpoint, region or "")
+        self.endpoint = endpoint or f"DynamoDB in {region or 'the default region'}"
+        self._keys: Keys | None = None
+        self._fresh_until = 0.0
+        """Until when nothing needs to be looked up, in epoch seconds; never after ``_expiry``."""
+        self._expiry = 0.0
+        self._asked = 0.0
+        self._source: Any = None
+        self._origin: object = None
+        self._lock = threading.Lock()
+        self._work: _Work | None = None
+        follow(self, Identity._orphan)
+
+    def _orphan(self) -> None:
+        """Begin anew in the child of a fork, where a thread was inside botocore; else go on."""
+        self._lock = threading.Lock()
+        if self._work is not None:
+            self._source = None
+        self._work = None
+
+    def current(self, now: float) -> Keys | None:
+        """Return the keys where nothing needs to be looked up; ``now`` in epoch seconds."""
+        return self._keys if now < self._fresh_until else None
+
+    def keys(self, within: float) -> Keys:
+        """Return the keys, looking them up if need be.
+
+        **Raises** ``NotSent`` where that takes longer than ``within`` seconds,
+        ``StoreDenied`` where there are none, ``ConfigError`` where there is no region.
+        """
+        if not same[0]:
+            forked()
+        with self._lock:
+            if time.time() < self._fresh_until and self._keys is not None:
+                return self._keys
+            work, first = self._work, self._work is None
+            if work is None:
+                work = self._work = _Work()
+        if first:  # without the lock: a green thread's start lets others run, which want it
+            self._begin(work)
+        keys = self._keys
+        if keys is not None and time.time() < self._expiry:
+            return keys
+        if not work.done.wait(within):
+            raise NotSent(f"{self.endpoint}: no AWS keys were found within {within:.1f} s")
+        if work.error is not None:
+            raise work.error
+        assert work.keys is not None
+        return work.keys
+
+    def renew(self) -> None:
+        """Have the keys looked up from the start: the server refused those there are.
+
+        Not where that was done within the last second, as for another caller's request; where
+        it is being done, the next request waits for its end.
+        """
+        with self._lock:
+            if self._work is not None or time.monotonic() - self._asked > 1.0:
+                self._source = None
+                self._keys = None
+                self._fresh_until = self._expiry = 0.0
+
+    def head(self, operation: str, body: bytes, keys: Keys) -> bytes:
+        """Return the signed head of a request, the place being known."""
+        signer = self._signer
+        if signer is None:
+            assert self.place is not None
+            signer = self._signer = Signer(self.place.authority, self.place.region, _agent())
+        return signer.head(operation, body, keys, time.time())
+
+    def reach(self, within: float) -> Way:
+        """Return how to connect. **Raises** as ``keys`` does."""
+        at = self.place
+        if at is None or (at.secure and self._context is None):
+            self.keys(within)
+            at = self.place
+            assert at is not None
+            if at.secure:
+                self._context = _trust(self._bundle)
+        return Way(at, self._context, tunnel(at))
+
+    def _begin(self, work: _Work) -> None:
+        thread = threading.Thread(
+            target=self._look_up, args=(work,), name="lpcm-aws-keys", daemon=True
+        )
+        try:
+            thread.start()
+        except BaseException:
+            self._work = None
+            raise
+
+    def _look_up(self, work: _Work) -> None:
+        self._asked = time.monotonic()
+        try:
+            keys, expiry = self._ask()
+            now = time.time()
+            # The same object as long as they are the same: what is derived from it stays.
+            work.keys = self._keys = self._keys if keys == self._keys else keys
+            self._expiry = expiry
+            self._fresh_until = min(now + ASK_AGAIN, now + max(1.0, (expiry - now) / 2), expiry)
+        except LPCMError as error:
+            work.error = error
+        except Exception as error:  # noqa: BLE001  # whatever a provider of keys may raise
+            reason = redact_words(str(error))  # botocore quotes endpoints
+            work.error = StoreDenied(f"{self.endpoint}: the AWS keys cannot be had: {reason}")
+        finally:
+            if work.error is not None and self._keys is not None:
+                # So that not every call tries anew.
+                self._fresh_until = min(time.time() + 1.0, self._expiry)
+            with self._lock:
+                self._work = None
+            work.done.set()
+
+    def _ask(self) -> tuple[Keys, float]:
+        """Return the keys, and when they expire, in epoch seconds."""
+        # Forgotten until all has gone well: a source that failed is looked for again.
+        source, self._source = self._source, None
+        origin = _origin()
+        if source is None or origin != self._origin:
+            source = self._resolve()
+        frozen = source.get_frozen_credentials()
+        keys = Keys(frozen.access_key, frozen.secret_key, frozen.token)
+        if not all(part.isascii() and part.isprintable() for part in keys if part is not None):
+            raise StoreDenied(
+                f"{self.endpoint}: the AWS keys (of {source.method}) hold a line end or another "
+                "character that no key has: nothing was sent"
+            )
+        self._source, self._origin = source, origin
+        expiry = getattr(source, "_expiry_time", None)  # it has no public name
+        return keys, math.inf if expiry is None else expiry.timestamp()
+
+    def _resolve(self) -> Any:
+        try:
+            import botocore.exceptions
+            import botocore.session
+        except ImportError as missing:
+            raise ConfigError(
+                "the DynamoDB store needs botocore: pip install 'lpcm[dynamodb]'"
+            ) from missing
+
+        session = botocore.session.Session(profile=self._profile)
+        try:
+            if self._bundle is None:
+                self._bundle = session.get_config_variable("ca_bundle")
+            if self._bundle is None:
+                self._bundle = os.environ.get("REQUESTS_CA_BUNDLE")
+            source = session.get_credentials()
+            if self.place is None:
+                self._find(session)
+        except botocore.exceptions.ProfileNotFound as error:
+            raise ConfigError(str(error)) from error
+        if source is None:
+            raise StoreDenied(
+                f"{self.endpoint}: no AWS keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+                "name a profile by AWS_PROFILE, or run where a role gives them"
+            )
+        return source
+
+    def _find(self, session: Any) -> None:
+        region = self._region or session.get_config_variable("region")
+        if not region:
+            raise ConfigError(
+                f"{self.endpoint}: no AWS region: write dynamodb://table?region=eu-west-1, or set "
+                "AWS_DEFAULT_REGION"
+            )
+        region_name(region)
+        endpoint = self._endpoint
+        if endpoint is None:
+            # A client knows partitions, FIPS, dual stack and AWS_ENDPOINT_URL_DYNAMODB.
+            endpoint = str(session.create_client("dynamodb", region).meta.endpoint_url)
+        self.place = place(endpoint, region)
+        self.endpoint = self.place.url
+
+
+class _Work:
+    """One look-up under way."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.keys: Keys | None = None
+        self.error: Exception | None = None
+
+
+def _trust(bundle: str | None) -> ssl.SSLContext:
+    """Return a context that verifies servers: by ``bundle``, else by the system's list.
+
+    Where the system has none, by the one that botocore comes with.
+    """
+    import ssl
+
+    if bundle is None:
+        paths = ssl.get_default_verify_paths()
+        if not (paths.cafile or paths.capath) and sys.platform != "win32":
+            from botocore.httpsession import get_cert_path
+
+            bundle = get_cert_path(True)
+    elif not bundle.strip():
+        raise ConfigError("AWS_CA_BUNDLE, ca_bundle or REQUESTS_CA_BUNDLE is empty: unset it")
+    try:
+        return ssl.create_default_context(cafile=bundle)
+    except OSError as error:
+        raise ConfigError(
+            f"no certificates can be read from {bundle!r} (AWS_CA_BUNDLE, ca_bundle or "
+            f"REQUESTS_CA_BUNDLE): {error}"
+        ) from error
+
+
+def _origin() -> object:
+    """Return what changes with whatever botocore reads: reading it all takes it 20 ms."""
+    seen: list[object] = [pair for pair in os.environ.items() if pair[0].startswith("AWS_")]
+    for name, usual in (
+        ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+        ("AWS_CONFIG_FILE", "~/.aws/config"),
+    ):
+        try:
+            found = os.stat(os.path.expanduser(os.environ.get(name, usual)))  # noqa: PTH111, PTH116  # pathlib takes milliseconds to import
+        except OSError:
+            seen.append(None)
+        else:
+            seen.append((found.st_ino, found.st_mtime_ns, found.st_size))
+    return seen
+
+
+def is_certificate_error(error: OSError) -> bool:
+    """Tell whether TLS failed for want of trust, which no second attempt changes."""
+    import ssl
+
+    return isinstance(error, ssl.SSLCertVerificationError)
+
+
+def untrusted(url: str, error: Exception) -> str:
+    """Return what to say of a server whose certificate is not trusted."""
+    return (
+        f"{url}: its certificate is not trusted: {error}: if it should be (a proxy that inspects "
+        "TLS, an authority of your own), name the authority's file in AWS_CA_BUNDLE; nothing was "
+        "sent"
+    )
+
+
+def _agent() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"lpcm/{version('lpcm')}"
+    except PackageNotFoundError:  # run from a bare source tree
+        return "lpcm"

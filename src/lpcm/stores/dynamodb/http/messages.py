@@ -1,0 +1,158 @@
+"""One exchange with DynamoDB as bytes: JSON to a request's body, a reply's bytes to ``Reply``.
+
+Knows no socket, clock or key, so that the blocking and the asyncio transport share it.
+HTTP is parsed by httptools (llhttp), JSON by orjson, which leaves numbers the text they
+are in DynamoDB's JSON.
+
+Invariant: ``Incoming.reply`` returns a ``Reply`` only for bytes that are all there, whose
+length and checksum are right and that can be read; anything else is ``Malformed``, and
+then nothing is known of what the request did.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any
+
+from lpcm.errors import ConfigError
+from lpcm.stores.dynamodb.http.port import Reply
+
+try:
+    import httptools
+    import orjson
+except ImportError as missing:
+    raise ConfigError(
+        f"the DynamoDB store needs the package {missing.name}: pip install 'lpcm[dynamodb]'"
+    ) from missing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["CHUNK", "Incoming", "Malformed", "encode", "interpret"]
+
+CHUNK = 64 * 1024
+"""Bytes to ask a socket for at once: from 128 KiB on malloc maps and unmaps each time."""
+
+
+class Malformed(Exception):
+    """These bytes are no whole, readable reply."""
+
+
+def encode(request: Mapping[str, Any]) -> bytes:
+    """Return the request's body."""
+    return orjson.dumps(request)
+
+
+class Incoming:
+    """The replies that come over one connection, one after another."""
+
+    __slots__ = (
+        "_body", "_headers", "_parser", "_seen", "_status", "complete", "on_header", "received",
+        "reusable",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self._headers: dict[bytes, bytes] = {}
+        self._seen = self._headers
+        # A method of C's, for it is called for each header; a dict's keeps the last of a name.
+        self.on_header = self._headers.__setitem__
+        self._parser = httptools.HttpResponseParser(self)
+        self.expect()
+
+    def expect(self) -> None:
+        """Forget the last reply and wait for one more."""
+        self._body: list[bytes] = []
+        self._headers.clear()
+        self._status = 0
+        self.complete = False
+        self.reusable = False
+        """Whether the connection can carry another exchange, the reply being complete."""
+        self.received = 0
+
+    def feed(self, data: bytes | memoryview) -> bool:
+        """Take what came; tell whether the reply is complete. **Raises** Malformed."""
+        self.received += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self.reusable = False
+            if isinstance(error, httptools.HttpParserCallbackError) and error.__context__:
+                raise error.__context__ from None  # out of a signal handler, amid one of ours
+            if not self.complete:
+                raise Malformed(f"not HTTP: {error}") from error
+        return self.complete
+
+    def reply(self, sent: int) -> Reply:
+        """Return the complete reply. **Raises** Malformed."""
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        if self._status == 200 and self._seen.get(b"x-amz-crc32") == b"%d" % zlib.crc32(body):
+            content = _content(body)  # as DynamoDB always does it; None where it is compressed
+            if content is not None:
+                return Reply(200, content, "", sent, self.received)
+        headers = {name.lower(): value for name, value in self._seen.items()}
+        return interpret(self._status, headers, body, sent, self.received)
+
+    # What follows is called by the parser.
+
+    def on_message_begin(self) -> None:
+        """Take nothing behind the reply for a part of it, and do not go on after that."""
+        if self.complete:
+            self.reusable = False
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body, chunked or not."""
+        if not self.complete:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """See the end of the reply, unless it only announced the real one (1xx)."""
+        status = self._parser.get_status_code()
+        if status >= 200 and not self.complete:
+            self._status = status
+            self._seen = self._headers.copy()
+            self.complete = True
+            self.reusable = self._parser.should_keep_alive()
+
+
+def interpret(
+    status: int, headers: Mapping[bytes, bytes], body: bytes, sent: int, received: int
+) -> Reply:
+    """Return the reply of these; ``headers`` by names in lower case. **Raises** Malformed."""
+    checksum = headers.get(b"x-amz-crc32")
+    if checksum is not None and b"%d" % zlib.crc32(body) != checksum:
+        raise Malformed("the reply's bytes do not have its checksum")
+    if b"content-encoding" in headers:
+        body = _decompress(body, headers[b"content-encoding"].lower())
+    content = _content(body)
+    if status == 200:
+        if content is None:
+            raise Malformed("a reply that is not JSON")
+        return Reply(200, content, "", sent, received)
+    error = _code(content, headers) or f"HTTP{status}"
+    return Reply(status, content or {}, error, sent, received)
+
+
+def _decompress(body: bytes, encoding: bytes) -> bytes:
+    if encoding == b"identity":
+        return body
+    if encoding not in {b"gzip", b"x-gzip"}:
+        raise Malformed(f"an unknown content encoding: {encoding!r}")
+    try:
+        return zlib.decompress(body, 16 + zlib.MAX_WBITS)
+    except zlib.error as error:
+        raise Malformed(f"not gzip: {error}") from error
+
+
+def _content(body: bytes) -> dict[str, Any] | None:
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _code(content: Mapping[str, Any] | None, headers: Mapping[bytes, bytes]) -> str:
+    # com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException in the body, or in the
+    # header ConditionalCheckFailedException:http://internal.amazon.com/...
+    told = (content or {}).get("__type") or headers.get(b"x-amzn-errortype", b"").decode("latin-1")
+    return str(told).partition(":")[0].rpartition("#")[2]

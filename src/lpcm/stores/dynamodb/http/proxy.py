@@ -1,0 +1,76 @@
+"""Through a proxy: which one the environment names, and how it is asked to connect.
+
+Knows HTTP's CONNECT as text, no socket. TLS endpoints go through the proxy of HTTPS_PROXY,
+unless NO_PROXY names them; plain ones, which only a local engine has, are reached directly.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from lpcm.errors import ConfigError
+from lpcm.redact import redact
+
+if TYPE_CHECKING:
+    from lpcm.stores.dynamodb.http.credentials import Place
+
+__all__ = ["Tunnel", "refusal", "tunnel"]
+
+MOST = 16 * 1024
+"""Bytes a proxy may need to say whether it connected."""
+
+
+class Tunnel(NamedTuple):
+    """A proxy, and what to ask it for."""
+
+    host: str
+    port: int
+    request: bytes
+
+    def __str__(self) -> str:
+        return f"the proxy {self.host}:{self.port}"
+
+
+def tunnel(place: Place) -> Tunnel | None:
+    """Return the proxy that the environment names for a place; None for none.
+
+    **Raises** ``ConfigError`` for one that is not spoken to by CONNECT over plain TCP.
+    """
+    if not place.secure:
+        return None
+    from urllib.request import getproxies, proxy_bypass  # 15 ms to import, for TLS only
+
+    url = getproxies().get("https")
+    if not url or proxy_bypass(place.host):
+        return None
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        port = parts.port or 80
+    except ValueError:  # whose message may hold a password
+        raise ConfigError(
+            f"not a proxy: {redact(url)!r} (HTTPS_PROXY): write http://host:port"
+        ) from None
+    if parts.scheme != "http" or not parts.hostname:
+        raise ConfigError(
+            f"a proxy of scheme {parts.scheme!r} (HTTPS_PROXY): only http:// is spoken; for any "
+            "other give a client of boto3, as the option `client`"
+        )
+    target = f"{place.host}:{place.port}"
+    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+    if parts.username is not None:
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        lines.append(f"Proxy-Authorization: Basic {b64encode(login.encode()).decode()}")
+    return Tunnel(parts.hostname, port, "\r\n".join([*lines, "", ""]).encode())
+
+
+def refusal(answer: bytes) -> str | None:
+    """Return why a proxy did not connect, from what it said so far.
+
+    ``""`` means that it did, None that it has not said all yet.
+    """
+    if not answer.endswith(b"\r\n\r\n"):
+        return None if len(answer) < MOST and b"\r\n\r\n" not in answer else "it said too much"
+    status = answer.split(b"\r\n", 1)[0].decode("latin-1")
+    return "" if status[:5] == "HTTP/" and status.split()[1:2] == ["200"] else f"it said {status!r}"

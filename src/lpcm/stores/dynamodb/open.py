@@ -1,0 +1,183 @@
+"""Opening: from ``dynamodb://table?...`` to a store; the adapter of the scheme.
+
+Opens no connection and asks botocore nothing: that waits for the first request.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from lpcm.errors import ConfigError
+from lpcm.redact import redact
+from lpcm.stores.dynamodb.http.blocking import POOL, SocketTransport
+from lpcm.stores.dynamodb.http.credentials import Identity, place, region_name
+from lpcm.stores.dynamodb.store import DynamoDBStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from lpcm.stores.dynamodb.http.boto3_client import ClientTransport
+    from lpcm.stores.dynamodb.http.port import Transport
+
+__all__ = ["OBJECTS", "OPTIONS", "open_async_store", "open_store", "resolved"]
+
+_TABLE = re.compile(r"[a-zA-Z0-9_.-]{3,255}|arn:[a-zA-Z0-9:/_.-]{1,1000}")
+
+_AWS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
+
+
+def _seconds(text: str) -> float:
+    duration = float(text)
+    if not 0 < duration < math.inf:
+        raise ValueError("use a positive, finite number of seconds")
+    return duration
+
+
+def _endpoint(text: str) -> str:
+    place(text, "")
+    return text
+
+
+def _pool(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError("use a number of connections, 1 or more")
+    return number
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in {"true", "false"}:
+        raise ValueError("use true or false")
+    return text.lower() == "true"
+
+
+def _client(text: str) -> object:
+    raise ValueError(
+        f"give a client or session of boto3 itself, to `configure` or `Engine.open`, not {text!r}"
+    )
+
+
+OPTIONS: Mapping[str, Callable[[str], object]] = {
+    "budget": _seconds,
+    "client": _client,
+    "endpoint": _endpoint,
+    "exactly_once": _switch,
+    "patience": _seconds,
+    "pool": _pool,
+    "profile": str,
+    "region": region_name,
+}
+OBJECTS: frozenset[str] = frozenset({"client"})
+"""Options that are no text and stand in no URL."""
+
+
+def resolved(options: Mapping[str, object]) -> dict[str, object]:
+    """Return the options with the region that this process's environment or a profile gives.
+
+    Not with an endpoint from there: ``_location`` knows none either, and the items of a cache
+    must be the same for those who have it from there and those who were told.
+    """
+    found = dict(options)
+    if "region" not in found and "client" not in found:
+        region = os.environ.get("AWS_DEFAULT_REGION") or _configured_region(found.get("profile"))
+        if region:
+            found["region"] = region
+    return found
+
+
+def _configured_region(profile: object) -> str | None:
+    try:
+        import botocore.exceptions
+        import botocore.session
+    except ImportError:
+        return None
+    try:
+        region = botocore.session.Session(profile=profile).get_config_variable("region")
+    except botocore.exceptions.ProfileNotFound:
+        return None
+    return None if region is None else str(region)
+
+
+def open_store(path: str, **options: Any) -> DynamoDBStore:
+    """Open a table, which must be there.
+
+    ``region``, ``endpoint``, ``profile``: as botocore finds them where they are not given;
+    so are the credentials, which no URL may hold. ``budget``: seconds an operation may take,
+    repeats included. ``patience``: seconds one request may take. ``pool``: requests under
+    way at once. ``exactly_once``: each write is a transaction that may be sent again after a
+    lost reply and happens once, at twice the write units. ``client``: a client or session of
+    boto3 to send requests through, thirty times slower than without; see ``client``.
+
+    **Raises** ``ConfigError`` for what is no table's name, and for a client that sends
+    requests again by itself.
+
+    >>> open_store("users", endpoint="http://localhost:8000", region="eu-west-1")
+    <DynamoDBStore users at http://localhost:8000>
+    >>> open_store("us")
+    Traceback (most recent call last):
+        ...
+    lpcm.errors.ConfigError: not a table's name: 'us': 3 to 255 letters, digits, '_', '-' ...
+    """
+    if "client" in options:
+        from lpcm.stores.dynamodb.http.boto3_client import ClientTransport
+
+        return _through(ClientTransport, path, options)
+    return _on(SocketTransport, path, options)
+
+
+def open_async_store(path: str, **options: Any) -> DynamoDBStore:
+    """Open a table for the event loop it is first used on; see ``open_store``."""
+    if "client" in options:
+        from lpcm.stores.dynamodb.http.boto3_client import AsyncClientTransport
+
+        return _through(AsyncClientTransport, path, options)
+    from lpcm.stores.dynamodb.http.aio import AsyncTransport  # and asyncio with it
+
+    return _on(AsyncTransport, path, options)
+
+
+def _on(transport: Callable[..., Transport], path: str, options: dict[str, Any]) -> DynamoDBStore:
+    _check(path)
+    where = {name: options.pop(name, None) for name in ("region", "endpoint", "profile")}
+    identity = Identity(where["region"], where["endpoint"], where["profile"])
+    way = transport(identity, pool=options.pop("pool", POOL))
+    return DynamoDBStore(way, path, lambda: _location(**where), **options)
+
+
+def _through(
+    transport: Callable[..., ClientTransport], path: str, options: dict[str, Any]
+) -> DynamoDBStore:
+    """Open a table through a user's client, which has its own profile and pool."""
+    _check(path)
+    for name in ("profile", "pool"):
+        if options.pop(name, None) is not None:
+            raise ConfigError(f"option {name!r} of dynamodb: it is the client's: set it there")
+    where = {name: options.pop(name, None) for name in ("region", "endpoint")}
+    way = transport(options.pop("client"), **where)
+    return DynamoDBStore(way, path, lambda: _location(way.region, way.endpoint, None), **options)
+
+
+def _check(path: str) -> None:
+    if not _TABLE.fullmatch(path):
+        raise ConfigError(
+            f"not a table's name: {redact(path)!r}: 3 to 255 letters, digits, '_', '-' and '.'"
+        )
+
+
+def _location(region: str | None, endpoint: str | None, profile: str | None) -> str:
+    """Return what tells a table from those of the same name elsewhere, however it was asked for.
+
+    AWS's own endpoints have many names: the region stands for all of them.
+    """
+    if endpoint is not None:
+        host = place(endpoint, "").host
+        if not host.endswith(_AWS):
+            return place(endpoint, "").authority
+    if region is None:
+        import botocore.session
+
+        region = botocore.session.Session(profile=profile).get_config_variable("region")
+    return str(region)

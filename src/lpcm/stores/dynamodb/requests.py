@@ -1,0 +1,176 @@
+"""Writes: one ``Op`` as one request, and its reply as an ``Outcome``.
+
+Every condition is part of the request, expiry included, so that DynamoDB decides and does
+in one instant; a refused write brings back the item that refused it. Sends nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from lpcm.ports import (
+    Add,
+    Applied,
+    Cell,
+    Delete,
+    Put,
+    Stored,
+    Touch,
+    When,
+)
+from lpcm.stores.dynamodb import items as wire
+from lpcm.stores.dynamodb.expressions import Expressions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lpcm.ports import Condition, Op
+
+__all__ = [
+    "Write",
+    "add",
+    "applied",
+    "claim",
+    "delete",
+    "nonce",
+    "plain",
+    "put",
+    "start",
+    "start_of",
+    "sweep",
+    "touch",
+]
+
+_MOST: Final = 10**38 - 1
+"""The largest int of 38 digits, beyond which sums are not exact."""
+_LONG_AGO: Final = 30 * 86_400.0
+"""Seconds by which a claimed entry has expired: more than clocks differ, and recent enough
+for DynamoDB to sweep it away."""
+
+
+class Write(NamedTuple):
+    """A request, and the nonce by which what it left is recognised."""
+
+    operation: str
+    request: dict[str, Any]
+    etag: int | None
+
+
+def nonce() -> int:
+    """Return a new etag."""
+    return int.from_bytes(os.urandom(8), "big", signed=True)
+
+
+def plain(op: Op) -> bool:
+    """Tell whether an op is one that ``BatchWriteItem`` can do: no condition, no answer."""
+    match op:
+        case Put(when=When.ALWAYS) | Delete(when=When.ALWAYS, returning=False):
+            return True
+        case _:
+            return False
+
+
+def put(item: dict[str, Any], when: Condition, etag: int, now: float) -> Write:
+    """Return the request that stores an item."""
+    return Write("PutItem", {"Item": item} | _condition(when, now), etag)
+
+
+def delete(map: str, sk: str, when: Condition, now: float) -> Write:
+    """Return the request that removes an entry."""
+    return Write("DeleteItem", {"Key": wire.key(map, sk)} | _condition(when, now), None)
+
+
+def claim(map: str, sk: str, when: Condition, etag: int, now: float) -> Write:
+    """Return the request that makes an entry expired, for this one client to hand over.
+
+    A reply with the removed value, once lost, would be lost for good. A claimed entry is
+    as absent as a removed one, but still there to be recognised by its nonce and read.
+    """
+    made = Expressions(now)
+    change = f"SET etag = {made.number(etag)}, x = {made.number(now - _LONG_AGO)}"
+    when = When.PRESENT if when is When.ALWAYS else when
+    request = {"Key": wire.key(map, sk), "ReturnValues": "ALL_OLD"}
+    return Write("UpdateItem", request | _conditional(made, when, change), etag)
+
+
+def sweep(map: str, sk: str, etag: int) -> Write:
+    """Return the request that removes a claimed entry, unless somebody wrote it anew."""
+    made = Expressions(0)
+    holds = f"etag = {made.number(etag)}"
+    request = {"Key": wire.key(map, sk)} | made.request(ConditionExpression=holds)
+    return Write("DeleteItem", request, None)
+
+
+def touch(map: str, sk: str, op: Touch, now: float) -> Write:
+    """Return the request that changes an entry's expiry."""
+    made = Expressions(now)
+    change = f"SET etag = {made.number(op.etag)}"
+    change += " REMOVE x" if op.expires is None else f", x = {made.number(op.expires)}"
+    request = {"Key": wire.key(map, sk), "ReturnValues": "ALL_NEW"}
+    return Write("UpdateItem", request | _conditional(made, When.PRESENT, change), op.etag)
+
+
+def add(map: str, sk: str, op: Add, now: float) -> Write | None:
+    """Return the request of a native sum; None where none with this delta can be held.
+
+    It is conditional on the type and range in which the sum is exact. Where an absent entry
+    would become one that never expires, it covers that case too.
+    """
+    delta, initial, etag, expires = op
+    low, high = max(-_MOST, -_MOST - delta), min(_MOST, _MOST - delta)
+    if abs(delta) > _MOST or low > high:
+        return None
+    made = Expressions(now)
+    kind, summand, mine = made.value({"S": "int"}), made.number(delta), made.number(etag)
+    span = f"{made.number(low)} AND {made.number(high)}"
+    holds = f"t = {kind} AND v BETWEEN {span} AND {made.live()}"
+    change = f"SET etag = {mine} ADD v {summand}"
+    if initial is not None and expires is None and low <= initial <= high:
+        holds = f"attribute_not_exists(pk) OR ({holds})"
+        first = f"if_not_exists(v, {made.number(initial)})"
+        change = f"SET v = {first} + {summand}, t = {kind}, etag = {mine}"
+    expressions = made.request(ConditionExpression=holds, UpdateExpression=change)
+    request = {"Key": wire.key(map, sk), "ReturnValues": "ALL_NEW", **_SHOW, **expressions}
+    return Write("UpdateItem", request, etag)
+
+
+def start(map: str, sk: str, op: Add, now: float) -> Write | None:
+    """Return the request that starts a sum where there is none; None if it cannot be held."""
+    if op.initial is None or not -_MOST <= op.initial + op.delta <= _MOST:
+        return None
+    cell = Cell(op.initial + op.delta, "int")
+    return put(wire.item(map, sk, cell, op.etag, op.expires), When.ABSENT, op.etag, now)
+
+
+_SHOW: Final = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+
+
+def _condition(when: Condition, now: float) -> dict[str, Any]:
+    if when is When.ALWAYS:
+        return {}
+    return _conditional(Expressions(now), when, None)
+
+
+def _conditional(made: Expressions, when: Condition, change: str | None) -> dict[str, Any]:
+    holds = made.holds(when)
+    return _SHOW | made.request(ConditionExpression=holds, UpdateExpression=change)
+
+
+def applied(op: Op, attributes: Mapping[str, Any] | None) -> Applied:
+    """Return the outcome of an op that was done, from what it left."""
+    match op:
+        case Put((data, kind), etag, expires):
+            return Applied(Stored(data, kind, etag, expires))
+        case Delete():
+            return Applied(None)
+        case _:
+            return Applied(wire.entry(attributes, float("-inf")))
+
+
+def start_of(current: Stored | None, op: Add) -> int | None:
+    """Return the int that an op adds to; None where the sum could not be held exactly."""
+    number = op.initial if current is None else current.data if current.kind == "int" else None
+    if not isinstance(number, int) or abs(number + op.delta) > _MOST or abs(op.delta) > _MOST:
+        return None
+    return number

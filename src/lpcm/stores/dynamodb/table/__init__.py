@@ -1,0 +1,1 @@
+"""The table itself: creating and checking it, its permissions and templates."""

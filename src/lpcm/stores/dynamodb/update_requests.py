@@ -1,0 +1,92 @@
+"""Updates of a part of a value: one ``UpdateItem`` each, its condition in the request.
+
+The condition says all that Python's container would ask: the path leads somewhere, the
+types are those the action wants, members are there. What it cannot say (would the set be
+left empty, is a dict of one name a tag) it takes for no, and the store refuses. Sends nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from lpcm.ports import Drop, Extend, Join, Leave, Merge, Place, Sum
+from lpcm.stores.dynamodb import items as wire
+from lpcm.stores.dynamodb.expressions import Expressions
+from lpcm.stores.dynamodb.requests import Write
+
+if TYPE_CHECKING:
+    from lpcm.ports import Step, Update
+
+__all__ = ["update"]
+
+_MOST: Final = 10**38 - 1
+_NAMES: Final = 50
+"""More names or members than this in one expression near its limits: 4 KB, 300 operators."""
+
+
+def update(map: str, sk: str, op: Update, now: float) -> Write | None:
+    """Return the request of an update; None where an expression cannot say it."""
+    made = Expressions(now)
+    found = _action(made, op)
+    if found is None:
+        return None
+    holds, change = found
+    mine = made.number(op.etag)
+    sets = f"SET etag = {mine}"
+    text = f"{sets}, {change[4:]}" if change.startswith("SET ") else f"{sets} {change}"
+    expressions = made.request(
+        ConditionExpression=f"{holds} AND {made.live()}", UpdateExpression=text
+    )
+    shown = {"ReturnValues": "ALL_NEW", "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+    return Write("UpdateItem", {"Key": wire.key(map, sk), **shown, **expressions}, op.etag)
+
+
+def _action(made: Expressions, op: Update) -> tuple[str, str] | None:
+    """Return an action's condition and its clause of the update."""
+
+    def at(*steps: Step) -> str:
+        return made.path((*op.path, *steps))
+
+    def value(part: object) -> str:
+        return made.value(wire.encode(part))
+
+    match op.action:
+        case Sum(delta):
+            low, high = max(-_MOST, -_MOST - delta), min(_MOST, _MOST - delta)
+            if abs(delta) > _MOST or low > high:
+                return None
+            span = f"{made.number(low)} AND {made.number(high)}"
+            return f"{at()} BETWEEN {span}", f"SET {at()} = {at()} + {made.number(delta)}"
+        case Merge(parts, absent, beside):
+            if not 0 < len(parts) <= _NAMES:
+                return None
+            seen = [] if absent else list(parts)
+            seen += [] if beside is None or beside in parts else [beside]
+            plain = [f"size({at()}) <> {made.number(1)}"]
+            plain += [f"attribute_exists({at(name)})" for name in seen]
+            holds = f"attribute_type({at()}, {value('M')}) AND ({' OR '.join(plain)})"
+            for name in parts if absent else ():
+                holds += f" AND attribute_not_exists({at(name)})"
+            sets = ", ".join(f"{at(name)} = {value(part)}" for name, part in parts.items())
+            return holds, f"SET {sets}"
+        case Place(index, part):
+            return f"attribute_exists({at(index)})", f"SET {at(index)} = {value(part)}"
+        case Drop(step):
+            return f"attribute_exists({at(step)})", f"REMOVE {at(step)}"
+        case Extend(parts):
+            holds = f"attribute_type({at()}, {value('L')})"
+            return holds, f"SET {at()} = list_append({at()}, {value(list(parts))})"
+        case Join(members):
+            given = wire.encode(members)
+            (kind,) = given
+            return f"attribute_type({at()}, {value(kind)})", f"ADD {at()} {made.value(given)}"
+        case Leave(members, present):
+            if len(members) > _NAMES and present:
+                return None
+            given = wire.encode(members)
+            (kind,) = given
+            holds = f"attribute_type({at()}, {value(kind)})"
+            holds += f" AND size({at()}) > {made.number(len(members))}"
+            for member in members if present else ():
+                holds += f" AND contains({at()}, {value(member)})"
+            return holds, f"DELETE {at()} {made.value(given)}"

@@ -1,0 +1,1 @@
+"""Stores in this process: memory, and the rules that it shares with SQLite."""

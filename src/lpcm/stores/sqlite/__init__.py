@@ -1,0 +1,1 @@
+"""SQLite as a store: the file, its statements, and the store over them."""

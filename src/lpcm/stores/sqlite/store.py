@@ -1,0 +1,488 @@
+"""The SQLite store: all maps in one file, shared by the threads and processes of a machine.
+
+Knows entries as rows. What one write is as statements, and why it is atomic, is
+``stores.sqlite.statements``'s; connections, forks and the file itself are ``stores.sqlite.file``'s.
+
+====== ======= ======================================================================
+column type
+====== ======= ======================================================================
+pk     TEXT    the map (``keys.partition``)
+sk     TEXT    the encoded key
+t      TEXT    how to read ``v`` (``Stored.kind``)
+etag   INTEGER
+x      REAL    expiry in epoch seconds, NULL: never
+v      any     str as TEXT, int as INTEGER, float as REAL, bytes as BLOB
+====== ======= ======================================================================
+"""
+
+# ruff: noqa: S608  # every part of every statement is a constant of this module
+
+from __future__ import annotations
+
+import itertools
+import os
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Any
+
+from lpcm.errors import LPCMError, ValueTooLarge
+from lpcm.ports import (
+    Aborted,
+    Applied,
+    Form,
+    MapInfo,
+    Page,
+    Put,
+    Stored,
+    Update,
+    When,
+)
+from lpcm.stores.sqlite.access import mend, writable
+from lpcm.stores.sqlite.confirm import confirm
+from lpcm.stores.sqlite.connections import another, operations
+from lpcm.stores.sqlite.file import File
+from lpcm.stores.sqlite.location import GONE, directory
+from lpcm.stores.sqlite.options import OPTIONS
+from lpcm.stores.sqlite.statements import ENTRY, LIVE, PUT, READ, failing, new, update, write
+from lpcm.system.process import forked, same
+from lpcm.values.keys import partition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from lpcm.ports import Change, Check, KeyRange, Op, Outcome
+    from lpcm.stores.sqlite.connections import Execute
+    from lpcm.stores.sqlite.readonly import ReadOnlyStore
+
+__all__ = ["OPTIONS", "SQLiteStore", "open_store"]
+
+operations.add(__name__)
+
+_SLACK = 16_384  # of SQLite's limit on a row, for the key and the other columns
+_PAGE_BYTES = 1_000_000
+_READ_CHUNK = 100
+_WRITE_CHUNK = 1000
+_CLEAR_CHUNK = 4000
+_PURGE_EVERY, _PURGE_MOST = 256, 512
+
+_READ_MANY = (
+    f"SELECT sk, {ENTRY} FROM entries WHERE pk = ? AND sk IN ({', '.join('?' * _READ_CHUNK)})"
+)
+_PURGE = (
+    "DELETE FROM entries WHERE rowid IN"
+    f" (SELECT rowid FROM entries WHERE x <= ? LIMIT {_PURGE_MOST})"
+)
+_RANGE = "pk = ? AND sk >= ? AND sk < ?"
+_SCAN = {
+    (values, reverse): (
+        f"SELECT sk, {ENTRY if values else 'NULL, NULL, etag, x'} FROM entries"
+        f" WHERE {_RANGE} AND {LIVE} ORDER BY sk{' DESC' if reverse else ''} LIMIT ?"
+    )
+    for values in (True, False)
+    for reverse in (True, False)
+}
+# The first count reads the key index alone, the second only what has expired: asking each
+# row for its x would read five times as much.
+_COUNT = (
+    f"SELECT (SELECT count(*) FROM entries WHERE {_RANGE})"
+    f" - (SELECT count(*) FROM entries INDEXED BY expiry WHERE x <= ? AND {_RANGE})"
+)
+_NTH = f"SELECT sk FROM entries WHERE {_RANGE} ORDER BY sk LIMIT 1 OFFSET {_CLEAR_CHUNK}"
+_MAPS = "SELECT name, format, codec, shards FROM maps"
+
+# What concerns one write of a batch, not the connection or the file.
+_OF_ONE_WRITE = (
+    OverflowError,
+    TypeError,
+    ValueError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+)
+
+
+class SQLiteStore:
+    """A ``ports.Store`` in one SQLite file. See ``open_store``."""
+
+    form = Form.TEXT
+    blocking = True
+
+    def __init__(self, file: File, max_value: int) -> None:
+        self._file = file
+        self._idle = file.idle
+        self._place = file.place
+        self._max_value = max_value
+        self._expiring_writes = itertools.count(1)
+
+    @property
+    def identity(self) -> str:
+        """The machine and the file on it."""
+        from platform import node  # 3 ms to import, for stores with a cache in front
+
+        return f"sqlite:{node()}:{os.path.realpath(self._file.path)}"
+
+    def __repr__(self) -> str:
+        return f"<SQLiteStore {self._file.path}>"
+
+    async def read(self, map: str, sk: str, now: float) -> Stored | None:
+        """Return the entry. Cost: one SELECT, 1.1 times the bare statement."""
+        # The hottest path of the library: `with self._file.connection() as connection,
+        # connection.lock`, without its calls.
+        if not same[0]:
+            forked()
+        idle = self._idle.connections
+        place = self._place
+        try:
+            connection = idle.pop()
+        except IndexError:
+            connection, idle = another(self._file)
+        try:
+            with connection.lock:
+                connection.busy = True
+                row = connection.execute(READ, (map, sk)).fetchone()
+                if not place.since <= now < place.until:
+                    confirm(self._file, connection, wrote=False, now=now)
+                connection.busy = False
+        except BaseException as error:
+            connection.failed(error)
+            raise
+        idle.append(connection)
+        if self._file.closed:  # by another thread meanwhile
+            self._file.close()
+        if row is None:
+            return None
+        expires = row[3]
+        if expires is not None and expires <= now:
+            return None
+        return new(Stored, row)
+
+    async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
+        """Do one write. Cost: one statement, and one SELECT where it may be refused."""
+        if type(op) is Put and op.when is When.ALWAYS and op.expires is None:
+            return self._put(map, sk, op)
+        self._check_size(op)
+        with self._file.connection() as connection, connection.lock:
+            outcome = self._write(connection.execute, map, sk, op, now)
+            confirm(self._file, connection, wrote=type(outcome) is Applied)
+        if getattr(op, "expires", None) is not None:
+            self._expiring(1, now)
+        return outcome
+
+    def _put(self, map: str, sk: str, op: Put) -> Applied:
+        """Do what ``m[k] = v`` is, the most frequent write, by the shortest way: see read."""
+        self._check_size(op)
+        (data, kind), etag, _, _ = op
+        if not same[0]:
+            forked()
+        idle = self._idle.connections
+        place = self._place
+        try:
+            connection = idle.pop()
+        except IndexError:
+            connection, idle = another(self._file)
+        try:
+            with connection.lock:
+                connection.busy = True
+                connection.execute(PUT, (map, sk, kind, etag, None, data))
+                # Is the file still in its place? See _sqlite_place; without its calls.
+                try:
+                    folder = directory(place.folder)
+                except OSError:
+                    folder = GONE
+                if folder.st_ctime_ns != place.ctime or folder.st_ino != place.inode:
+                    confirm(self._file, connection)
+                connection.busy = False
+        except BaseException as error:
+            connection.failed(error)
+            raise
+        idle.append(connection)
+        if self._file.closed:
+            self._file.close()
+        return new(Applied, (new(Stored, (data, kind, etag, None)), None))
+
+    async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
+        """Return the entries. Cost: one SELECT for each hundred keys."""
+        found: dict[str, Stored] = {}
+        with self._file.connection() as connection, connection.lock:
+            for chunk in _chunks(sks, _READ_CHUNK):
+                # Always the same number of parameters, so always the same cached statement.
+                padding = (chunk[-1],) * (_READ_CHUNK - len(chunk))
+                rows = connection.execute(_READ_MANY, (map, *chunk, *padding)).fetchall()
+                found.update(
+                    (row[0], new(Stored, row[1:])) for row in rows if row[4] is None or row[4] > now
+                )
+            confirm(self._file, connection, wrote=False)
+        return [found.get(sk) for sk in sks]
+
+    async def apply_many(
+        self, map: str, writes: Sequence[tuple[str, Op]], now: float
+    ) -> list[Outcome | Exception]:
+        """Do the writes. Cost: one transaction for each thousand."""
+        outcomes: list[Outcome | Exception] = []
+        # In pieces, so that other writers get their turn.
+        for chunk in _chunks(writes, _WRITE_CHUNK):
+            try:
+                outcomes += self._apply_chunk(map, chunk, now)
+            except LPCMError as error:  # no other: a time limit of the program's must come out
+                if not outcomes:
+                    raise
+                outcomes += [error] * (len(writes) - len(outcomes))
+                break
+        expiring = sum(getattr(op, "expires", None) is not None for _, op in writes)
+        if expiring:
+            self._expiring(expiring, now)
+        return outcomes
+
+    def _apply_chunk(
+        self, map: str, writes: Sequence[tuple[str, Op]], now: float
+    ) -> Iterable[Outcome | Exception]:
+        if all(type(op) is Put and op.when is When.ALWAYS for _, op in writes):
+            done = self._put_chunk(map, writes)
+            if done is not None:
+                return done
+        with self._file.connection() as connection, connection.lock:
+            execute = connection.execute
+            execute("BEGIN IMMEDIATE")
+            outcomes = [self._one_of_many(execute, map, sk, op, now) for sk, op in writes]
+            connection.execute("COMMIT")
+            confirm(self._file, connection)
+        return outcomes
+
+    def _put_chunk(
+        self, map: str, writes: Sequence[tuple[str, Op]]
+    ) -> list[Outcome | Exception] | None:
+        """Do unconditional puts in one go; None, and nothing is done, if one cannot be done."""
+        rows: list[tuple[object, ...]] = []
+        outcomes: list[Outcome | Exception] = []
+        for sk, op in writes:
+            assert isinstance(op, Put)
+            if self._excess(op):
+                return None
+            (data, kind), etag, expires, _ = op
+            rows.append((map, sk, kind, etag, expires, data))
+            outcomes.append(new(Applied, (new(Stored, (data, kind, etag, expires)), None)))
+        with self._file.connection() as connection, connection.lock:
+            cursor = connection.execute("BEGIN IMMEDIATE")
+            try:
+                cursor.executemany(PUT, rows)
+            except _OF_ONE_WRITE:
+                connection.execute("ROLLBACK")
+                return None
+            connection.execute("COMMIT")
+            confirm(self._file, connection)
+        return outcomes
+
+    def _write(self, execute: Execute, map: str, sk: str, op: Op, now: float) -> Outcome:
+        if type(op) is Update:
+            return update(execute, map, sk, op, now, check=self._check_size)
+        return write(execute, map, sk, op, now)
+
+    def _one_of_many(
+        self, execute: Execute, map: str, sk: str, op: Op, now: float
+    ) -> Outcome | Exception:
+        try:
+            self._check_size(op)
+            return self._write(execute, map, sk, op, now)
+        except _OF_ONE_WRITE as error:
+            return self._file.translated(error) if isinstance(error, sqlite3.Error) else error
+
+    async def scan(
+        self,
+        map: str,
+        keys: KeyRange,
+        now: float,
+        *,
+        after: str | None = None,
+        reverse: bool = False,
+        limit: int = 1000,
+        values: bool = True,
+    ) -> Page:
+        """Return a page. Cost: one SELECT, over before this returns."""
+        low, high = keys
+        if after is not None and reverse:
+            high = min(high, after)
+        elif after is not None:
+            low = max(low, after + "\0")  # the very next string
+        with self._file.connection() as connection, connection.lock:
+            rows = connection.execute(_SCAN[values, reverse], (map, low, high, now, limit))
+            entries, room = _page(rows)
+            if room <= 0:
+                connection.end_statement()
+            confirm(self._file, connection, wrote=False)
+        more = room <= 0 or len(entries) >= limit
+        return Page(entries, entries[-1][0] if more else None)
+
+    async def count(self, map: str, keys: KeyRange, now: float) -> int:
+        """Count the range. Cost: reads the keys' index."""
+        with self._file.connection() as connection, connection.lock:
+            bounds = (map, *keys)
+            (count,) = connection.execute(_COUNT, (*bounds, now, *bounds)).fetchone()
+            confirm(self._file, connection, wrote=False)
+        return int(count)
+
+    async def clear(self, map: str, keys: KeyRange) -> None:
+        """Delete the range, four thousand entries at a time."""
+        low, high = keys
+        with self._file.connection() as connection, connection.lock:
+            while next_ := connection.execute(_NTH, (map, low, high)).fetchone():
+                connection.execute(f"DELETE FROM entries WHERE {_RANGE}", (map, low, *next_))
+                (low,) = next_
+            connection.execute(f"DELETE FROM entries WHERE {_RANGE}", (map, low, high))
+            confirm(self._file, connection)
+
+    async def register(self, namespace: str, info: MapInfo) -> MapInfo:
+        """Enter a map into the catalogue. Cost: one SELECT, and one write the first time."""
+        pk = partition(namespace, info.name)
+        with self._file.connection() as connection, connection.lock:
+            row = connection.execute(f"{_MAPS} WHERE pk = ?", (pk,)).fetchone()
+            if row is None:
+                connection.execute(
+                    "INSERT INTO maps VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    (pk, namespace, *info),
+                )
+                row = connection.execute(f"{_MAPS} WHERE pk = ?", (pk,)).fetchone()
+            confirm(self._file, connection)
+        return info if row is None else MapInfo._make(row)
+
+    async def transact(
+        self, changes: Sequence[Change], checks: Sequence[Check], now: float
+    ) -> list[Applied] | Aborted:
+        """Do all changes, or none. Cost: one transaction, its conditions read first in it."""
+        for change in changes:
+            self._check_size(change.op)
+        applied: list[Applied] = []
+        with self._file.connection() as connection, connection.lock:
+            execute = connection.execute
+            execute("BEGIN IMMEDIATE")
+            reasons = failing(execute, changes, checks, now)
+            if not reasons:
+                for pk, sk, op in changes:
+                    outcome = write(execute, pk, sk, op, now)
+                    assert isinstance(outcome, Applied)
+                    applied.append(outcome)
+            execute("ROLLBACK" if reasons else "COMMIT")
+            confirm(self._file, connection, wrote=not reasons)
+        expiring = sum(getattr(change.op, "expires", None) is not None for change in changes)
+        if expiring and not reasons:
+            self._expiring(expiring, now)
+        return Aborted(reasons) if reasons else applied
+
+    async def maps(self, namespace: str) -> list[MapInfo]:
+        """Return the namespace's catalogue. Cost: one SELECT."""
+        with self._file.connection() as connection, connection.lock:
+            rows = connection.execute(
+                f"{_MAPS} WHERE namespace = ? ORDER BY name", (namespace,)
+            ).fetchall()
+            confirm(self._file, connection, wrote=False)
+        return [MapInfo._make(row) for row in rows]
+
+    async def drop(self, namespace: str) -> None:
+        """Delete the namespace, four thousand entries at a time, its catalogue last."""
+        low = partition(namespace)
+        high = low[:-1] + chr(ord(low[-1]) + 1)
+        chunk = (
+            "DELETE FROM entries WHERE rowid IN"
+            f" (SELECT rowid FROM entries WHERE pk >= ? AND pk < ? LIMIT {_CLEAR_CHUNK})"
+        )
+        with self._file.connection() as connection, connection.lock:
+            while connection.execute(chunk, (low, high)).rowcount:
+                pass
+            connection.execute("DELETE FROM maps WHERE pk >= ? AND pk < ?", (low, high))
+            confirm(self._file, connection)
+
+    async def backup(self, path: str) -> None:
+        """Copy the file to ``path``, as of one instant. Cost: reads and writes all of it."""
+        from lpcm.stores.sqlite.backup import backup  # for those who make one
+
+        backup(self._file, path)
+
+    def close(self) -> None:
+        """Disconnect every thread; using the store again raises ``StoreError``."""
+        self._file.close()
+
+    def _check_size(self, op: Op) -> None:
+        size = self._excess(op)
+        if size:
+            raise ValueTooLarge(
+                f"{self._file.path}: a value of {size:,} bytes is over the limit of "
+                f"{self._max_value:,}"
+            )
+
+    def _excess(self, op: Op) -> int:
+        """Return the size of a value that is too large; 0 if it is not."""
+        if type(op) is not Put:
+            return 0
+        data = op.cell.data
+        if not isinstance(data, (str, bytes)) or len(data) <= self._max_value // 4:
+            return 0
+        size = len(data.encode(errors="replace")) if isinstance(data, str) else len(data)
+        return size if size > self._max_value else 0
+
+    def _expiring(self, writes: int, now: float) -> None:
+        """Every so many writes that may expire, delete what has."""
+        for _ in range(writes):
+            if next(self._expiring_writes) % _PURGE_EVERY == 0:
+                self._purge(now)
+
+    def _purge(self, now: float) -> None:
+        # Of every map in the file: so by the system's clock too, as a caller whose clock is
+        # ahead, or a test's, must not delete what is alive to the others.
+        now = min(now, time.time())
+        try:
+            with self._file.connection() as connection, connection.lock:
+                connection.execute(_PURGE, (now,))
+        except LPCMError:  # the write it follows is done: say nothing else
+            pass
+
+
+def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _page(rows: Iterable[tuple[Any, ...]]) -> tuple[list[tuple[str, Stored]], int]:
+    """Return as many entries as a page has room for, and what room is left."""
+    entries: list[tuple[str, Stored]] = []
+    room = _PAGE_BYTES
+    for sk, data, kind, etag, expires in rows:
+        entries.append((sk, Stored(data, kind, etag, expires)))
+        if isinstance(data, (str, bytes)):
+            room -= len(data)
+            if room <= 0:
+                break
+    return entries, room
+
+
+# Opening
+
+
+def open_store(
+    path: str,
+    *,
+    synchronous: str = "full",
+    busy_timeout: float = 30.0,
+    max_value: int | None = None,
+) -> SQLiteStore | ReadOnlyStore:
+    """Open the file, creating it (mode 0600) if it is missing; what may only be read, for reading.
+
+    ``synchronous``: ``full`` survives the loss of power, ``normal`` that of the process.
+    ``busy_timeout``: seconds to wait for other writers. ``max_value``: bytes of one value.
+
+    **Raises** ``StoreUnavailable``, ``StoreReadOnly``, ``StoreCorrupt``, ``StoreForeign``,
+    ``StoreTooNew``.
+    """
+    if writable(path):
+        mend(path)
+        return _opened(File(path, synchronous, busy_timeout), max_value)
+    from lpcm.stores.sqlite.readonly import ReadOnlyFile, ReadOnlyStore  # for the few who need it
+
+    file = ReadOnlyFile(path, synchronous, busy_timeout)
+    return ReadOnlyStore(_opened(file, max_value), file)
+
+
+def _opened(file: File, max_value: int | None) -> SQLiteStore:
+    file.prepare()
+    with file.connection() as connection, connection.lock:
+        raw = connection.raw or connection.open()
+        most = raw.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - _SLACK
+    return SQLiteStore(file, most if max_value is None else min(most, max_value))

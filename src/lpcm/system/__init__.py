@@ -1,0 +1,1 @@
+"""What the operating system gives: processes, threads, sockets and files. Knows no map."""

@@ -1,0 +1,261 @@
+"""Worker threads: what would block an event loop runs on them, and tasks await its result.
+
+``Workers`` are a few daemon threads with one queue. They are started as they are needed and end
+when they have been idle for a while, at ``stop`` and at the exit of the interpreter. Why not
+``concurrent.futures``: its threads do not survive a fork and nobody notices, the exit of the
+interpreter waits until its whole queue is done, and it does not say whether a call that was
+cancelled had begun.
+
+Knows nothing of what it runs. Invariant: a call either begins, once, or is *withdrawn*, once:
+its awaiter was cancelled, its event loop was closed, its workers were stopped, or it is a copy
+in the child of a fork. Whoever pops ``_Call.claim`` decides which.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+import weakref
+from collections import deque
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from lpcm.errors import StoreError
+from lpcm.system import process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Workers"]
+
+T = TypeVar("T")
+
+IDLE: Final = 20.0
+"""Seconds after which a thread without work ends, unless told otherwise."""
+EXIT: Final = 5.0
+"""Seconds the exit of the interpreter waits for calls under way."""
+
+
+class _Call:
+    """One call, with whom its result goes to."""
+
+    __slots__ = ("claim", "context", "future", "loop", "withdrawn")
+
+    def __init__(
+        self,
+        loop: Any,
+        function: Callable[[], object],
+        withdrawn: Callable[[], object] | None,
+    ) -> None:
+        self.loop = loop
+        self.future: Any = loop.create_future()
+        self.context = copy_context()
+        self.withdrawn = withdrawn
+        self.claim = [function]
+
+    def run(self) -> None:
+        """Run it on this thread, unless it was withdrawn."""
+        if self.loop.is_closed():
+            self.withdraw()
+        try:
+            function = self.claim.pop()
+        except IndexError:
+            return
+        try:
+            result = self.context.run(function)
+        except BaseException as error:  # noqa: BLE001  # belongs to the awaiter, SystemExit included
+            self._deliver(self.future.set_exception, error)
+        else:
+            self._deliver(self.future.set_result, result)
+        finally:
+            del self  # the future holds the error, the error its traceback, and that this frame
+
+    def withdraw(self, error: Exception | None = None) -> None:
+        """See that it never begins; do nothing if it has begun."""
+        try:
+            self.claim.pop()
+        except IndexError:
+            return
+        if self.withdrawn is not None:
+            self.withdrawn()
+        if error is not None:
+            self._deliver(self.future.set_exception, error)
+
+    def _deliver(self, put: Callable[[Any], object], what: object) -> None:
+        try:
+            self.loop.call_soon_threadsafe(_settle, self.future, put, what)
+        except RuntimeError:  # the loop is closed: nobody waits
+            pass
+
+
+def _settle(future: Any, put: Callable[[Any], object], what: object) -> None:
+    if not future.done():  # else: cancelled
+        put(what)
+
+
+class _Worker:
+    """One thread's place in the pool."""
+
+    __slots__ = ("call", "wake")
+
+    def __init__(self, call: _Call | None) -> None:
+        self.call = call
+        self.wake = threading.Lock()
+        self.wake.acquire()
+
+
+class Workers:
+    """At most ``most`` threads of that name, with one queue; one that is ``idle`` so long ends.
+
+    >>> import asyncio
+    >>> workers = Workers("example", 2)
+    >>> asyncio.run(workers.call(lambda: threading.current_thread().name))
+    'example-1'
+    >>> workers.stop()
+    """
+
+    def __init__(self, name: str, most: int, idle: float = IDLE) -> None:
+        self.name = name
+        self._most = most
+        self._patience = idle
+        self._forget()
+        _remember(self)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._queue: deque[_Call] = deque()
+        self._idle: list[_Worker] = []
+        self._threads: set[threading.Thread] = set()
+        self._numbers = 0
+        self._stopped = False
+
+    async def call(
+        self, function: Callable[[], T], withdrawn: Callable[[], object] | None = None
+    ) -> T:
+        """Await ``function()``, called on a worker thread in a copy of this context.
+
+        Cancelled before it began, it never begins, and ``withdrawn()`` is called instead;
+        cancelled later, it goes on and its result is dropped. **Raises** what it raised;
+        StoreError where the workers were stopped before it began.
+        """
+        import asyncio  # 20 ms to import, and whoever awaits has it already
+
+        call = _Call(asyncio.get_running_loop(), function, withdrawn)
+        try:
+            self._enter(call)
+            result: T = await call.future
+        except BaseException:  # cancelled, interrupted, or closed with its loop
+            call.withdraw()
+            raise
+        return result
+
+    def _enter(self, call: _Call) -> None:
+        if not process.same[0]:
+            process.forked()
+        with self._lock:
+            if self._idle:
+                # The one that worked last: so the fewest threads stay awake.
+                worker = self._idle[-1]
+                worker.call = call
+                self._idle.pop()
+                worker.wake.release()
+            elif len(self._threads) < self._most:
+                self._start(call)
+            else:
+                self._queue.append(call)
+
+    def _start(self, call: _Call) -> None:
+        self._numbers = self._numbers % self._most + 1
+        name = f"{self.name}-{self._numbers}"
+        thread = threading.Thread(target=self._work, args=(_Worker(call),), name=name, daemon=True)
+        self._threads.add(thread)
+        try:
+            thread.start()
+        except BaseException:  # the interpreter exits, or the system has no more threads
+            self._threads.discard(thread)
+            raise
+
+    def _work(self, worker: _Worker) -> None:
+        while (call := worker.call) is not None:
+            call.run()
+            call = worker.call = None  # keep nothing alive while idle
+            self._await_work(worker)
+
+    def _await_work(self, worker: _Worker) -> None:
+        """Give the worker its next call; None: it shall end."""
+        with self._lock:
+            if self._queue:
+                worker.call = self._queue.popleft()
+                return
+            if not self._stopped:
+                self._idle.append(worker)
+        if not self._stopped:
+            worker.wake.acquire(timeout=self._patience)
+        with self._lock:
+            if worker.call is not None:
+                if not worker.wake.locked():  # woken just when its patience had ended
+                    worker.wake.acquire()
+            elif self._queue:
+                worker.call = self._queue.popleft()
+            else:
+                if worker in self._idle:
+                    self._idle.remove(worker)
+                self._threads.discard(threading.current_thread())
+
+    def stop(self, patience: float = 0.0) -> None:
+        """Withdraw what has not begun; wait so long for what has, and let the threads end.
+
+        Not an end for ever: who calls once more starts threads anew, which do not linger.
+        """
+        if not process.same[0]:
+            process.forked()
+        with self._lock:
+            self._stopped = True
+            calls = list(self._queue)
+            self._queue.clear()
+            idle, self._idle = self._idle, []
+            for worker in idle:
+                worker.wake.release()
+            threads = list(self._threads)
+        for call in calls:
+            call.withdraw(StoreError("closed while this waited for a thread: nothing was done"))
+        until = time.monotonic() + patience
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, until - time.monotonic()))
+
+    def _after_fork(self) -> None:
+        # No thread came along. What was queued is the parent's to do.
+        calls = list(self._queue)
+        self._forget()
+        for call in calls:
+            call.withdraw()
+
+
+_known: dict[int, weakref.ref[Workers]] = {}
+
+
+def _remember(workers: Workers) -> None:
+    key = id(workers)
+    _known[key] = weakref.ref(workers, lambda _: _known.pop(key, None))
+
+
+def _all() -> list[Workers]:
+    # Not a WeakSet: copying one while another thread adds to it raises.
+    return [workers for known in list(_known.values()) if (workers := known()) is not None]
+
+
+def _after_fork_in_child() -> None:
+    for workers in _all():
+        workers._after_fork()  # noqa: SLF001  # same module
+
+
+def _at_exit() -> None:
+    until = time.monotonic() + EXIT
+    for workers in _all():
+        workers.stop(max(0.0, until - time.monotonic()))
+
+
+process.after_fork_in_child(_after_fork_in_child)
+atexit.register(_at_exit)

@@ -1,0 +1,1 @@
+"""What every adapter and every map is held to, for authors of adapters."""

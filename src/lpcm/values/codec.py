@@ -1,0 +1,498 @@
+"""Values: from Python objects to what a store holds, and back, type and all.
+
+Responsible for which values are accepted and how they look inside; knows no store, only
+the two *forms* that stores take. Invariant: ``decode(*encode(v))`` equals ``v`` and has
+its type, at every depth; what would not come back so is refused, with the path to it.
+
+A value becomes a tree of plain parts (None, bool, int, str, lists, dicts with str keys,
+and what else the form holds natively). Any other type is *tagged* where it stands, as a
+dict of one entry under a reserved key: ``{"!tuple": [1, 2]}``. A user's own key that
+begins with ``!`` gets one more ``!``, so it is never taken for a tag. Tags are local: to
+change one part never touches another.
+
+================ ================================= ==========================
+type             ``Form.TEXT`` (JSON in SQLite)    ``Form.TREE`` (DynamoDB)
+================ ================================= ==========================
+int              bare below 10**38, else ``!int``  the same
+float            bare; nan and inf ``!float``      ``!float``; bare at the top
+Decimal          ``!decimal``                      ``!decimal``; bare at the top
+bytes            ``!bytes`` (base64)               bare
+set              ``!set``                          bare where homogeneous
+tuple, frozenset ``!tuple``, ``!frozenset``
+other dicts      ``!dict``, a list of pairs         the same; and with a key "" or over
+                                                   16,000 characters
+dates, times     ``!date`` ``!time`` ``!datetime`` in ISO 8601, ``!timedelta`` (microseconds)
+UUID             ``!uuid``
+registered       ``!@Name/version``
+================ ================================= ==========================
+
+Dicts come back in sorted key order on every store, since DynamoDB keeps none. At most 32
+containers nest, tags counted, as DynamoDB allows.
+"""
+
+# ruff: noqa: SLF001  # the table of encoders stands outside the class they are methods of
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+from binascii import a2b_base64, b2a_base64
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from lpcm.errors import KeyEncodingError, ValueDecodingError, ValueEncodingError
+from lpcm.values import datetimes as _moments
+from lpcm.values import keys
+from lpcm.values import registry as _registry
+from lpcm.values.path import (
+    DEPTH_LIMIT,
+    INSIDE,
+    NAME_LIMIT,
+    Member,
+    check_text,
+    depth,
+    shown,
+    where,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["Cell", "Codec", "Encoder", "Form", "accept", "plain"]
+
+_NATIVE_INT: Final = 10**38
+_ALLOWED: Final = (
+    "a value is None, bool, int, float, Decimal, str, bytes, list, tuple, dict, set, frozenset, "
+    "date, time, datetime, timedelta, UUID, or of a class given to lpcm.register"
+)
+
+
+class Form(Enum):
+    """What a store holds in ``Cell.data``."""
+
+    TEXT = "text"
+    """A str, 64-bit int, float but nan, or bytes as it is; else JSON text, kind "json"."""
+    TREE = "tree"
+    """A tree of DynamoDB's own types; kind "int", "float" or "decimal" for a bare number."""
+
+
+class Cell(NamedTuple):
+    """A value in a store's form."""
+
+    data: object
+    kind: str | None
+
+
+class _JSON:
+    """The json module: 5 ms to import, for values that are more than a scalar."""
+
+    def __init__(self) -> None:
+        import json
+
+        self.dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+        self.order = json.JSONEncoder(default=repr, sort_keys=True).encode
+        self._parse = json.JSONDecoder().raw_decode
+
+    def loads(self, text: str) -> Any:
+        """Return the tree; half the price of ``json.loads``, which looks for blanks around it."""
+        tree, end = self._parse(text)
+        if end != len(text):
+            raise ValueError(f"something stands behind position {end}")
+        return tree
+
+
+_json = functools.cache(_JSON)
+
+
+class Codec:
+    """The codec for stores of one form.
+
+    >>> codec = Codec(Form.TEXT)
+    >>> codec.encode("pi"), codec.encode((1, {2}))
+    (Cell(data='pi', kind=None), Cell(data='{"!tuple":[1,{"!set":[2]}]}', kind='json'))
+    >>> codec.decode('{"!tuple":[1,{"!set":[2]}]}', "json")
+    (1, {2})
+    >>> codec.encode({"a": [1, object()]})
+    Traceback (most recent call last):
+        ...
+    lpcm.errors.ValueEncodingError: value['a'][1] is of type object: a value is None, ...
+    """
+
+    def __init__(self, form: Form) -> None:
+        self.form = form
+        self.encode: Callable[[object], Cell] = _encode_text if form is Form.TEXT else _encode_tree
+
+    def part(self, value: object) -> object:
+        """Return a value as it stands inside a tree, a bare number tagged where need be."""
+        return Encoder(self.form).whole(value)
+
+    def decode(self, data: Any, kind: str | None) -> Any:
+        """Return the value of a cell, a new object each time.
+
+        **Raises** ValueDecodingError for an unregistered class, a newer version, or text
+        that no codec wrote.
+        """
+        if self.form is Form.TEXT:
+            return data if kind is None else _decode_text(data, kind)
+        return plain(data) if kind is None else _decode_number(data, kind)
+
+
+# Encoding
+
+
+def _encode_text(value: object) -> Cell:
+    kind = type(value)
+    if kind is str:
+        if not value.isascii():  # type: ignore[attr-defined]  # a str by its type
+            check_text(value, ())  # type: ignore[arg-type]  # as above
+        return Cell(value, None)
+    if kind is int and -(2**63) <= value < 2**63:  # type: ignore[operator]  # an int by its type
+        return Cell(value, None)
+    if kind is bytes or (kind is float and value == value):  # noqa: PLR0124  # not nan
+        return Cell(value, None)
+    if kind in _PLAIN:
+        return _encode_text(_PLAIN[kind](value))
+    tree = Encoder(Form.TEXT).whole(value)
+    return Cell(_json().dumps(tree), "json")
+
+
+def _encode_tree(value: object) -> Cell:
+    match value:
+        case int() if type(value) is int and abs(value) < _NATIVE_INT:
+            return Cell(value, "int")
+        case float() if type(value) is float and _holds_float(value):
+            return Cell(value, "float")
+        case Decimal() if type(value) is Decimal and _holds(value):
+            return Cell(value, "decimal")
+        case _ if type(value) in _PLAIN:
+            return _encode_tree(_PLAIN[type(value)](value))
+        case _:
+            return Cell(Encoder(Form.TREE).whole(value), None)
+
+
+def _holds(number: Decimal) -> bool:
+    """Tell whether DynamoDB's number type gives this very number back.
+
+    It keeps 38 digits and drops zeros at the end, the sign of zero, and how it was written.
+    """
+    if not number.is_finite():
+        return False
+    sign, digits, exponent = number.as_tuple()
+    assert isinstance(exponent, int)
+    if not number:
+        return not sign and exponent == 0
+    if exponent > 0 or (exponent < 0 and digits[-1] == 0):
+        return False
+    return len(digits) <= 38 and -130 <= number.adjusted() <= 125
+
+
+def _holds_float(number: float) -> bool:
+    """Tell the same of a float, which never has over 17 digits and no way to be written."""
+    return 1e-130 <= abs(number) < 1e126 or (not number and math.copysign(1, number) > 0)
+
+
+class Encoder:
+    """One value on its way to a tree; knows the path to where it is."""
+
+    def __init__(self, form: Form) -> None:
+        self._text = form is Form.TEXT
+        self._path: list[object] = []
+        self._steps = 0
+
+    def whole(self, value: object) -> object:
+        """Return the tree of the value this encoder was made for."""
+        tree = self.tree(value)
+        # A step down is three levels at the most, {"!dict": [[key, value]]}, and a tag.
+        if 3 * self._steps + 1 > DEPTH_LIMIT and depth(tree) > DEPTH_LIMIT:
+            raise self._too_deep()
+        return tree
+
+    def tree(self, value: object) -> object:
+        """Return the tree of a value at the present path."""
+        kind = type(value)
+        if kind is str:
+            if not value.isascii():  # type: ignore[attr-defined]  # a str by its type
+                check_text(value, self._path)  # type: ignore[arg-type]  # as above
+            return value
+        if kind is bool or value is None:
+            return value
+        if kind is int:
+            small = -_NATIVE_INT < value < _NATIVE_INT  # type: ignore[operator]  # an int by its type
+            return value if small else self._tag("!int", hex(value))  # type: ignore[arg-type]  # as above
+        encoder = _ENCODERS.get(kind)
+        if encoder is not None:
+            return encoder(self, value)
+        if kind.__name__ == "UUID" and kind is getattr(sys.modules.get("uuid"), "UUID", None):
+            return self._tag("!uuid", str(value))
+        return self._registered(value)
+
+    def _refuse(self, why: str) -> ValueEncodingError:
+        return ValueEncodingError(f"value{where(self._path)} {why}")
+
+    def _enter(self) -> list[object]:
+        """Go into a container; return the path, for the steps to its members."""
+        steps = len(self._path) + 1
+        if steps > self._steps:
+            self._steps = steps
+            if steps > DEPTH_LIMIT:
+                raise self._too_deep()
+        return self._path
+
+    def _too_deep(self) -> ValueEncodingError:
+        place = where(self._path[:4])
+        return ValueEncodingError(
+            f"value{place} nests more than {DEPTH_LIMIT} deep (tags counted), or contains itself"
+        )
+
+    def _tag(self, tag: str, payload: object) -> dict[str, object]:
+        return {tag: payload}
+
+    def _members(self, members: Iterable[object]) -> list[object]:
+        path = self._enter()
+        parts: list[object] = []
+        for index, member in enumerate(members):
+            path.append(index)
+            parts.append(self.tree(member))
+            path.pop()
+        return parts
+
+    def _float(self, value: float) -> object:
+        if not self._text:
+            return self._tag("!float", value if _holds_float(value) else repr(value))
+        return value if math.isfinite(value) else self._tag("!float", repr(value))
+
+    def _decimal(self, value: Decimal) -> object:
+        return self._tag("!decimal", str(value))
+
+    def _bytes(self, value: bytes) -> object:
+        if not self._text:
+            return value
+        return self._tag("!bytes", b2a_base64(value, newline=False).decode())
+
+    def _list(self, value: list[object]) -> object:
+        return self._members(value)
+
+    def _tuple(self, value: tuple[object, ...]) -> object:
+        return self._tag("!tuple", self._members(value))
+
+    def _set(self, value: set[Any]) -> object:
+        if not self._text and value:
+            kinds = {type(member) for member in value}
+            if kinds in ({str}, {bytes}) or (
+                kinds == {int} and all(abs(member) < _NATIVE_INT for member in value)
+            ):
+                self._unordered(value)
+                return frozenset(value)
+        return self._tag("!set", self._unordered(value))
+
+    def _frozenset(self, value: frozenset[object]) -> object:
+        return self._tag("!frozenset", self._unordered(value))
+
+    def _unordered(self, value: Iterable[object]) -> list[object]:
+        """Encode members in an order of their own, the same for equal sets."""
+        path = self._enter()
+        parts: list[object] = []
+        for member in value:
+            path.append(Member(member))
+            parts.append(self.tree(member))
+            path.pop()
+        return sorted(parts, key=_order)
+
+    def _dict(self, value: dict[Any, object]) -> object:
+        if all(type(key) is str for key in value):
+            if self._text or all(0 < len(key) <= NAME_LIMIT for key in value):
+                return self._str_dict(value)
+            ordered = sorted(value)
+        else:
+            try:
+                ordered = sorted(value, key=keys.encode)
+            except KeyEncodingError as error:
+                raise self._refuse(f"has a key that cannot be one: {error}") from error
+        path = self._enter()
+        pairs: list[object] = []
+        for key in ordered:
+            path.append(key)
+            pairs.append([self.tree(key), self.tree(value[key])])
+            path.pop()
+        return self._tag("!dict", pairs)
+
+    def _str_dict(self, value: dict[str, object]) -> object:
+        path = self._enter()
+        tree: dict[str, object] = {}
+        for key in sorted(value):
+            path.append(key)
+            if not key.isascii():
+                check_text(key, path)
+            tree[f"!{key}" if key[:1] == "!" else key] = self.tree(value[key])
+            path.pop()
+        return tree
+
+    def _date(self, value: date) -> object:
+        return self._tag("!date", value.isoformat())
+
+    def _time(self, value: time) -> object:
+        return self._tag("!time", _moments.write_time(value))
+
+    def _datetime(self, value: datetime) -> object:
+        return self._tag("!datetime", _moments.write_datetime(value))
+
+    def _timedelta(self, value: timedelta) -> object:
+        return self._tag("!timedelta", value // timedelta(microseconds=1))
+
+    def _registered(self, value: object) -> object:
+        if isinstance(value, _registry.Foreign):
+            name, version, data = value.name, value.version, value.data
+        else:
+            name, version, data = self._described(value)
+        path = self._enter()
+        path.append(INSIDE)
+        payload = self.tree(data)
+        path.pop()
+        return self._tag(f"!@{name}/{version}", payload)
+
+    def _described(self, value: object) -> tuple[str, int, object]:
+        """Return what a registered class has its objects stored as."""
+        found = _registry.find(type(value))
+        if found is None:
+            hint = _registry.hint(value)
+            raise self._refuse(f"is of type {type(value).__qualname__}: {hint or _ALLOWED}")
+        try:
+            return found.name, found.version, found.encode(value)
+        except (TypeError, ValueError) as error:
+            raise self._refuse(f"cannot be stored as a {found.name}: {error}") from error
+
+
+_ENCODERS: dict[type, Callable[[Encoder, Any], object]] = {
+    float: Encoder._float,
+    Decimal: Encoder._decimal,
+    bytes: Encoder._bytes,
+    list: Encoder._list,
+    tuple: Encoder._tuple,
+    set: Encoder._set,
+    frozenset: Encoder._frozenset,
+    dict: Encoder._dict,
+    date: Encoder._date,
+    time: Encoder._time,
+    datetime: Encoder._datetime,
+    timedelta: Encoder._timedelta,
+}
+
+
+_PLAIN: dict[type, Callable[[Any], object]] = {}
+
+
+def accept(cls: type, plain: Callable[[Any], object]) -> None:
+    """Take objects of a class for what ``plain`` makes of them; they come back as that."""
+    _PLAIN[cls] = plain
+    _ENCODERS[cls] = lambda encoder, value: encoder.tree(plain(value))
+
+
+def _order(part: object) -> tuple[str, str]:
+    return type(part).__name__, _json().order(part)
+
+
+# Decoding
+
+_NUMBERS: dict[str, Callable[[Any], Any]] = {"int": int, "float": float, "decimal": Decimal}
+
+
+def _decode_text(text: str, kind: str) -> Any:
+    if kind != "json":
+        raise _unknown_kind(kind)
+    try:
+        tree = _json().loads(text)
+        return plain(tree) if '"!' in text else tree
+    except ValueDecodingError:
+        raise
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueDecodingError(f"not a stored value: {shown(text)}") from error
+
+
+def _decode_number(data: Any, kind: str) -> Any:
+    if kind not in _NUMBERS:
+        raise _unknown_kind(kind)
+    try:
+        return _NUMBERS[kind](data)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise ValueDecodingError(f"not a stored {kind}: {shown(data)}") from error
+
+
+def _unknown_kind(kind: str) -> ValueDecodingError:
+    return ValueDecodingError(f"unknown kind {kind!r} of a stored value: upgrade lpcm")
+
+
+def plain(part: Any) -> Any:
+    """Return the value of a tree."""
+    kind = type(part)
+    if kind is list:
+        return [plain(member) for member in part]
+    if kind is dict:
+        if len(part) == 1:
+            ((tag, payload),) = part.items()
+            if tag[:1] == "!" and tag[:2] != "!!":
+                return _untag(tag, payload)
+        return dict(sorted(((_name(key), plain(part[key])) for key in part), key=_first))
+    return set(part) if kind is frozenset or kind is set else part
+
+
+def _first(pair: tuple[str, Any]) -> str:
+    return pair[0]
+
+
+def _name(key: str) -> str:
+    if key[:1] != "!":
+        return key
+    if key[:2] != "!!":
+        raise ValueDecodingError(f"not a stored value: the tag {key!r} beside other keys")
+    return key[1:]
+
+
+def _untag(tag: str, payload: Any) -> Any:
+    decoder = _DECODERS.get(tag)
+    if decoder is None and tag[:2] != "!@":
+        raise ValueDecodingError(f"unknown tag {tag!r} in a stored value: upgrade lpcm")
+    try:
+        if decoder is not None:
+            return decoder(payload)
+        name, _, version = tag[2:].rpartition("/")
+        return _registry.revive(name, int(version), plain(payload))
+    except ValueDecodingError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise ValueDecodingError(f"not a stored value: {tag} {shown(payload)}: {error}") from error
+
+
+def _listed(payload: Any) -> list[Any]:
+    if type(payload) is not list:
+        raise TypeError("no list")
+    return [plain(member) for member in payload]
+
+
+def _decode_dict(payload: Any) -> dict[Any, Any]:
+    return dict(map(_listed, payload))
+
+
+def _decode_uuid(payload: str) -> object:
+    from uuid import UUID  # 2 ms to import, and few need it
+
+    return UUID(payload)
+
+
+_DECODERS: dict[str, Callable[[Any], Any]] = {
+    "!int": lambda payload: int(payload, 16),
+    "!float": float,
+    "!decimal": Decimal,
+    "!bytes": lambda payload: a2b_base64(payload, strict_mode=True),
+    "!tuple": lambda payload: tuple(_listed(payload)),
+    "!set": lambda payload: set(_listed(payload)),
+    "!frozenset": lambda payload: frozenset(_listed(payload)),
+    "!dict": _decode_dict,
+    "!date": date.fromisoformat,
+    "!time": _moments.read_time,
+    "!datetime": _moments.read_datetime,
+    "!timedelta": lambda payload: timedelta(microseconds=int(payload)),
+    "!uuid": _decode_uuid,
+}

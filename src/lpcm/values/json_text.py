@@ -1,0 +1,85 @@
+"""Values as JSON text: what exports, the command line and pages write and read.
+
+Plain JSON for what JSON has, and the tags of ``codec.Form.TEXT`` for the rest, so that every
+value and key comes back with its type, in any process. ``printable`` keeps what is shown to
+a person from being anything but text: it is still the same JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lpcm.errors import ValueDecodingError
+from lpcm.values.codec import Encoder, Form, plain
+
+__all__ = ["from_json", "printable", "to_json"]
+
+_write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+_TOO_DEEP = "not JSON that a value can have: it nests too deep"
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f'{name} (write {{"!float": "nan"}}, "inf" or "-inf")')
+
+
+_read = json.JSONDecoder(parse_constant=_no_constant).decode
+
+
+def to_json(value: object) -> str:
+    """Return the value as tagged JSON.
+
+    **Raises** ValueEncodingError for what no map can hold.
+
+    >>> to_json((1, b"x", "pi"))
+    '{"!tuple":[1,{"!bytes":"eA=="},"pi"]}'
+    >>> to_json(object())
+    Traceback (most recent call last):
+        ...
+    lpcm.errors.ValueEncodingError: value is of type object: ...
+    """
+    return _write(Encoder(Form.TEXT).whole(value))
+
+
+def from_json(text: str) -> Any:
+    """Return the value of tagged or plain JSON.
+
+    **Raises** ValueDecodingError for what is neither.
+
+    >>> from_json('{"!tuple": [1, 2]}'), from_json("[1.5, null]")
+    ((1, 2), [1.5, None])
+    >>> from_json("NaN")
+    Traceback (most recent call last):
+        ...
+    lpcm.errors.ValueDecodingError: not JSON: NaN (write {"!float": "nan"}, "inf" or "-inf")
+    """
+    try:
+        tree = _read(text)
+    except ValueError as error:
+        raise ValueDecodingError(f"not JSON: {error}") from error
+    except RecursionError as error:
+        raise ValueDecodingError(_TOO_DEEP) from error
+    try:
+        return plain(tree)
+    except RecursionError as error:
+        raise ValueDecodingError(_TOO_DEEP) from error
+
+
+def printable(text: str) -> str:
+    r"""Return JSON text with all that is not printable as ``\u`` escapes.
+
+    Within JSON, such characters can only stand in strings, where an escape means the same.
+
+    >>> print(printable('"caf\u00e9 \u202e \x9b2J"'))
+    "café \u202e \u009b2J"
+    """
+    if text.isprintable():
+        return text
+    return "".join(part if part.isprintable() else _escape(part) for part in text)
+
+
+def _escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))

@@ -1,0 +1,276 @@
+"""Classes whose objects may be stored: Enums, dataclasses, pydantic models, and others.
+
+A registration gives a class a stored name and version, and says how its objects become
+plain values and come back. The stored name is what entries hold, so it must outlive
+renamings of the class. Registrations are the process's, made at import time as classes
+are; nothing is ever imported or run because a stored value names it.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
+
+from lpcm.errors import ConfigError, ValueDecodingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+__all__ = ["Foreign", "Registered", "find", "foreign", "hint", "register", "revive"]
+
+C = TypeVar("C", bound=type)
+
+
+class Registered(NamedTuple):
+    """How objects of one class are stored."""
+
+    cls: type
+    name: str
+    version: int
+    encode: Callable[[Any], object]
+    decode: Callable[[Any], Any]
+    upgrade: Callable[[Any, int], Any] | None
+
+
+_by_class: dict[type, Registered] = {}
+_by_name: dict[str, Registered] = {}
+
+
+@overload
+def register(cls: C, /) -> C: ...
+@overload
+def register(
+    cls: C,
+    /,
+    *,
+    name: str | None = ...,
+    version: int = ...,
+    encode: Callable[[Any], object] | None = ...,
+    decode: Callable[[Any], Any] | None = ...,
+    upgrade: Callable[[Any, int], Any] | None = ...,
+) -> C: ...
+@overload
+def register(
+    *,
+    name: str | None = ...,
+    version: int = ...,
+    encode: Callable[[Any], object] | None = ...,
+    decode: Callable[[Any], Any] | None = ...,
+    upgrade: Callable[[Any, int], Any] | None = ...,
+) -> Callable[[C], C]: ...
+def register(
+    cls: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    version: int = 1,
+    encode: Callable[[Any], object] | None = None,
+    decode: Callable[[Any], Any] | None = None,
+    upgrade: Callable[[Any, int], Any] | None = None,
+) -> Any:
+    """Let objects of a class be values; a decorator, or a call.
+
+    An Enum is stored by its member's name, a dataclass by its init fields, a pydantic
+    model by ``model_dump``; any other class by ``encode``, which returns something
+    storable, and ``decode``, which makes the object of it. ``name`` is what entries hold
+    (the class's qualified name where none is given). Raise ``version`` when what is stored
+    changes, and give ``upgrade(data, version)``, which turns what an older version stored
+    into what ``decode`` takes now.
+
+    **Raises** ConfigError for a class it cannot store, or a name already taken.
+
+    >>> from dataclasses import dataclass
+    >>> from lpcm import LPCM
+    >>> def rename(data, version):
+    ...     return {"x": data["left"], "y": data["top"]}
+    >>> @register(name="doc.Point", version=2, upgrade=rename)
+    ... @dataclass(frozen=True)
+    ... class Point:
+    ...     x: int
+    ...     y: int
+    >>> m = LPCM("points")
+    >>> m["p"] = Point(1, 2)
+    >>> m["p"]
+    Point(x=1, y=2)
+    >>> register(int)
+    Traceback (most recent call last):
+        ...
+    lpcm.errors.ConfigError: cannot register int: give encode= and decode=, ...
+    """
+    if cls is None:
+
+        def decorate(decorated: C) -> C:
+            _add(decorated, name, version, encode, decode, upgrade)
+            return decorated
+
+        return decorate
+    _add(cls, name, version, encode, decode, upgrade)
+    return cls
+
+
+def _add(  # noqa: PLR0917  # register's arguments, passed on
+    cls: Any,
+    name: str | None,
+    version: int,
+    encode: Callable[[Any], object] | None,
+    decode: Callable[[Any], Any] | None,
+    upgrade: Callable[[Any, int], Any] | None,
+) -> None:
+    if not isinstance(cls, type):  # as by @register("name")
+        raise ConfigError(f"register takes a class, and its name as name=, not {cls!r}")
+    if (encode is None) != (decode is None):
+        raise ConfigError(f"cannot register {cls.__qualname__}: encode= and decode= go together")
+    if encode is None or decode is None:
+        encode, decode = _ways(cls)
+    if type(version) is not int or version < 1:
+        raise ConfigError(f"version must be an int from 1 on, not {version!r}")
+    made = Registered(cls, name or cls.__qualname__, version, encode, decode, upgrade)
+    taken = _by_name.get(made.name)
+    if taken is not None and not _same_class(taken.cls, cls):
+        raise ConfigError(
+            f"the stored name {made.name!r} is taken by {taken.cls.__module__}."
+            f"{taken.cls.__qualname__}: give this class another with name="
+        )
+    other = _by_class.get(cls)
+    if other is not None and other.name != made.name:
+        raise ConfigError(f"{cls.__qualname__} is registered already, as {other.name!r}")
+    _by_name[made.name] = _by_class[cls] = made
+
+
+def _same_class(one: type, two: type) -> bool:
+    """Tell whether it is one class, perhaps of a module loaded again."""
+    return (one.__module__, one.__qualname__) == (two.__module__, two.__qualname__)
+
+
+def _ways(cls: Any) -> tuple[Callable[[Any], object], Callable[[Any], Any]]:
+    if issubclass(cls, Enum):
+        return _member_name, lambda name: cls[name]
+    if hasattr(cls, "__dataclass_fields__"):
+        fields = cls.__dataclass_fields__.values()
+        if any(field._field_type.name == "_FIELD_INITVAR" for field in fields):  # noqa: SLF001  # see _is_init
+            raise ConfigError(
+                f"cannot register {cls.__qualname__}: give encode= and decode=, since its objects "
+                "do not keep the InitVars they are made with"
+            )
+        names = [field.name for field in fields if _is_init(field)]
+        return (
+            lambda value: {name: getattr(value, name) for name in names},
+            lambda data: cls(**data),
+        )
+    if hasattr(cls, "model_dump") and hasattr(cls, "model_validate"):
+        # By field names, not aliases. pydantic before 2.11 does not know these options.
+        known = cls.model_validate.__kwdefaults__ or {}
+        names_only = {"by_alias": False, "by_name": True} if "by_name" in known else {}
+        return (
+            lambda value: value.model_dump(by_alias=False, round_trip=True),
+            lambda data: cls.model_validate(data, **names_only),
+        )
+    raise ConfigError(
+        f"cannot register {cls.__qualname__}: give encode= and decode=, since it is no Enum, "
+        "dataclass or pydantic model"
+    )
+
+
+def _is_init(field: Any) -> bool:
+    # A ClassVar is among __dataclass_fields__ too; dataclasses.fields leaves it out.
+    return bool(field.init and field._field_type.name == "_FIELD")  # noqa: SLF001  # the import costs 8 ms
+
+
+def _member_name(member: Any) -> str:
+    name: str | None = member.name
+    if name is None or name not in type(member).__members__:
+        raise TypeError(f"{member!r} is no single member of {type(member).__qualname__}")
+    return name
+
+
+def find(cls: type) -> Registered | None:
+    """Return how objects of exactly this class are stored, None: they are not."""
+    return _by_class.get(cls)
+
+
+def hint(value: object) -> str | None:
+    """Say what to do about a value of a class that is not registered, None: no idea."""
+    cls = type(value)
+    if (
+        isinstance(value, Enum)
+        or hasattr(cls, "__dataclass_fields__")
+        or hasattr(cls, "model_dump")
+    ):
+        return f"lpcm.register({cls.__qualname__}) first"
+    for plain in (dict, list, tuple, set, frozenset, str, bytes, int, float, bytearray):
+        if isinstance(value, plain):
+            target = "bytes" if plain is bytearray else plain.__name__
+            return (
+                f"its type would not come back; store {target}(...) of it, or lpcm.register"
+                f"({cls.__qualname__})"
+            )
+    return None
+
+
+class Foreign:
+    """A value of a registered class, as it is stored: see ``foreign``."""
+
+    __slots__ = ("data", "name", "version")
+
+    def __init__(self, name: str, version: int, data: object) -> None:
+        self.name = name
+        self.version = version
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"<{self.name}/{self.version}: {self.data!r}>"
+
+
+_foreign: ContextVar[bool] = ContextVar("lpcm_foreign", default=False)
+
+
+@contextmanager
+def foreign() -> Generator[None, None, None]:
+    """Meanwhile, values of registered classes are read as ``Foreign``, stored again as they were.
+
+    For whoever carries values without having their classes: exports, copies, pages.
+
+    >>> from lpcm.values.codec import Codec, Form
+    >>> codec = Codec(Form.TEXT)
+    >>> with foreign():
+    ...     value = codec.decode('[{"!@shop.Money/1":{"cents":5}}]', "json")
+    >>> value, codec.encode(value).data
+    ([<shop.Money/1: {'cents': 5}>], '[{"!@shop.Money/1":{"cents":5}}]')
+    """
+    token = _foreign.set(True)
+    try:
+        yield
+    finally:
+        _foreign.reset(token)
+
+
+def revive(name: str, version: int, data: Any) -> Any:
+    """Return the object that was stored under that name and version."""
+    if _foreign.get():
+        return Foreign(name, version, data)
+    found = _by_name.get(name)
+    if found is None:
+        raise ValueDecodingError(
+            f"a stored value is of class {name!r}, which this process has not given to "
+            "lpcm.register: import the module that does"
+        )
+    if version > found.version:
+        raise ValueDecodingError(
+            f"a stored {name!r} has version {version}, this process knows {found.version}: "
+            "upgrade the program"
+        )
+    if version < found.version and found.upgrade is None:
+        raise ValueDecodingError(
+            f"a stored {name!r} has version {version}, this process knows {found.version} "
+            "and no upgrade= from older ones: give one to lpcm.register"
+        )
+    try:
+        if version < found.version and found.upgrade is not None:
+            data = found.upgrade(data, version)
+        return found.decode(data)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ValueDecodingError(
+            f"a stored {name!r} of version {version} does not fit the class: {error!r}"
+        ) from error

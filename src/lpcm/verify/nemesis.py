@@ -1,0 +1,198 @@
+"""The nemesis: what goes wrong while clients work, one thing after another, at random.
+
+Each fault is a function that does its harm, takes back what must not last, and is counted
+only when it truly happened. Knows servers, proxies and processes; nothing of lpcm.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from checks.servers import Server
+    from lpcm.verify.proxy import Proxy
+
+__all__ = [
+    "FORGETTING",
+    "Faults",
+    "Nemesis",
+    "evicting",
+    "killing",
+    "of_clients",
+    "of_proxy",
+    "pausing",
+]
+
+FORGETTING = ("cache killed", "evictions", "flushes")
+"""Faults by which the cache loses marks."""
+_MOST_KILLED = 6
+Faults = dict[str, "Callable[[random.Random], int]"]
+"""By name: do it, and return how often it happened."""
+
+
+class Clients(Protocol):
+    """Processes that can be hurt."""
+
+    def pids(self) -> list[int]:
+        """Return those that are at work."""
+        ...
+
+    def replace(self, pid: int) -> None:
+        """See that a killed one is buried, and start another."""
+        ...
+
+
+class Nemesis:
+    """A thread that does harm until it is told to stop."""
+
+    def __init__(self, faults: Mapping[str, Callable[[random.Random], int]], seed: int) -> None:
+        self.counts: Counter[str] = Counter()
+        self.error: BaseException | None = None
+        self._faults = dict(faults)
+        self._random = random.Random(seed)  # noqa: S311  # a seed is the point
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="nemesis")
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; what was paused goes on, what was killed is back."""
+        self._stop.set()
+        self._thread.join()
+        if self.error is not None:
+            raise self.error
+
+    def _work(self) -> None:
+        names = list(self._faults)
+        queue: list[str] = []
+        try:
+            while not self._stop.wait(self._random.uniform(0.05, 0.25)):
+                if not names:
+                    continue
+                if not queue:  # each once before any comes again
+                    queue = self._random.sample(names, len(names))
+                name = queue.pop()
+                self.counts[name] += self._faults[name](self._random)
+        except BaseException as error:  # noqa: BLE001  # raised by stop
+            self.error = error
+
+
+def killing(server: Server) -> Faults:
+    """Kill memcached, and start it again at once or a little later."""
+
+    def restart(rng: random.Random) -> int:
+        server.kill()
+        time.sleep(rng.choice((0.0, 0.05, 0.4)))
+        server.start()
+        return 1
+
+    return {"cache killed": restart}
+
+
+def pausing(server: Server) -> Faults:
+    """Stop memcached for a while, shorter and longer than its clients wait."""
+
+    def pause(rng: random.Random) -> int:
+        server.stop()
+        try:
+            time.sleep(rng.choice((0.02, 0.15, 0.6)))
+        finally:
+            server.cont()
+        return 1
+
+    return {"cache paused": pause}
+
+
+def evicting(server: Server) -> Faults:
+    """Fill memcached with other items, so that it evicts; and flush it."""
+
+    def fill(rng: random.Random) -> int:
+        with socket.create_connection((server.host, server.port), timeout=20) as raw:
+            before = _evictions(raw)
+            number = rng.randrange(10**9)
+            for part in range(20):
+                raw.sendall(
+                    b"".join(
+                        b"set junk:%d:%d:%d 0 0 %d noreply\r\n%s\r\n"
+                        % (number, part, each, 40 + each % 60, b"x" * (40 + each % 60))
+                        for each in range(1000)
+                    )
+                )
+            return _evictions(raw) - before
+
+    def flush(_: random.Random) -> int:
+        with socket.create_connection((server.host, server.port), timeout=20) as raw:
+            raw.sendall(b"flush_all\r\n")
+            return int(raw.recv(100) == b"OK\r\n")
+
+    return {"evictions": fill, "flushes": flush}
+
+
+def _evictions(raw: socket.socket) -> int:
+    raw.sendall(b"stats\r\n")
+    text = b""
+    while not text.endswith(b"END\r\n"):
+        part = raw.recv(65536)
+        if not part:
+            raise ConnectionResetError("memcached hung up")
+        text += part
+    line = next(each for each in text.splitlines() if each.startswith(b"STAT evictions "))
+    return int(line.split()[-1])
+
+
+def of_proxy(between: Proxy, name: str) -> Faults:
+    """Cut all connections that go through a proxy; and let nobody through for a while."""
+
+    def cut(_: random.Random) -> int:
+        between.cut()
+        return 1
+
+    def away(rng: random.Random) -> int:
+        between.down()
+        try:
+            time.sleep(rng.choice((0.05, 0.3)))
+        finally:
+            between.up()
+        return 1
+
+    return {f"{name} cut off": cut, f"{name} unreachable": away}
+
+
+def of_clients(clients: Clients, *, killed: bool) -> Faults:
+    """Stop clients for a while, and kill them amid what they do."""
+
+    def stop(rng: random.Random) -> int:
+        pid = rng.choice(clients.pids())
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            time.sleep(rng.choice((0.05, 0.2, 0.5)))
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        return 1
+
+    killed_so_far = itertools.count()
+
+    def kill(rng: random.Random) -> int:
+        if next(killed_so_far) >= _MOST_KILLED:
+            return 0  # the judge has to consider each write that may or may not have happened
+        pid = rng.choice(clients.pids())
+        os.kill(pid, signal.SIGKILL)
+        clients.replace(pid)
+        return 1
+
+    faults: dict[str, Any] = {"clients stopped": stop}
+    if killed:
+        faults["clients killed"] = kill
+    return faults
