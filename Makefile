@@ -50,7 +50,7 @@ applications: dev servers  ## Load each application server for 300 rounds, not 1
 
 check-coherence: dev servers  ## Search every interleaving, record histories under faults (40 minutes).
 	@$(VENV)/bin/python -m checks.explorer.scenarios $(ARGS)
-	@$(VENV)/bin/python -m lpcm.verify
+	@$(VENV)/bin/python -m checks.histories
 
 lint: dev  ## Check style and types only: ruff, mypy, pyright.
 	@echo "== ruff check"

@@ -1,7 +1,7 @@
 """The graph that the explorer searches: what may happen next in a state, and what is wrong with it.
 
-Runs each client of ``checks.explorer.client`` against a model of memcached and a store, one step at a time,
-and keeps for each key what its history still allows (``linearizable``). Knows no search.
+Runs each client of ``client`` against a model of memcached and a store, one step at a time,
+and keeps for each key what its history still allows (``linearizability``). Knows no search.
 
 Invariant: a state is a tuple of small integers, each the number of one part in a table of
 all parts met so far. Equal states are equal tuples: nothing is hashed away. A new CAS id is
@@ -424,6 +424,7 @@ class Graph:
         return known
 
     def ended(self, state: State, at: int, call: Call, result: Any) -> int:
+        """Return what the key's history allows once this call has returned this."""
         others = tuple(
             each
             for other in self.locals

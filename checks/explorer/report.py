@@ -14,6 +14,7 @@ __all__ = ["said", "shown", "told_as"]
 
 
 def shown(key: str, command: Command) -> str:
+    """Return a command as memcached's protocol writes it."""
     match command:
         case Get(lease, touch, value):
             flags = [("v", "") if value else ("", ""), ("N", lease), ("T", touch)]
@@ -35,6 +36,7 @@ def _data(base: bytes) -> Any:
 
 
 def said(result: Any) -> str:
+    """Return a reply as memcached's protocol writes it."""
     data = ""
     if result.status == "VA":
         data = str(_data(result.data[: result.base])) if result.base else "-"
@@ -47,4 +49,5 @@ def said(result: Any) -> str:
 
 
 def told_as(result: Any) -> str:
+    """Return what a caller gets: a value, or the name of an error."""
     return type(result).__name__ if isinstance(result, Exception) else str(result)

@@ -151,6 +151,7 @@ class Table(dict[Any, int]):
 
 
 def live(entry: Stored | None, now: float) -> Stored | None:
+    """Return the entry unless it has expired."""
     expired = entry is not None and entry.expires is not None and entry.expires <= now
     return None if expired else entry
 

@@ -7,16 +7,15 @@ import json
 
 import pytest
 
-from checks import servers
+from checks import histories, servers
 from lpcm.verify import Stale, _stale, play
-from lpcm.verify import targets as stands
 from lpcm.verify.client import opened
 from lpcm.verify.judge import Operation, judge, operations, smallest
 
 NEVER = float("inf")
 
 
-@pytest.fixture(params=stands.STORES)
+@pytest.fixture(params=histories.STORES)
 def store(request, monkeypatch):
     """Name a store."""
     for name, value in servers.AWS.items():
@@ -28,7 +27,7 @@ def store(request, monkeypatch):
 @pytest.mark.parametrize("strict", [True, False], ids=["strict", "available"])
 def test_the_promise_holds(store, strict, tmp_path):
     """Under faults every key's history is explained, and the cache ends as the store is."""
-    with stands.own(store, tmp_path, strict=strict) as stand:
+    with histories.own(store, tmp_path, strict=strict) as stand:
         for seed in (1, 2):
             played = play(stand, tmp_path, seconds=2.0, seed=seed)
             assert played.broken is None, str(played.broken)
@@ -46,7 +45,7 @@ def test_a_mistake_is_found(mutant, kinds, tmp_path, monkeypatch):
     for name, value in servers.AWS.items():
         monkeypatch.setenv(name, value)
     tier = f"tests.coherence.real_mutants:{mutant}"
-    with stands.own("dynamodb", tmp_path, strict=True) as stand:
+    with histories.own("dynamodb", tmp_path, strict=True) as stand:
         for seed in range(100):
             played = play(
                 stand, tmp_path, seconds=1.0, seed=seed, tier=tier, kinds=kinds, gently=True

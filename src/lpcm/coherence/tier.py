@@ -4,10 +4,10 @@ The promise, for each key (docs/explanation/coherence.md has it whole): all oper
 through lpcm by clients that reach the same memcached process are linearizable, whatever
 memcached forgets, whichever clients crash, stall or lose replies, whatever their clocks.
 
-This text is the protocol, once, with ``coherence.read``, ``coherence.write``, ``coherence.invalidation`` and
-``coherence.item``: coroutines over ``ports.Store``, ``ports.Cache`` and ``ports.Clock``. They know
-no socket, thread or event loop; blocking and awaiting callers drive them, and so does the
-model checker (``checks.explorer.search``): what is checked is what ships.
+This text is the protocol, once, with ``read``, ``write``, ``invalidation`` and ``item`` beside
+it: coroutines over ``ports.Store``, ``ports.Cache`` and ``ports.Clock``. They know no socket,
+thread or event loop; blocking and awaiting callers drive them, and so does the model checker
+(``checks.explorer``): what is checked is what ships.
 
 Rules
 -----

@@ -10,7 +10,6 @@ import itertools
 import os
 import random
 import signal
-import socket
 import threading
 import time
 from collections import Counter
@@ -19,18 +18,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from checks.servers import Server
     from lpcm.verify.proxy import Proxy
 
 __all__ = [
     "FORGETTING",
     "Faults",
     "Nemesis",
-    "evicting",
-    "killing",
     "of_clients",
     "of_proxy",
-    "pausing",
 ]
 
 FORGETTING = ("cache killed", "evictions", "flushes")
@@ -87,69 +82,6 @@ class Nemesis:
                 self.counts[name] += self._faults[name](self._random)
         except BaseException as error:  # noqa: BLE001  # raised by stop
             self.error = error
-
-
-def killing(server: Server) -> Faults:
-    """Kill memcached, and start it again at once or a little later."""
-
-    def restart(rng: random.Random) -> int:
-        server.kill()
-        time.sleep(rng.choice((0.0, 0.05, 0.4)))
-        server.start()
-        return 1
-
-    return {"cache killed": restart}
-
-
-def pausing(server: Server) -> Faults:
-    """Stop memcached for a while, shorter and longer than its clients wait."""
-
-    def pause(rng: random.Random) -> int:
-        server.stop()
-        try:
-            time.sleep(rng.choice((0.02, 0.15, 0.6)))
-        finally:
-            server.cont()
-        return 1
-
-    return {"cache paused": pause}
-
-
-def evicting(server: Server) -> Faults:
-    """Fill memcached with other items, so that it evicts; and flush it."""
-
-    def fill(rng: random.Random) -> int:
-        with socket.create_connection((server.host, server.port), timeout=20) as raw:
-            before = _evictions(raw)
-            number = rng.randrange(10**9)
-            for part in range(20):
-                raw.sendall(
-                    b"".join(
-                        b"set junk:%d:%d:%d 0 0 %d noreply\r\n%s\r\n"
-                        % (number, part, each, 40 + each % 60, b"x" * (40 + each % 60))
-                        for each in range(1000)
-                    )
-                )
-            return _evictions(raw) - before
-
-    def flush(_: random.Random) -> int:
-        with socket.create_connection((server.host, server.port), timeout=20) as raw:
-            raw.sendall(b"flush_all\r\n")
-            return int(raw.recv(100) == b"OK\r\n")
-
-    return {"evictions": fill, "flushes": flush}
-
-
-def _evictions(raw: socket.socket) -> int:
-    raw.sendall(b"stats\r\n")
-    text = b""
-    while not text.endswith(b"END\r\n"):
-        part = raw.recv(65536)
-        if not part:
-            raise ConnectionResetError("memcached hung up")
-        text += part
-    line = next(each for each in text.splitlines() if each.startswith(b"STAT evictions "))
-    return int(line.split()[-1])
 
 
 def of_proxy(between: Proxy, name: str) -> Faults:

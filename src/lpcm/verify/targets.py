@@ -1,7 +1,7 @@
-"""Stands: where a history is recorded, what may be hurt there, and what may be expected then.
+"""Targets: where a history is recorded, what may be hurt there, and what may be expected then.
 
-On servers of this machine's own (``own``), everything may be hurt. On somebody's own stack
-(``theirs``), only connections that are led through proxies, and the clients.
+On somebody's own stack (``theirs``) only connections that are led through proxies are hurt, and
+the clients.
 """
 
 from __future__ import annotations
@@ -10,41 +10,21 @@ import random
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, urlencode
 
-from checks import servers
 from lpcm.engine import config
-from lpcm.engine.drive import run
 from lpcm.verify import nemesis, proxy
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Generator
-    from pathlib import Path
 
     from lpcm.verify.proxy import Proxy
 
-__all__ = ["STORES", "Stand", "own", "theirs", "with_options"]
+__all__ = ["MEMCACHED", "Stand", "theirs", "with_options"]
 
-STORES = ("sqlite", "dynamodb")
-_TABLE, _REGION = "histories", "eu-west-1"
-_CACHE_OPTIONS = "timeout=0.3&connect_timeout=0.3"
-_DYNAMODB = proxy.Faults(
-    refuse=0.005,
-    lose=0.01,
-    cut=0.005,
-    fail=0.005,
-    fail_after=0.01,
-    throttle=0.01,
-    unprocess=0.3,
-    hold=0.2,
-    delay=0.3,
-    seconds=(0.001, 0.02),
-)
-_CALM = proxy.Faults(hold=0.3, delay=0.3, seconds=(0.001, 0.01))
-_SLOW = _DYNAMODB._replace(hold=0.0, delay=0.3, seconds=(0.1, 0.5))
 _SWAYED = proxy.Faults(hold=0.1, delay=0.02, seconds=(0.001, 0.02))
-_MEMCACHED = _SWAYED, _SWAYED._replace(refuse=0.001, lose=0.002, cut=0.001)
+MEMCACHED = _SWAYED, _SWAYED._replace(refuse=0.001, lose=0.002, cut=0.001)
 
 
 class Stand:
@@ -84,57 +64,6 @@ class Stand:
 
 
 @contextmanager
-def own(store: str, directory: Path, *, strict: bool) -> Generator[Stand, None, None]:
-    """Give memcached and a store that may be hurt at will.
-
-    ``store`` is ``sqlite``, a file in the directory, or ``dynamodb``: dynoxide, through a
-    proxy that delays, loses and cuts. In ``available`` mode no client is killed: what it still
-    owes dies with it, and the cache TTL is the bound on that.
-    """
-    with ExitStack() as stack:
-        # So small that other items drive ours out.
-        memcached = stack.enter_context(servers.memcached(2, ("-o", "slab_automove=0")))
-        front = stack.enter_context(proxy.proxy(memcached.host, memcached.port))
-        cache = quote(f"memcached://{front.host}:{front.port}?{_CACHE_OPTIONS}", safe="")
-        mode = "strict" if strict else "available"
-        back: Proxy | None = None
-        if store == "sqlite":
-            url = f"sqlite:///{directory / 'histories.sqlite3'}?synchronous=normal"
-        else:
-            engine = stack.enter_context(servers.dynoxide())
-            _create(engine.endpoint)
-            back = stack.enter_context(proxy.http_proxy(engine.host, engine.port))
-            url = (
-                f"dynamodb://{_TABLE}?region={_REGION}&endpoint={back.endpoint}"
-                "&budget=1.5&patience=0.4"
-            )
-        made = Stand(
-            f"{url}&cache={cache}&on_cache_error={mode}", relaxed=not strict, kills_clients=strict
-        )
-        made.through("cache", front, *_MEMCACHED)
-        if back is not None:
-            made.through("store", back, _CALM, _DYNAMODB, _SLOW)
-        made.faults.update(nemesis.killing(memcached))
-        made.faults.update(nemesis.pausing(memcached))
-        made.faults.update(nemesis.evicting(memcached))
-        made.faults.update(nemesis.of_proxy(front, "cache"))
-        yield made
-
-
-def _create(endpoint: str) -> None:
-    """Make the table on an engine."""
-    from lpcm.stores.dynamodb.http.blocking import SocketTransport
-    from lpcm.stores.dynamodb.http.credentials import Identity
-    from lpcm.stores.dynamodb.table.table import create_table
-
-    transport = SocketTransport(Identity(_REGION, endpoint))
-    try:
-        run(create_table(transport, _TABLE))
-    finally:
-        transport.close()
-
-
-@contextmanager
 def theirs(url: str) -> Generator[Stand, None, None]:
     """Give somebody's own stack, its memcached behind proxies of ours.
 
@@ -154,7 +83,7 @@ def theirs(url: str) -> Generator[Stand, None, None]:
             host, _, port = each.rpartition(":") if ":" in each else (each, "", "11211")
             front = stack.enter_context(proxy.proxy(host.strip("[]"), int(port)))
             name = f"cache {number}" if "," in hosts else "cache"
-            made.through(name, front, *_MEMCACHED)
+            made.through(name, front, *MEMCACHED)
             made.faults.update(nemesis.of_proxy(front, name))
             places.append(f"{front.host}:{front.port}")
         made.url = _with_cache(url, f"memcached://{login}{at}{','.join(places)}")
