@@ -207,7 +207,7 @@ def test_a_fork_while_another_thread_is_at_it_is_survived(fork: str) -> None:
     """A thread that was inside ``forked`` at the fork does not block the child for ever."""
     program = """
 import ctypes, os, threading
-from lpcm import process
+from lpcm.system import process
 process._locks.setdefault(os.getpid(), threading.RLock()).acquire()
 pid = FORK()
 if pid == 0:
