@@ -202,12 +202,12 @@ def test_messages_still_name_what_is_wrong():
 @pytest.mark.parametrize("proxy", [f"http://u:{MARK}", f"http://u:{MARK}@h:port", f"u:{MARK}@[h"])
 def test_a_proxy_shows_no_password(proxy, monkeypatch):
     """A proxy of the environment that cannot be used is an error without its password."""
-    from lpcm.stores.dynamodb.http.credentials import place
+    from lpcm.stores.dynamodb.http.endpoint import parse
     from lpcm.stores.dynamodb.http.proxy import tunnel
 
     monkeypatch.setenv("https_proxy", proxy)
     with pytest.raises(ConfigError) as raised:
-        tunnel(place("https://dynamodb.eu-west-1.amazonaws.com", "eu-west-1"))
+        tunnel(parse("https://dynamodb.eu-west-1.amazonaws.com", "eu-west-1"))
     assert MARK not in str(raised.value)
 
 

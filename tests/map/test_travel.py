@@ -60,7 +60,7 @@ def check(directory, method, scenario, where, namespace="default", *, cache=None
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 class TestProcesses:
-    """A map that ``configure`` under ``verify.__main__`` made arrives in each child, however started."""
+    """A map that ``configure`` under ``__main__`` made arrives in each child, however started."""
 
     def test_a_configured_alias(self, tmp_path, method):
         """The store, its options, a ttl: as the parent has them, and no file in the directory."""

@@ -1,4 +1,4 @@
-"""A program that configures lpcm under ``verify.__main__`` alone and sends a map to its children.
+"""A program that configures lpcm under ``__main__`` alone and sends a map to its children.
 
 Run as ``traveller.py METHOD SCENARIO [URL]``; prints as JSON where the map was for each process,
 and what it held in the end. ``tests/map/test_travel.py`` judges.

@@ -225,8 +225,8 @@ def configure(url: str, *, using: str = "default", **options: object) -> None:
     Not those that arrived by a pickle: they stay where they came from.
 
     Without it the default alias is ``LPCM_URL`` from the environment, else
-    ``sqlite:///lpcm.sqlite3``. Options: see ``lpcm.engine.config``. A relative path is resolved here
-    and now; that of the default alias, or of ``LPCM(name, url=...)``, at its first use.
+    ``sqlite:///lpcm.sqlite3``. Options: see ``lpcm.engine.config``. A relative path is resolved
+    here and now; that of the default alias, or of ``LPCM(name, url=...)``, at its first use.
 
     **Raises** ``ConfigError`` for an unknown scheme or option, listing the valid ones.
 

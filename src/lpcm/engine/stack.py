@@ -69,6 +69,7 @@ def in_front(store: Store, cache: Cache, clock: Clock, settings: config.Config) 
 def stacked(
     store: Store, cache: Cache | None, clock: Clock, drive: Drive, settings: config.Config
 ) -> Stack:
+    """Return a store with the cache in front of it, if there is one."""
     if cache is None:
         return Stack(store, store, clock, drive)
     coherent = in_front(store, cache, clock, settings)
@@ -82,11 +83,13 @@ async def flush(stack: Stack) -> None:
 
 
 def shut(stack: Stack) -> None:
+    """Let go of the store's and the cache's connections."""
     stack.store.close()
     if stack.cache is not None:
         stack.cache.close()
 
 
 def as_it_is(operation: Coroutine[object, object, T], /, *, reads: bool = False) -> Awaitable[T]:
+    """Return an operation over awaitable adapters: it is awaited where it stands."""
     del reads  # on the loop they are not in each other's way
     return operation

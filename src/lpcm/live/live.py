@@ -19,7 +19,8 @@ from lpcm.live.containers import CONTAINERS, NUMBERS, echoes, wake
 from lpcm.live.numbers import LiveDecimal, LiveFloat, LiveInt, comes_back, settle
 
 if TYPE_CHECKING:
-    from lpcm.operations.operations import Entries, Waker, Wakers
+    from lpcm.operations.operations import Entries
+    from lpcm.operations.options import Waker, Wakers
 
 __all__ = ["ASLEEP", "AWAKE", "TYPES", "returns"]
 

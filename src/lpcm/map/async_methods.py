@@ -22,7 +22,7 @@ undo it: it may still happen, unless it was waiting for a thread. See docs/howto
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from lpcm.map.views import Items, Keys, Span, Values, astream, span
 from lpcm.operations.entry import MISSING, Entry, Missing
@@ -231,7 +231,8 @@ async def _walked(what: Any, *, pairs: bool = False) -> Any:
     if not isinstance(what, (Keys, Values, Items)):
         return what
     values = not isinstance(what, Keys)
-    walk = astream(what._mapping._ause, what._span, values=values)  # noqa: SLF001  # the map's own
+    mapping = cast("AsyncTwins[Any, Any]", what._mapping)  # noqa: SLF001  # the map's own view
+    walk = astream(mapping._ause, what._span, values=values)  # noqa: SLF001  # as above
     if isinstance(what, Items):
         return [pair async for pair in walk]
     return [value if values else key async for key, value in walk]

@@ -20,6 +20,7 @@ from lpcm.map.async_methods import AsyncTwins, pairs
 from lpcm.map.views import Items, Keys, Span, Values, span, stream
 from lpcm.operations.binding import Place
 from lpcm.operations.entry import MISSING, Entry, Missing
+from lpcm.operations.options import MapOptions
 from lpcm.ports import KeyRange
 from lpcm.values.keys import partition
 
@@ -137,8 +138,8 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
             self._using, self._url, cache_only=self._cache_only, cache_timeout=self._cache_timeout
         )
         wakers = _live.AWAKE if self._live else _live.ASLEEP
-        how = self._default, self._ttl, wakers
-        place = Place(engine, self._name, *how, fit=self._fit, caching=self._caching)
+        options = MapOptions(self._default, self._ttl, wakers, self._fit, self._caching)
+        place = Place(engine, self._name, options)
         self._bound = now, place.use(), place
         return self._bound[1]
 
@@ -392,10 +393,10 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         return do(self._use().any, KeyRange())
 
     def __iter__(self) -> Iterator[K]:
-        return iter(Keys(self))
+        return iter(Keys(self, self._use, Span()))
 
     def __reversed__(self) -> Iterator[K]:
-        return reversed(Keys(self))
+        return reversed(Keys(self, self._use, Span()))
 
     def keys(
         self, *, prefix: Any = None, start: Any = None, stop: Any = None, reverse: bool = False
@@ -410,19 +411,19 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         >>> list(m.keys(prefix="eu/")), list(m.keys(start="eu/f", reverse=True))
         (['eu/de', 'eu/fr'], ['us/ny', 'eu/fr'])
         """
-        return Keys(self, span(prefix, start, stop, reverse=reverse))
+        return Keys(self, self._use, span(prefix, start, stop, reverse=reverse))
 
     def values(
         self, *, prefix: Any = None, start: Any = None, stop: Any = None, reverse: bool = False
     ) -> Values[V]:
         """Return a view of the values, selected and ordered by key as in ``keys``."""
-        return Values(self, span(prefix, start, stop, reverse=reverse))
+        return Values(self, self._use, span(prefix, start, stop, reverse=reverse))
 
     def items(
         self, *, prefix: Any = None, start: Any = None, stop: Any = None, reverse: bool = False
     ) -> Items[K, V]:
         """Return a view of the (key, value) pairs, selected and ordered as in ``keys``."""
-        return Items(self, span(prefix, start, stop, reverse=reverse))
+        return Items(self, self._use, span(prefix, start, stop, reverse=reverse))
 
     def copy(self) -> dict[K, V]:
         """Return a plain dict of all entries, in key order. **Cost**: as walking ``items``."""

@@ -91,7 +91,7 @@ class Transaction:
     @property
     def _place(self) -> Place | None:
         """One of the maps that take part."""
-        return next((use._place for use in self._entries.values()), None)
+        return next((use.binding for use in self._entries.values()), None)
 
     def _known(self, use: Entries, key: object) -> bool:
         """Tell whether the entry was read or written here already."""
@@ -176,7 +176,7 @@ class Transaction:
     ) -> None:
         self._ended = True
         if error is None and self._entries:
-            do(self._commit, {pk: use._place.use() for pk, use in self._entries.items()})
+            do(self._commit, {pk: use.binding.use() for pk, use in self._entries.items()})
 
     async def __aenter__(self) -> Self:
         self._open()
@@ -191,7 +191,7 @@ class Transaction:
     ) -> None:
         self._ended = True
         if error is None and self._entries:
-            entries = {pk: use._place.ause() for pk, use in self._entries.items()}
+            entries = {pk: use.binding.ause() for pk, use in self._entries.items()}
             await next(iter(entries.values())).drive(self._commit(entries))
 
 

@@ -10,8 +10,6 @@ item view is a set: ``in`` and ``&`` read what they are asked about, in bulk; th
 operations walk the view.
 """
 
-# ruff: noqa: SLF001  # a view is a face of its map
-
 from __future__ import annotations
 
 from collections.abc import (
@@ -29,9 +27,8 @@ from lpcm.ports import MAX_KEY, KeyRange
 from lpcm.values.keys import encode, prefix_range
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-    from lpcm.map.map import LPCM
     from lpcm.operations.operations import Entries
 
 __all__ = ["Items", "Keys", "Span", "Values", "astream", "span", "stream"]
@@ -104,23 +101,24 @@ def _inside(key: object, span: Span) -> bool:
 class Keys(KeysView[K]):
     """The keys of a span, in key order; a set."""
 
-    _mapping: LPCM[K, Any]
+    _mapping: Mapping[K, Any]
 
-    def __init__(self, mapping: LPCM[K, Any], span: Span = Span()) -> None:  # noqa: B008  # immutable
+    def __init__(self, mapping: Mapping[K, Any], use: Callable[[], Entries], span: Span) -> None:
         super().__init__(mapping)
+        self._use = use
         self._span = span
 
     def __len__(self) -> int:
-        return do(self._mapping._use().count, self._span.keys)
+        return do(self._use().count, self._span.keys)
 
     def __contains__(self, key: object) -> bool:
         return _inside(key, self._span) and key in self._mapping
 
     def __iter__(self) -> Iterator[K]:
-        return (key for key, _ in stream(self._mapping._use, self._span, values=False))
+        return (key for key, _ in stream(self._use, self._span, values=False))
 
     def __reversed__(self) -> Iterator[K]:
-        walk = stream(self._mapping._use, self._span, reverse=True, values=False)
+        walk = stream(self._use, self._span, reverse=True, values=False)
         return (key for key, _ in walk)
 
     def __and__(self, other: Iterable[Any]) -> set[K]:
@@ -128,7 +126,7 @@ class Keys(KeysView[K]):
         if not isinstance(other, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             return NotImplemented
         wanted = [key for key in other if _inside(key, self._span)]
-        return set(self._mapping.get_many(wanted))
+        return set(do(self._use().get_many, wanted))
 
     __rand__ = __and__  # type: ignore[assignment]  # the set of both, either way round
 
@@ -143,23 +141,24 @@ class Keys(KeysView[K]):
 class Values(ValuesView[V]):
     """The values of a span, in key order."""
 
-    _mapping: LPCM[Any, V]
+    _mapping: Mapping[Any, V]
 
-    def __init__(self, mapping: LPCM[Any, V], span: Span = Span()) -> None:  # noqa: B008  # immutable
+    def __init__(self, mapping: Mapping[Any, V], use: Callable[[], Entries], span: Span) -> None:
         super().__init__(mapping)
+        self._use = use
         self._span = span
 
     def __len__(self) -> int:
-        return do(self._mapping._use().count, self._span.keys)
+        return do(self._use().count, self._span.keys)
 
     def __contains__(self, value: object) -> bool:
         return any(held is value or held == value for held in self)
 
     def __iter__(self) -> Iterator[V]:
-        return (value for _, value in stream(self._mapping._use, self._span))
+        return (value for _, value in stream(self._use, self._span))
 
     def __reversed__(self) -> Iterator[V]:
-        return (value for _, value in stream(self._mapping._use, self._span, reverse=True))
+        return (value for _, value in stream(self._use, self._span, reverse=True))
 
     def __repr__(self) -> str:
         return f"{self._mapping!r}.values()"
@@ -168,27 +167,28 @@ class Values(ValuesView[V]):
 class Items(ItemsView[K, V]):
     """The (key, value) pairs of a span, in key order; a set where the values are hashable."""
 
-    _mapping: LPCM[K, V]
+    _mapping: Mapping[K, V]
 
-    def __init__(self, mapping: LPCM[K, V], span: Span = Span()) -> None:  # noqa: B008  # immutable
+    def __init__(self, mapping: Mapping[K, V], use: Callable[[], Entries], span: Span) -> None:
         super().__init__(mapping)
+        self._use = use
         self._span = span
 
     def __len__(self) -> int:
-        return do(self._mapping._use().count, self._span.keys)
+        return do(self._use().count, self._span.keys)
 
     def __contains__(self, item: object) -> bool:
         if not (isinstance(item, tuple) and len(item) == 2):
             return False
         key, value = item
-        found = self._mapping.get_many([key]) if _inside(key, self._span) else {}
+        found = do(self._use().get_many, [key]) if _inside(key, self._span) else {}
         return bool(found) and found[key] == value
 
     def __iter__(self) -> Iterator[tuple[K, V]]:
-        return stream(self._mapping._use, self._span)
+        return stream(self._use, self._span)
 
     def __reversed__(self) -> Iterator[tuple[K, V]]:
-        return stream(self._mapping._use, self._span, reverse=True)
+        return stream(self._use, self._span, reverse=True)
 
     @classmethod
     def _from_iterable(cls, it: Iterable[Any]) -> set[Any]:

@@ -17,10 +17,7 @@ from lpcm.engine.drive import running_loop
 from lpcm.operations.operations import Entries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
-    from lpcm.operations.operations import Wakers
+    from lpcm.operations.options import MapOptions
 
 __all__ = ["Place"]
 
@@ -32,20 +29,13 @@ class Place:
         self,
         engine: _engine.Engine,
         name: str,
-        default: object,
-        ttl: float | None,
-        wakers: Wakers,
-        *,
-        fit: Callable[[Any], object] | None = None,
-        caching: bool = True,
+        options: MapOptions,
     ) -> None:
         self.engine = engine
         self.name = name
         self.namespace = engine.namespace
         self.identity = (id(engine), engine.partition(name))
-        self._options = default, ttl, wakers
-        self._fit = fit
-        self._caching = caching
+        self._options = options
         self._blocking: tuple[int, Entries] | None = None
         self._awaited: tuple[int, object, Entries] | None = None
 
@@ -71,7 +61,14 @@ class Place:
         return entries
 
     def _entries(self, stack: _engine.Stack) -> Entries:
-        if not self._caching:
+        if not self._options.caching:
             stack = stack.uncached()
         seen = _observe.over(stack, self.engine, self.name)
-        return Entries(self, seen, *self._options, fit=self._fit)
+        return Entries(
+            self.engine,
+            seen,
+            self.name,
+            self._options,
+            namespace=self.namespace,
+            binding=self,
+        )

@@ -11,7 +11,7 @@ before without such a condition.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from lpcm.engine.config import seconds
 from lpcm.errors import BatchError, Conflict, StoreTooNew
@@ -34,22 +34,17 @@ from lpcm.values.arithmetic import add, check_delta, negate
 from lpcm.values.keys import decode, encode, partition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
+    from lpcm.engine.engine import Engine
     from lpcm.engine.stack import Stack
-    from lpcm.operations.binding import Place
     from lpcm.operations.entry import TTL
+    from lpcm.operations.options import MapOptions
     from lpcm.ports import Action, Cell, Op, Step, Stored
 
-__all__ = ["Entries", "Waker", "Wakers"]
+__all__ = ["Entries"]
 
 FORMAT: Final = 1
-
-
-Waker: TypeAlias = "Callable[[Any, Any, object], Any]"
-"""Makes a live value of (a plain value, the place, the key)."""
-Wakers: TypeAlias = "tuple[Mapping[type, Waker], Mapping[type, Waker]]"
-"""How values of a type become live however they are read; and with numbers, by subscripting."""
 
 
 class Entries:
@@ -57,20 +52,21 @@ class Entries:
 
     def __init__(
         self,
-        place: Place,
+        engine: Engine,
         stack: Stack,
-        default: object,
-        ttl: float | None,
-        wakers: Wakers,
+        name: str,
+        options: MapOptions,
         *,
-        fit: Callable[[Any], object] | None = None,
+        namespace: str,
+        binding: Any,
     ) -> None:
-        engine = self._engine = place.engine
-        self._name = place.name
-        self._namespace = place.namespace
-        self._place = place
-        self._wakers, self._number_wakers = wakers
-        self._map = partition(place.namespace, place.name)
+        default, ttl, (self._wakers, self._number_wakers), fit, _ = options
+        self._engine = engine
+        self._name = name
+        self._namespace = namespace
+        self.binding = binding
+        """What a live value remembers of where it was read; nothing here looks into it."""
+        self._map = partition(namespace, name)
         self._tier = stack.tier
         self._store = stack.store
         self._catalogued = engine.catalogued
@@ -89,7 +85,7 @@ class Entries:
         self._factory = default if callable(default) else None
         plain = default is not MISSING and self._factory is None
         self._default = self.encode(default) if plain else None
-        self.identity = place.identity
+        self.identity = id(engine), self._map
 
     # Reading
 
@@ -101,7 +97,7 @@ class Entries:
         data, kind, _, _ = stored
         value = data if kind is None and self._bare else self._decode(data, kind)
         wake = self._wakers.get(type(value))
-        return value if wake is None else wake(value, self._place, key)
+        return value if wake is None else wake(value, self.binding, key)
 
     async def item(self, key: object) -> Any:
         """Return the value or the map's default; else raise KeyError."""
@@ -115,7 +111,7 @@ class Entries:
             data, kind, _, _ = stored
             value = data if kind is None and self._bare else self._decode(data, kind)
         wake = self._number_wakers.get(type(value))
-        return value if wake is None else wake(value, self._place, key)
+        return value if wake is None else wake(value, self.binding, key)
 
     async def contains(self, key: object) -> bool:
         """Tell whether the key has an entry."""
@@ -180,7 +176,7 @@ class Entries:
         outcome = await self._apply(sk, put)
         stored = self._value(cast("Stored", outcome.entry))
         wake = self._number_wakers.get(type(stored))
-        return stored if wake is None else wake(stored, self._place, key)
+        return stored if wake is None else wake(stored, self.binding, key)
 
     async def replace(self, key: object, value: object, if_etag: int | None, ttl: TTL) -> int:
         """Store the value if the key is present, with that etag if one is given."""
@@ -439,7 +435,7 @@ class Entries:
     def _woken(self, key: object, value: Any) -> Any:
         """Return a container live, anything else as it is."""
         wake = self._wakers.get(type(value))
-        return value if wake is None else wake(value, self._place, key)
+        return value if wake is None else wake(value, self.binding, key)
 
     def _put(self, value: object, expires: float | None, when: When | int = When.ALWAYS) -> Put:
         cell: Cell = self.encode(value)

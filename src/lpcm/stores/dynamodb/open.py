@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from lpcm.errors import ConfigError
 from lpcm.redact import redact
 from lpcm.stores.dynamodb.http.blocking import POOL, SocketTransport
-from lpcm.stores.dynamodb.http.credentials import Identity, place, region_name
+from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.stores.dynamodb.http.endpoint import parse, region_name
 from lpcm.stores.dynamodb.store import DynamoDBStore
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def _seconds(text: str) -> float:
 
 
 def _endpoint(text: str) -> str:
-    place(text, "")
+    parse(text, "")
     return text
 
 
@@ -173,9 +174,9 @@ def _location(region: str | None, endpoint: str | None, profile: str | None) -> 
     AWS's own endpoints have many names: the region stands for all of them.
     """
     if endpoint is not None:
-        host = place(endpoint, "").host
+        host = parse(endpoint, "").host
         if not host.endswith(_AWS):
-            return place(endpoint, "").authority
+            return parse(endpoint, "").authority
     if region is None:
         import botocore.session
 

@@ -1,6 +1,6 @@
 """What is done where a file, or its log, is no more where it was opened.
 
-Whether it is, ``stores.sqlite.location`` knows. Here all connections are closed then, so that no operation
+Whether it is, ``location`` knows. Here all connections are closed then, so that no operation
 begins on a file that is out of its place. What the log has is first copied into the file, wherever
 that is now, and the log is emptied: one that is left beside another file would be applied to that.
 Where only the log was deleted, the next operation makes a new one.

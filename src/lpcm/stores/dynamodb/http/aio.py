@@ -181,17 +181,17 @@ class AsyncTransport:
             async with asyncio.timeout_at(until):
                 return await _dial(loop, way, self._limits.read)
         except OSError as error:
-            if way.place.secure and is_certificate_error(error):
-                raise StoreUnavailable(untrusted(way.place.url, error)) from error
+            if way.endpoint.secure and is_certificate_error(error):
+                raise StoreUnavailable(untrusted(way.endpoint.url, error)) from error
             through = f" through {way.via}" if way.via else ""
             why = str(error) or "the time is up"
-            raise NotSent(f"{way.place.url}: no connection{through}: {why}") from error
+            raise NotSent(f"{way.endpoint.url}: no connection{through}: {why}") from error
 
     async def _reach(self, within: float) -> Way:
-        place = self._identity.place
-        if place is None or place.secure:
+        endpoint = self._identity.place
+        if endpoint is None or endpoint.secure:
             return await _lookups.call(partial(self._identity.reach, within))
-        return Way(place, None, None)
+        return Way(endpoint, None, None)
 
     def _story(self, operation: str, what: object) -> str:
         return f"{self.endpoint}: {operation}: {what}"
@@ -202,12 +202,12 @@ def _left(loop: asyncio.AbstractEventLoop, deadline: float) -> float:
 
 
 async def _dial(loop: asyncio.AbstractEventLoop, way: Way, read: float) -> _Connection:
-    place, context, via = way
+    endpoint, context, via = way
     if via is None:
         _, connection = await loop.create_connection(
             lambda: _Connection(loop, read),
-            place.host,
-            place.port,
+            endpoint.host,
+            endpoint.port,
             ssl=context,
             happy_eyeballs_delay=0.25,
         )
@@ -220,7 +220,7 @@ async def _dial(loop: asyncio.AbstractEventLoop, way: Way, read: float) -> _Conn
         await asked.connected
         assert context is not None
         connection = _Connection(loop, read)
-        over = await loop.start_tls(raw, connection, context, server_hostname=place.host)
+        over = await loop.start_tls(raw, connection, context, server_hostname=endpoint.host)
     except BaseException:
         raw.abort()
         raise

@@ -186,8 +186,8 @@ def dial(way: Way, limits: Limits, deadline: float) -> Link:
     **Raises** NotSent; StoreUnavailable for a certificate that is not trusted.
     """
     deadline = min(deadline, monotonic() + limits.connect)
-    place, context, via = way
-    end = via or place
+    endpoint, context, via = way
+    end = via or endpoint
     try:
         sock = connect(end.host, end.port, deadline)
         try:
@@ -195,15 +195,15 @@ def dial(way: Way, limits: Limits, deadline: float) -> Link:
                 _ask(sock, via, deadline)
             if context is not None:
                 sock.settimeout(left(deadline))
-                sock = context.wrap_socket(sock, server_hostname=place.host)
+                sock = context.wrap_socket(sock, server_hostname=endpoint.host)
         except BaseException:
             sock.close()
             raise
     except OSError as error:
         if context is not None and is_certificate_error(error):
-            raise StoreUnavailable(untrusted(place.url, error)) from error
+            raise StoreUnavailable(untrusted(endpoint.url, error)) from error
         through = f" through {via}" if via else ""
-        raise NotSent(f"{place.url}: no connection{through}: {error}") from error
+        raise NotSent(f"{endpoint.url}: no connection{through}: {error}") from error
     if context is None and waits(sock):
         return _Plain(sock, limits.read)
     return _Timed(sock, limits.read, tls=context is not None)

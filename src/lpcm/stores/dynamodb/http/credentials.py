@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
 
 from lpcm.errors import ConfigError, LPCMError, StoreDenied
-from lpcm.redact import redact, redact_words
+from lpcm.redact import redact_words
+from lpcm.stores.dynamodb.http.endpoint import parse, region_name
 from lpcm.stores.dynamodb.http.port import NotSent
 from lpcm.stores.dynamodb.http.proxy import tunnel
 from lpcm.stores.dynamodb.http.sigv4 import Keys, Signer
@@ -31,85 +30,25 @@ from lpcm.system.process import follow, forked, same
 if TYPE_CHECKING:
     import ssl
 
+    from lpcm.stores.dynamodb.http.endpoint import Endpoint
     from lpcm.stores.dynamodb.http.proxy import Tunnel
 
-__all__ = ["Identity", "Place", "Way", "is_certificate_error", "place", "region_name", "untrusted"]
+__all__ = ["Identity", "Way", "is_certificate_error", "untrusted"]
 
 ASK_AGAIN = 60.0
 """Seconds after which botocore is asked whether the keys are to be renewed."""
 
-_REGION = re.compile(r"(?![0-9]+$)(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")
-_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0]")
-
-
-class Place(NamedTuple):
-    """A DynamoDB endpoint."""
-
-    secure: bool
-    host: str
-    port: int
-    region: str
-
-    @property
-    def authority(self) -> str:
-        """The Host header: with the port unless it is the scheme's own."""
-        name = f"[{self.host}]" if ":" in self.host else self.host
-        return name if self.port == (443 if self.secure else 80) else f"{name}:{self.port}"
-
-    @property
-    def url(self) -> str:
-        """The endpoint's URL."""
-        return f"http{'s' if self.secure else ''}://{self.authority}"
-
-
-def place(endpoint: str, region: str) -> Place:
-    """Return where an endpoint's URL leads.
-
-    >>> place("http://localhost:8000", "eu-west-1").authority
-    'localhost:8000'
-    >>> place("localhost:8000", "eu-west-1")
-    Traceback (most recent call last):
-        ...
-    lpcm.errors.ConfigError: not an endpoint: 'localhost:8000': write https://host or http://host:port
-    """
-    try:
-        # urlsplit drops line ends and tabs without a word.
-        parts = urlsplit("" if _UNPRINTABLE.search(endpoint) else endpoint)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    plain = parts.path in {"", "/"} and not (parts.query or parts.fragment or "@" in parts.netloc)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
-        raise ConfigError(
-            f"not an endpoint: {redact(endpoint)!r}: write https://host or http://host:port"
-        )
-    secure = parts.scheme == "https"
-    return Place(secure, parts.hostname, port or (443 if secure else 80), region)
-
-
-def region_name(text: str) -> str:
-    """Return a region's name that can stand in a host name and a signature.
-
-    >>> region_name("us_east_1")
-    Traceback (most recent call last):
-        ...
-    lpcm.errors.ConfigError: not an AWS region: 'us_east_1': write one like us-east-1
-    """
-    if not _REGION.fullmatch(text):
-        raise ConfigError(f"not an AWS region: {text!r}: write one like us-east-1")
-    return text
-
 
 class Way(NamedTuple):
-    """How to connect to a place: what to trust, where it is TLS, and through which proxy."""
+    """How to connect to an endpoint: what to trust, where it is TLS, and through which proxy."""
 
-    place: Place
+    endpoint: Endpoint
     context: ssl.SSLContext | None
     via: Tunnel | None
 
 
 class Identity:
-    """The keys of one profile, the place they are for, and how that is known to be the one.
+    """The keys of one profile, the endpoint they are for, and how that is known to be the one.
 
     ``bundle`` is a file of trusted certificates. Without, it is the one that AWS_CA_BUNDLE
     names, else ``ca_bundle`` of the profile, else REQUESTS_CA_BUNDLE, else the system's.
@@ -125,13 +64,13 @@ class Identity:
         self._region = region if region is None else region_name(region)
         self._endpoint = endpoint
         self._profile = profile
-        self.place = place(endpoint, region) if endpoint and region else None
+        self.place = parse(endpoint, region) if endpoint and region else None
         """None until ``keys`` has returned, unless it was given whole."""
         self._bundle = bundle
         self._signer: Signer | None = None
         self._context: ssl.SSLContext | None = None
         if endpoint:
-            place(endpoint, region or "")
+            parse(endpoint, region or "")
         self.endpoint = endpoint or f"DynamoDB in {region or 'the default region'}"
         self._keys: Keys | None = None
         self._fresh_until = 0.0
@@ -301,7 +240,7 @@ class Identity:
         if endpoint is None:
             # A client knows partitions, FIPS, dual stack and AWS_ENDPOINT_URL_DYNAMODB.
             endpoint = str(session.create_client("dynamodb", region).meta.endpoint_url)
-        self.place = place(endpoint, region)
+        self.place = parse(endpoint, region)
         self.endpoint = self.place.url
 
 

@@ -14,7 +14,7 @@ from lpcm.errors import ConfigError
 from lpcm.redact import redact
 
 if TYPE_CHECKING:
-    from lpcm.stores.dynamodb.http.credentials import Place
+    from lpcm.stores.dynamodb.http.endpoint import Endpoint
 
 __all__ = ["Tunnel", "refusal", "tunnel"]
 
@@ -33,17 +33,17 @@ class Tunnel(NamedTuple):
         return f"the proxy {self.host}:{self.port}"
 
 
-def tunnel(place: Place) -> Tunnel | None:
-    """Return the proxy that the environment names for a place; None for none.
+def tunnel(to: Endpoint) -> Tunnel | None:
+    """Return the proxy that the environment names for an endpoint; None for none.
 
     **Raises** ``ConfigError`` for one that is not spoken to by CONNECT over plain TCP.
     """
-    if not place.secure:
+    if not to.secure:
         return None
     from urllib.request import getproxies, proxy_bypass  # 15 ms to import, for TLS only
 
     url = getproxies().get("https")
-    if not url or proxy_bypass(place.host):
+    if not url or proxy_bypass(to.host):
         return None
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -57,7 +57,7 @@ def tunnel(place: Place) -> Tunnel | None:
             f"a proxy of scheme {parts.scheme!r} (HTTPS_PROXY): only http:// is spoken; for any "
             "other give a client of boto3, as the option `client`"
         )
-    target = f"{place.host}:{place.port}"
+    target = f"{to.host}:{to.port}"
     lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
     if parts.username is not None:
         login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
