@@ -52,11 +52,13 @@ check-coherence: dev servers  ## Search every interleaving, record histories und
 	@$(VENV)/bin/python -m checks.explorer.scenarios $(ARGS)
 	@$(VENV)/bin/python -m checks.histories
 
-lint: dev  ## Check style and types only: ruff, mypy, pyright.
+lint: dev  ## Check style, layers and types only: ruff, import-linter, mypy, pyright.
 	@echo "== ruff check"
 	@$(RUN) ruff check .
 	@echo "== ruff format --check"
 	@$(RUN) ruff format --check .
+	@echo "== import-linter"
+	@$(VENV)/bin/lint-imports
 	@echo "== mypy"
 	@$(RUN) mypy
 	@echo "== pyright"

@@ -60,7 +60,7 @@ def test_verify_finds_what_is_wrong(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "sitecustomize.py").write_text(
         "import random\n"
-        "from lpcm.stores import sqlite\n"
+        "from lpcm.stores.sqlite import store as sqlite\n"
         "real = sqlite.SQLiteStore.read\n"
         "async def read(self, map, sk, now):\n"
         "    return None if random.random() < 0.1 else await real(self, map, sk, now)\n"

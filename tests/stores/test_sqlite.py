@@ -373,7 +373,7 @@ CREATE = """
 import os, sys, time
 from lpcm.engine.drive import run
 from lpcm.ports import Add
-from lpcm.stores import sqlite
+from lpcm.stores.sqlite import store as sqlite
 while time.time() < float(sys.argv[2]): pass
 store = sqlite.open_store(sys.argv[1])
 for n in range(10):
@@ -416,7 +416,7 @@ import os, sys
 from lpcm.engine.drive import run
 from lpcm.errors import *
 from lpcm.ports import Add, Put, Cell
-from lpcm.stores import sqlite
+from lpcm.stores.sqlite import store as sqlite
 os.setgid(65534); os.setuid(65534)
 try:
     store = sqlite.open_store(sys.argv[1], busy_timeout=1.0)
@@ -939,7 +939,7 @@ def test_fork_and_exit_normally(path):
 import os, sys
 from lpcm.engine.drive import run
 from lpcm.ports import Add
-from lpcm.stores import sqlite
+from lpcm.stores.sqlite import store as sqlite
 store = sqlite.open_store(sys.argv[1])
 run(store.apply("a/b/", "k", Add(1, 0, 1), 0.0))
 child = os.fork()
@@ -957,7 +957,7 @@ KILLED = """
 import sys
 from lpcm.engine.drive import run
 from lpcm.ports import Put, Cell
-from lpcm.stores import sqlite
+from lpcm.stores.sqlite import store as sqlite
 store = sqlite.open_store(sys.argv[1], synchronous=sys.argv[2])
 for n in range(10**9):
     run(store.apply("a/b/", f"{n:09}", Put(Cell(n, None), n), 0.0))

@@ -142,7 +142,7 @@ CRASHED = """
 import os, signal, sys
 from lpcm.engine.drive import run
 from lpcm.ports import Cell, Put
-from lpcm.stores import sqlite
+from lpcm.stores.sqlite import store as sqlite
 store = sqlite.open_store(sys.argv[1])
 run(store.apply("a/b/", "crashed", Put(Cell(1, None), 1), 0.0))
 os.kill(os.getpid(), signal.SIGKILL)
@@ -151,7 +151,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 LEFT = """
 import ctypes, os, sys
 from lpcm.engine.drive import run
-from lpcm.stores import sqlite
+from lpcm.stores.sqlite import store as sqlite
 path, how, go_on, ended = sys.argv[1:]
 store = sqlite.open_store(path)
 run(store.read("a/b/", "k", 0.0))

@@ -19,7 +19,8 @@ READER = f"""
 import os, sys, time
 import lpcm
 from lpcm import LPCM, Engine
-from lpcm.stores import _sqlite_readonly, sqlite
+from lpcm.stores.sqlite import readonly as _sqlite_readonly
+from lpcm.stores.sqlite import store as sqlite
 if os.getuid() == 0:
     # Python itself may be where only root may read: import what is imported late.
     import tempfile, urllib.parse

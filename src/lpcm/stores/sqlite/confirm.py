@@ -20,20 +20,19 @@ from lpcm.stores.sqlite.location import MOVED
 
 if TYPE_CHECKING:
     from lpcm.errors import LPCMError
-    from lpcm.stores.sqlite.connections import Connection
-    from lpcm.stores.sqlite.file import File
+    from lpcm.stores.sqlite.database import Database, Handle
 
 __all__ = ["confirm", "opened", "unmoved"]
 
 
-def unmoved(file: File) -> None:
+def unmoved(file: Database) -> None:
     """Raise StoreUnavailable, before anything is opened, where another file has the name."""
     if file.place.moved:
         _part(file)
         raise _error(file, MOVED, wrote=False)
 
 
-def opened(file: File, raw: sqlite3.Connection) -> None:
+def opened(file: Database, raw: sqlite3.Connection) -> None:
     """Take note of the files that a new connection has; refuse others than before."""
     raw.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the log
     if wrong := file.place.opened(first=not any(one.raw for one in file.connections())):
@@ -41,7 +40,7 @@ def opened(file: File, raw: sqlite3.Connection) -> None:
         raise _error(file, wrong, wrote=False)
 
 
-def confirm(file: File, connection: Connection, *, wrote: bool = True, now: float = 0.0) -> None:
+def confirm(file: Database, connection: Handle, *, wrote: bool = True, now: float = 0.0) -> None:
     """Raise if what a connection, whose lock is held, just read or wrote is out of its place.
 
     **Raises** ``OutcomeUnknown`` after a write, ``StoreUnavailable`` after a read.
@@ -51,13 +50,13 @@ def confirm(file: File, connection: Connection, *, wrote: bool = True, now: floa
         raise _error(file, wrong, wrote=wrote)
 
 
-def _part(file: File, own: Connection | None = None) -> None:
+def _part(file: Database, own: Handle | None = None) -> None:
     """Disconnect ``own`` and each connection that is not in use; those look by themselves."""
     for one in file.connections():
         taken: list[bool] = []
         try:
             if one is not own:
-                taken.extend(map(one.lock.acquire, (False,)))  # see _sqlite_connections
+                taken.extend(map(one.lock.acquire, (False,)))  # see connections
                 if not taken[0]:
                     continue
             if one.raw is not None:
@@ -70,7 +69,7 @@ def _part(file: File, own: Connection | None = None) -> None:
                 one.lock.release()
 
 
-def _error(file: File, wrong: str, *, wrote: bool) -> LPCMError:
+def _error(file: Database, wrong: str, *, wrote: bool) -> LPCMError:
     message = f"{file.path}: {wrong}"
     if wrote:
         return OutcomeUnknown(f"{message}: the last write may be lost: read before writing again")

@@ -44,9 +44,10 @@ import threading
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from lpcm.stores.sqlite.confirm import opened, unmoved
+from lpcm.stores.sqlite.database import Database
 from lpcm.system.process import after_fork_in_child, forked, same
 
 if TYPE_CHECKING:
@@ -54,11 +55,15 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
     from typing import Self
 
-    from lpcm.stores.sqlite.file import File
-
 __all__ = ["Connection", "Execute", "Idle", "another", "gate", "operations", "registered", "torn"]
 
 Execute: TypeAlias = "Callable[..., sqlite3.Cursor]"
+
+
+class File(Database, Protocol):
+    """A file whose connections are kept here."""
+
+    idle: Idle
 
 
 class Connection:
