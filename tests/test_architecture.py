@@ -45,7 +45,7 @@ THIRD_PARTY: Mapping[str, frozenset[str]] = {
 # What must be noticed or replaced in the child of a fork: ``lpcm.system.process`` sees forks that
 # run no hook of Python's. A module that has any of these asks it, or stands here.
 ASKS = re.compile(
-    r"^ *from lpcm\.system(\.process)? import .*\b(process|same|follow|Lock|after_fork_in_child|forked)\b",
+    r"^ *from lpcm\.system(\.process)? import .*\b(process|same|follow|Lock|forked)\b",
     re.MULTILINE,
 )
 LOOKED_AFTER = frozenset({

@@ -16,10 +16,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from checks.explorer.snapshot import Snapshot, freeze, held, snapshot
-from lpcm.coherence.invalidation import Invalidations
-from lpcm.coherence.read import Reading
+from lpcm.coherence.invalidation import Queue
+from lpcm.coherence.protocol import Protocol
 from lpcm.coherence.tier import Coherent, Policy
-from lpcm.coherence.write import Writing
 from lpcm.errors import LPCMError, StoreError
 from lpcm.ports import (
     Aborted,
@@ -280,7 +279,7 @@ class Root:
         world = World(self._now)
         tier = self._tier(world, world, world, self._policy, jitter=lambda: 0.2)
         for key in self._owed:
-            tier._owed[key] = None  # noqa: SLF001  # the client's memory of operations before
+            tier._pending[key] = None  # noqa: SLF001  # the client's memory of operations before
         work = _perform(tier, self.operation, self._now)
         results: tuple[Any, ...]
         try:
@@ -293,16 +292,16 @@ class Root:
         except LPCMError as error:
             results = (_comparable(error),) * len(self.operation.keys)
         else:
-            owed = tuple(tier._owed)  # noqa: SLF001  # as above
-            state = freeze((kind, request, owed, world.time, tier._invalidations._after), _OPAQUE)  # noqa: SLF001  # as above
+            owed = tuple(tier._pending)  # noqa: SLF001  # as above
+            state = freeze((kind, request, owed, world.time, tier._queue._after), _OPAQUE)  # noqa: SLF001  # as above
             seen = _Seen(kind, tuple(request), owed, (state, snapshot(work, _OPAQUE)))
             work.close()
             return seen
-        owed = tuple(tier._owed)  # noqa: SLF001  # as above
+        owed = tuple(tier._pending)  # noqa: SLF001  # as above
         return _Seen("ended", results, owed, ("ended", results, owed))
 
 
-_OPAQUE = (World, Coherent, Reading, Writing, Invalidations, Policy)
+_OPAQUE = (World, Coherent, Protocol, Queue, Policy)
 """What no operation changes; what the client owes is told apart by itself."""
 
 

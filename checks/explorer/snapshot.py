@@ -19,7 +19,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from lpcm.coherence.item import Token
-from lpcm.coherence.read import _Wait
+from lpcm.coherence.protocol import _Wait
 from lpcm.ports import Invalidate, Packet, Replies, Result, Set
 
 if TYPE_CHECKING:
@@ -51,14 +51,18 @@ def snapshot(coroutine: Coroutine[Any, Any, Any], opaque: tuple[type, ...]) -> S
     >>> for each in (one, same, other):
     ...     each.close()
     """
+    return _frames(coroutine, "cr_frame", "cr_await", opaque)
+
+
+def _frames(outermost: Any, frame_of: str, next_of: str, opaque: tuple[type, ...]) -> Snapshot:
+    """Return each frame from the outermost to the suspended one; none of one that has ended."""
     frames: list[Any] = []
-    at: Any = coroutine
-    while getattr(at, "cr_frame", None) is not None:
-        frame = at.cr_frame
-        live = _live(frame.f_code)[frame.f_lasti]
+    at = outermost
+    while (frame := getattr(at, frame_of, None)) is not None:
+        live = _live(frame.f_code).get(frame.f_lasti, frame.f_locals.keys())  # not begun: all
         values = sorted((k, freeze(v, opaque)) for k, v in frame.f_locals.items() if k in live)
         frames.append((frame.f_code, frame.f_lasti, tuple(values)))
-        at = at.cr_await
+        at = getattr(at, next_of)
     return tuple(frames)
 
 
@@ -82,7 +86,7 @@ def freeze(part: Any, opaque: tuple[type, ...]) -> Any:
     if isinstance(part, (FunctionType, MethodType, BuiltinFunctionType)):
         return part.__qualname__
     if hasattr(part, "gi_frame"):
-        return ("generator", part.gi_frame.f_lasti, freeze(dict(part.gi_frame.f_locals), opaque))
+        return ("generator", *_frames(part, "gi_frame", "gi_yieldfrom", opaque))
     slots = getattr(type(part), "__slots__", None)
     if slots:
         return (type(part).__name__, *(freeze(getattr(part, name), opaque) for name in slots))

@@ -211,7 +211,7 @@ def test_a_store_that_refuses_leaves_nothing_wrong_in_the_cache(strict):
     with pytest.raises(StoreFull):
         bench.put("w")
     assert bench.item().flags == 0
-    assert bench.tier.owed == 0
+    assert bench.tier.pending == 0
     assert bench.read() == "v"
 
 
@@ -223,11 +223,11 @@ def test_an_unknown_outcome_is_invalidated_twice():
     with pytest.raises(OutcomeUnknown):
         bench.put("w")
     assert bench.item().flags == 0
-    assert bench.tier.owed == 1
+    assert bench.tier.pending == 1
     bench.clock.time += 1
     bench.store.error = None
     bench.read("other")
-    assert bench.tier.owed == 0
+    assert bench.tier.pending == 0
 
 
 def test_unreachable_and_strict():
@@ -255,11 +255,11 @@ def test_unreachable_and_available():
         bench.cache.reachable = False
         bench.put("w")
         assert bench.read() == "w"
-        assert bench.tier.owed == 1
+        assert bench.tier.pending == 1
         bench.cache.reachable = True
         bench.clock.time += 1
         assert bench.read() == "w"
-    assert bench.tier.owed == 0
+    assert bench.tier.pending == 0
     assert [event.state for event in seen] == ["queued", "landed"]
 
 
@@ -275,7 +275,7 @@ def test_a_write_that_loses_the_cache_after_the_commit():
             assert caught.value.committed is True
         else:
             bench.put("w")
-            assert bench.tier.owed == 1
+            assert bench.tier.pending == 1
         assert run(bench.store.read(MAP, "k", NOW)).data == "w"
 
 
@@ -302,11 +302,11 @@ def test_the_queue_is_bounded():
     seen = []
     with events.subscribe(seen.append):
         for number in range(10_001):
-            bench.tier._invalidations.owe(f"{MAP}{number}")
-    assert bench.tier.owed == 10_000
+            bench.tier._queue.enqueue(f"{MAP}{number}")
+    assert bench.tier.pending == 10_000
     assert [event.key for event in seen if event.state == "dropped"] == [f"{MAP}0"]
     bench.cache.reachable = True
-    assert run(bench.tier.settle()) == 0
+    assert run(bench.tier.flush()) == 0
 
 
 def test_settling_what_cannot_be():
@@ -314,7 +314,7 @@ def test_settling_what_cannot_be():
     bench = Bench()
     bench.cache.reachable = False
     bench.put("v")
-    assert run(bench.tier.settle()) == 1
+    assert run(bench.tier.flush()) == 1
 
 
 def test_a_waiting_reader_steals_the_lease():
@@ -449,7 +449,7 @@ def test_given_up_amid_a_write():
     operation = tier.apply(MAP, "k", Delete(), NOW)
     operation.send(None)
     operation.close()
-    assert tier.owed == 1
+    assert tier.pending == 1
     operation = tier.apply(MAP, "k", Delete(), NOW)
     operation.send(None)
     with pytest.raises(KeyboardInterrupt):

@@ -180,7 +180,7 @@ def test_available_goes_on_without_the_cache(tmp_path, own):
         until(served)
         assert m["n"] == 20
         assert reads(tmp_path) > before
-        until(lambda: not engine.stack.coherent.owed or m.get("other"))
+        until(lambda: not engine.stack.coherent.pending or m.get("other"))
     servers_told = [each.state for each in told if isinstance(each, events.CacheServer)]
     assert servers_told == ["down", "up"]
     engine.close()
@@ -248,7 +248,7 @@ def test_what_is_owed_is_paid_at_the_end(tmp_path, own):
     for number in range(2, 8):  # so often that the pause has grown
         m["k"] = number
         time.sleep(0.05)
-    assert one.stack.coherent.owed
+    assert one.stack.coherent.pending
     own.start()
     LPCM("m", url=f"sqlite:///{tmp_path}/m.sqlite3")["k"] = 0  # so that what is cached is old
     until(lambda: theirs["k"] == 0 and other.stack.coherent is not None)

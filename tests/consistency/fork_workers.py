@@ -310,15 +310,15 @@ def owed(url, cache, fork, payer, server):
         m["k"] = "new"
     finally:
         (coherent,) = [engine.stack.coherent for engine in _engine.opened()]
-        before = coherent.owed
+        before = coherent.pending
         go, gone = os.pipe()
 
         def pay():
             deadline = time.monotonic() + 20
-            while coherent.owed and time.monotonic() < deadline:
+            while coherent.pending and time.monotonic() < deadline:
                 m.get("another")
                 time.sleep(0.01)
-            return coherent.owed
+            return coherent.pending
 
         def child():
             os.read(go, 1)

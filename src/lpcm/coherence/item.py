@@ -22,7 +22,7 @@ from lpcm.ports import CacheLost, Get, Invalidate, Packet, Replies, Set
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from lpcm.ports import Cache, Command, Result, Stored
+    from lpcm.ports import Command, Result, Stored
 
 __all__ = [
     "MARK",
@@ -30,8 +30,8 @@ __all__ = [
     "Item",
     "Policy",
     "Token",
-    "exchange",
-    "invalidation",
+    "emptied",
+    "emptying",
     "item",
     "lookup",
     "marked",
@@ -39,7 +39,6 @@ __all__ = [
     "places",
     "plain",
     "publication",
-    "refused",
     "token",
 ]
 
@@ -146,7 +145,7 @@ def marked(reply: Replies) -> Token | None:
     return token(reply, seen)
 
 
-def invalidation(ttl: int) -> tuple[Command, ...]:
+def emptying(ttl: int) -> tuple[Command, ...]:
     """Empty an item, so that every token on it is void, and let the next reader fill it."""
     return (Set(MARK, 0, ttl), Invalidate())
 
@@ -173,16 +172,10 @@ def token(reply: Replies, seen: Result) -> Token:
     return _new(Token, (seen.cas, reply.connection, seen.size - seen.base, seen.ttl))
 
 
-def refused(reply: Replies | CacheLost) -> bool:
-    """Tell whether a packet's first command was not done, for all one knows."""
-    return isinstance(reply, CacheLost) or reply.results[0].status != "HD"
-
-
-async def exchange(cache: Cache, packets: Sequence[Packet]) -> list[Replies | CacheLost]:
-    """Send packets, pipelined; what was lost stands in the result."""
-    if len(packets) == 1:
-        try:
-            return [await cache.send(packets[0])]
-        except CacheLost as lost:
-            return [lost]
-    return await cache.send_many(packets) if packets else []
+def emptied(key: str, reply: Replies | CacheLost) -> CacheLost | None:
+    """Return None if the packet of ``emptying`` emptied the item, else why it may not be empty."""
+    if isinstance(reply, CacheLost):
+        return reply
+    if reply.results[0].status != "HD":
+        return CacheLost(f"the cache refuses to invalidate {key}")
+    return None

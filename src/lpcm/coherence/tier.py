@@ -1,51 +1,13 @@
-"""Coherence: a store with memcached in front of it, as one tier that never lies.
+"""The tier: a store with memcached in front of it, as one tier that never lies.
 
 The promise, for each key (docs/explanation/coherence.md has it whole): all operations made
 through lpcm by clients that reach the same memcached process are linearizable, whatever
 memcached forgets, whichever clients crash, stall or lose replies, whatever their clocks.
 
-This text is the protocol, once, with ``read``, ``write``, ``invalidation`` and ``item`` beside
-it: coroutines over ``ports.Store``, ``ports.Cache`` and ``ports.Clock``. They know no socket,
-thread or event loop; blocking and awaiting callers drive them, and so does the model checker
-(``checks.explorer``): what is checked is what ships.
-
-Rules
------
-An item is ``base + b"+" * n``; memcached's client flags say how long the base is. ``n``
-counts the writes in doubt. **An entry is servable iff its base is not empty.** memcached's
-own flags (won, stale, taken) only steer who refills.
-
-R1  A value read from the store is returned only after publishing it by a CAS whose token
-    was taken *before* that read, or after an invalidation made *after* it.
-R2  A write is acknowledged only after publishing its result by a CAS whose token was taken
-    *before* the commit, or after an invalidation made *after* it. (An item that is gone
-    counts: then nothing is cached.)
-R3  An item is marked before the store is written, its time cut to ``mark`` seconds; while
-    marks exist, whatever is published keeps one and lives no longer than that. Only a
-    writer that saw its own mark alone publishes clean.
-R4  A token is valid only on the connection that issued it: memcached counts from 1 again
-    when it restarts.
-
-Theory of operation
--------------------
-Say a reader takes a token, reads v1 from the store, and stalls; a writer then commits v2.
-The writer either published v2 by CAS, or invalidated: both gave the item a new CAS id, so
-the reader's publication fails and it looks again (R1 meets R2). Were the reader to return
-v1 without publishing, it might do so after another reader had v2: hence R1. Were the
-writer to take its token after its commit, a fill of v1 could lie between the two, and a
-token says nothing of what came before it: hence R2.
-
-A writer that dies after its commit publishes nothing, and readers would be served the old
-base until it expires: R3 bounds that by ``mark``. A second writer cannot know whether the
-first, whose mark it sees, is dead; what it publishes may be older than the first one's
-commit, so it leaves a mark. Safety never depends on a mark: memcached may lose any of them.
-
-Readers go on hitting the old base during a write that is not acknowledged yet. A cold key
-has one reader to fill it, who won the lease; the others wait, and steal the lease from one
-who does not deliver.
-
-Round trips (cache / store): hit 1/0, miss 2/1, write 2/1, overlapping writers 3/1. Bulk is
-the same per key, pipelined: linearizable per key, not atomic across keys.
+How that is kept stands in ``protocol``, for one key. Here the ports' operations are made of it:
+a hit is served before any generator is made; all else is generators that ``play`` plays. Bulk is
+the same per key, pipelined: linearizable per key, not atomic across keys. Knows no socket, thread
+or event loop.
 """
 
 from __future__ import annotations
@@ -53,20 +15,19 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
 
-from lpcm.coherence.invalidation import Invalidations
-from lpcm.coherence.item import PLAIN, Item, Policy, exchange, item, places
+from lpcm.coherence.invalidation import Queue
+from lpcm.coherence.item import PLAIN, Item, Policy, item, places
 from lpcm.coherence.payload import Unreadable, unpack
-from lpcm.coherence.read import Reading
-from lpcm.coherence.write import Writing
-from lpcm.errors import CacheUnavailable, LPCMError
-from lpcm.ports import CacheLost, Delete, Get, KeyRange, Packet
+from lpcm.coherence.play import Calls, exchange, play
+from lpcm.coherence.protocol import Protocol
+from lpcm.errors import CacheUnavailable, LPCMError, StoreError
+from lpcm.ports import Aborted, Applied, CacheLost, Delete, Get, KeyRange, Packet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from lpcm.coherence.protocol import Getting
     from lpcm.ports import (
-        Aborted,
-        Applied,
         Cache,
         Change,
         Check,
@@ -80,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Coherent", "Policy", "Uncached"]
 
+_UNTOLD: Final = StoreError("what is stored is not known")
 _BULK: Final = 1000
 """Keys that share a round: few enough that their leases and marks outlive it."""
 
@@ -91,8 +53,7 @@ class Coherent:
     servers. ``jitter`` gives the pauses of a reader that waits for another one's fill.
     """
 
-    reading: Callable[..., Reading] = Reading
-    writing: Callable[..., Writing] = Writing
+    protocol: Callable[..., Protocol] = Protocol
 
     def __init__(
         self,
@@ -110,12 +71,9 @@ class Coherent:
         self._clock = clock
         self._prefix = prefix
         self._lease = policy.lease
-        self._invalidations = Invalidations(cache, clock, policy)
-        self._owed = self._invalidations.owed
-        self._reading = self.reading(
-            store, cache, clock, policy, self._invalidations, jitter=jitter or _jitter
-        )
-        self._writing = self.writing(store, cache, clock, policy, self._invalidations)
+        self._queue = Queue(cache, clock, policy)
+        self._pending = self._queue.pending
+        self._protocol = self.protocol(clock, policy, self._queue, jitter or _jitter)
 
     async def read(self, map: str, sk: str, now: float) -> Stored | None:
         """Return the entry: one cache trip on a hit; two, and one read, on a miss."""
@@ -123,8 +81,8 @@ class Coherent:
         key, name = f"{self._prefix}{map}{sk}", b""
         if len(key) > PLAIN or " " in key or not (key.isascii() and key.isprintable()):
             _, key, name = item(self._prefix, map, sk)
-        if self._owed:
-            await self._invalidations.pay()
+        if self._pending:
+            await self._queue.retry()
         try:
             found = await self._look(key, self._lease)
             if type(found) is bytes:
@@ -137,37 +95,38 @@ class Coherent:
             first = lost
         except Unreadable:
             first = None
-        (entry,) = await self._reading.finish(map, [Item(sk, key, name)], [first], now)
+        work = self._protocol.get(Item(sk, key, name), first, now)
+        (entry,) = await self._get(map, [work], now)
         return entry
 
     async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
         """Return the entries: one pipelined trip for the hits, two and a batch for the rest."""
-        if self._owed:
-            await self._invalidations.pay()
+        if self._pending:
+            await self._queue.retry()
         found: dict[str, Stored | None] = {}
-        wanted, new = iter(dict.fromkeys(sks)), tuple.__new__
+        wanted, new, get = iter(dict.fromkeys(sks)), tuple.__new__, self._protocol.get
         while chunk := list(islice(wanted, _BULK)):
             keys, names = places(self._prefix, map, chunk)
             looks = await self._cache.look_many(keys, self._lease)
-            items: list[Item] = []
-            first: list[Replies | CacheLost | None] = []
+            missed: list[str] = []
+            works: list[Getting] = []
             for sk, key, name, look in zip(chunk, keys, names, looks, strict=False):
                 if type(look) is bytes:
                     try:
                         entry = unpack(look, name)
                     except Unreadable:
-                        items.append(Item(sk, key, name))
-                        first.append(None)
+                        missed.append(sk)
+                        works.append(get(Item(sk, key, name), None, now))
                         continue
                     if entry is not None and (expires := entry[3]) is not None and expires <= now:
                         entry = None
                     found[sk] = entry
                 else:
-                    items.append(new(Item, (sk, key, name)))
-                    first.append(cast("Replies | CacheLost", look))
-            if items:
-                entries = await self._reading.finish(map, items, first, now)
-                found.update(zip([each.sk for each in items], entries, strict=True))
+                    missed.append(sk)
+                    first = cast("Replies | CacheLost", look)
+                    works.append(get(new(Item, (sk, key, name)), first, now))
+            if works:
+                found.update(zip(missed, await self._get(map, works, now), strict=True))
         return [found[sk] for sk in sks]
 
     async def cached(self, map: str, sks: Sequence[str]) -> dict[str, Stored | None]:
@@ -192,37 +151,59 @@ class Coherent:
 
     async def read_stored(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
         """Return what the store has, and invalidate it (R1, second form)."""
-        if self._owed:
-            await self._invalidations.pay()
+        if self._pending:
+            await self._queue.retry()
         wanted = list(dict.fromkeys(sks))
-        items = [item(self._prefix, map, sk) for sk in wanted]
-        entries = await self._reading.finish(map, items, [None] * len(items), now)
-        found = dict(zip(wanted, entries, strict=True))
+        works = [self._protocol.read_stored(item(self._prefix, map, sk)) for sk in wanted]
+        found = dict(zip(wanted, await self._get(map, works, now), strict=True))
         return [found[sk] for sk in sks]
+
+    async def _get(self, map: str, works: Sequence[Getting], now: float) -> Sequence[Stored | None]:
+        """Play reads; raise the first failure."""
+        entries = await play(works, self._calls(map, now))
+        for entry in entries:
+            if isinstance(entry, Exception):
+                raise entry
+        return entries
 
     async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
         """Do one write: two cache trips, and the store's own."""
-        if self._owed:
-            await self._invalidations.pay()
-        return await self._writing.one(map, item(self._prefix, map, sk), op, now)
+        if self._pending:
+            await self._queue.retry()
+        work = self._protocol.write(item(self._prefix, map, sk), op)
+        (outcome,) = await play([work], self._calls(map, now))
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome  # type: ignore[no-any-return]  # what write returns
 
     async def apply_many(
         self, map: str, writes: Sequence[tuple[str, Op]], now: float
     ) -> list[Outcome | Exception]:
         """Do the writes: two pipelined trips, and the store's own batches."""
-        if self._owed:
-            await self._invalidations.pay()
-        outcomes: list[Outcome | Exception] = []
-        for chunk in _rounds(writes):
-            items = [item(self._prefix, map, sk) for sk, _ in chunk]
+        if self._pending:
+            await self._queue.retry()
+        failure: LPCMError | None = None
+
+        async def write(writes: Sequence[tuple[str, Op]]) -> Sequence[Outcome | Exception]:
+            nonlocal failure
             try:
-                outcomes += await self._writing.many(map, items, chunk, now)
+                return await self._store.apply_many(map, writes, now)
             except LPCMError as error:
+                failure = error  # of all of them, and nothing was written
+                raise
+
+        outcomes: list[Outcome | Exception] = []
+        calls = self._calls(map, now)._replace(write=write)
+        for chunk in _rounds(writes):
+            works = [self._protocol.write(item(self._prefix, map, sk), op) for sk, op in chunk]
+            done = await play(works, calls)
+            if failure is not None:
                 if not outcomes:
-                    raise
+                    raise failure
                 # An earlier round was done: the error stands for each of the rest.
-                outcomes += [error] * (len(writes) - len(outcomes))
+                outcomes += [failure] * (len(writes) - len(outcomes))
                 break
+            outcomes += done
         first = outcomes[0] if outcomes else None
         if isinstance(first, CacheUnavailable) and all(
             isinstance(outcome, CacheUnavailable) for outcome in outcomes
@@ -237,11 +218,41 @@ class Coherent:
 
         Readers may see some of the changes before the others.
         """
-        if self._owed:
-            await self._invalidations.pay()
-        written = [(item(self._prefix, each.map, each.sk), each) for each in changes]
-        checked = [(item(self._prefix, each.map, each.sk), each) for each in checks]
-        return await self._writing.together(written, checked, now)
+        if self._pending:
+            await self._queue.retry()
+        aborted: Aborted | None = None
+
+        async def write(writes: Sequence[tuple[str, Op]]) -> Sequence[Outcome | Exception]:
+            nonlocal aborted
+            if len(writes) < len(changes):  # strict, and one of them could not be marked
+                raise CacheUnavailable("another key of the transaction: nothing was written")
+            done = await self._store.transact(changes, checks, now)
+            if not isinstance(done, Aborted):
+                return done
+            aborted = done
+            refused = {(pk, sk): outcome for pk, sk, outcome in done.reasons}
+            return [refused.get((pk, sk), _UNTOLD) for pk, sk, _ in changes]
+
+        works = [
+            self._protocol.write(item(self._prefix, each.map, each.sk), each.op) for each in changes
+        ]
+        calls = self._calls("", now)._replace(write=write)
+        outcomes = await play(works, calls)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception) and outcome is not _UNTOLD:
+                raise outcome
+        if aborted is None:
+            return outcomes
+        failed = {(pk, sk) for pk, sk, _ in aborted.reasons}
+        uncovering = [
+            self._protocol.uncover(item(self._prefix, each.map, each.sk))
+            for each in checks
+            if (each.map, each.sk) in failed
+        ]
+        for failure in await play(uncovering, calls):
+            if failure is not None:
+                raise failure
+        return aborted
 
     async def clear(self, map: str, keys: KeyRange) -> None:
         """Delete every entry of the range, each as a write of its own; pages of 1,000.
@@ -261,18 +272,34 @@ class Coherent:
             if after is None:
                 return
 
+    def _calls(self, map: str, now: float) -> Calls:
+        """Return how the store is asked about one map's keys."""
+        store = self._store
+
+        async def read(sks: Sequence[str]) -> Sequence[Stored | None]:
+            if len(sks) == 1:
+                return [await store.read(map, sks[0], now)]
+            return await store.read_many(map, sks, now)
+
+        async def write(writes: Sequence[tuple[str, Op]]) -> Sequence[Outcome | Exception]:
+            if len(writes) == 1:
+                return [await store.apply(map, *writes[0], now)]
+            return await store.apply_many(map, writes, now)
+
+        return Calls(self._cache, self._clock, read, write)
+
     @property
-    def owed(self) -> int:
+    def pending(self) -> int:
         """How many invalidations wait for the cache to come back."""
-        return len(self._owed)
+        return len(self._pending)
 
     def take_over(self, other: Coherent) -> None:
-        """Owe what another one in front of the same cache still owes, which is at its end."""
-        self._invalidations.take_over(other._invalidations)
+        """Make the pending invalidations of another one in front of the same cache one's own."""
+        self._queue.take_over(other._queue)
 
-    async def settle(self) -> int:
-        """Try the invalidations owed, before the process goes; return how many are left."""
-        return await self._invalidations.settle() if self._owed else 0
+    async def flush(self) -> int:
+        """Try the pending invalidations, before the process goes; return how many are left."""
+        return await self._queue.flush() if self._pending else 0
 
 
 class Uncached:

@@ -79,7 +79,7 @@ def stacked(
 async def flush(stack: Stack) -> None:
     """Make the invalidations still owed, as far as that is possible."""
     if stack.coherent is not None:
-        await stack.coherent.settle()
+        await stack.coherent.flush()
 
 
 def shut(stack: Stack) -> None:

@@ -272,7 +272,7 @@ def main(text: str) -> None:
     coherent = engine.stack.coherent
     if coherent is not None:
         deadline = time.monotonic() + _SETTLE
-        while (left := run(coherent.settle())) and time.monotonic() < deadline:
+        while (left := run(coherent.flush())) and time.monotonic() < deadline:
             time.sleep(0.1)  # a server that was down is not asked at once
         counts["left owed"] = left
     engine.close()
