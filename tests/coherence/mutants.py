@@ -154,7 +154,7 @@ MUTANTS = [
         "token not bound",
         not_bound,
         Column("token not bound", ((GET,), (PUT, GET, GET)), Faults(restart=1)),
-        STALE,
+        NOT_LINEARIZABLE,
     ),
     Mutant(
         "eventual fill",

@@ -22,7 +22,7 @@ from lpcm.ports import CacheLost, Get, Invalidate, Packet, Replies, Set
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from lpcm.ports import Command, Result, Stored
+    from lpcm.ports import Clock, Command, Result, Stored
 
 __all__ = [
     "MARK",
@@ -150,21 +150,21 @@ def emptying(ttl: int) -> tuple[Command, ...]:
     return (Set(MARK, 0, ttl), Invalidate())
 
 
-def publication(
-    where: Item, entry: Stored | None, right: Token, *, ttl: int, mark: bytes, now: float
+def publication(  # noqa: PLR0917  # by keyword it costs a tenth of a bulk write more
+    item: Item, entry: Stored | None, right: Token, ttl: int, mark: bytes, clock: Clock
 ) -> Packet | None:
     """Put an entry where the token stands, for no longer than it lives itself.
 
     None: it cannot stand in a cache.
     """
-    if entry is not None and entry.expires is not None:
-        ttl = max(1, min(ttl, math.ceil(entry.expires - now)))
+    if entry is not None and (expires := entry[3]) is not None:
+        ttl = max(1, min(ttl, math.ceil(expires - clock.now())))
     try:
-        base = pack(entry, where.name)
+        base = pack(entry, item[2])
     except Unreadable:
         return None
-    put = _new(Set, (base + mark, len(base), min(ttl, _LONGEST), "S", right.cas))
-    return _new(Packet, (where.key, (put,), right.connection))
+    put = _new(Set, (base + mark, len(base), min(ttl, _LONGEST), "S", right[0]))
+    return _new(Packet, (item[1], (put,), right[1]))
 
 
 def token(reply: Replies, seen: Result) -> Token:

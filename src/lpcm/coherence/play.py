@@ -36,7 +36,11 @@ class Calls(NamedTuple):
     """Do these writes; an exception in the place of an outcome is that write's own."""
 
 
-_FIRST: Final = (Packet, Fresh, Read, Write, Pause)
+class _Failed:
+    """The kind of a round whose call failed: each answer is thrown."""
+
+
+_KINDS: Final = (Packet, Fresh, Read, Write, Pause)
 """What is granted before what, so that a round of the store waits for every packet."""
 
 
@@ -46,30 +50,37 @@ async def play(works: Sequence[Generator[Want, Any, Any]], calls: Calls) -> list
     **Raises** what is no Exception: a cancellation, an interruption.
     """
     results: list[Any] = [None] * len(works)
-    wants: dict[int, Want] = {}
-    answers: Sequence[Any] = results
+    # By kind: the numbers of the generators that want it, and their wishes in the same order.
+    wants: dict[type, tuple[list[int], list[Any]]] = {each: ([], []) for each in _KINDS}
     waiting: Sequence[int] = range(len(works))
+    answers: Sequence[Any] = results
     kind: type = Packet
     fatal: BaseException | None = None
     while True:
+        thrown = kind is not Packet
         for at, answer in zip(waiting, answers, strict=True):
             try:
-                if kind is not Packet and isinstance(answer, BaseException):
-                    wants[at] = works[at].throw(answer)
+                if thrown and isinstance(answer, BaseException):
+                    want = works[at].throw(answer)
                 else:
-                    wants[at] = works[at].send(answer)
+                    want = works[at].send(answer)
             except StopIteration as end:
                 results[at] = end.value
             except Exception as error:  # noqa: BLE001  # the caller raises it, or returns it
                 results[at] = error
             except BaseException as error:  # noqa: BLE001  # raised below, when all have ended
                 fatal = error
-        if not wants:
+            else:
+                numbers, wishes = wants[type(want)]
+                numbers.append(at)
+                wishes.append(want)
+        for kind in _KINDS:
+            waiting, wishes = wants[kind]
+            if waiting:
+                break
+        else:
             break
-        kinds = {type(want) for want in wants.values()}
-        kind = next(each for each in _FIRST if each in kinds)
-        waiting = [at for at, want in wants.items() if type(want) is kind]
-        wishes: list[Any] = [wants.pop(at) for at in waiting]
+        wants[kind] = [], []
         try:
             if kind is Packet:
                 answers = await exchange(calls.cache, wishes)
@@ -84,9 +95,10 @@ async def play(works: Sequence[Generator[Want, Any, Any]], calls: Calls) -> list
                 answers = [None] * len(wishes)
         except BaseException as error:  # noqa: BLE001  # each generator raises it, or another
             if not isinstance(error, Exception):  # cancelled or broken off: begin nothing more
-                waiting = [*waiting, *wants]
-                wants.clear()
-            answers, kind = [error] * len(waiting), BaseException
+                for each in _KINDS:
+                    waiting = [*waiting, *wants[each][0]]
+                    wants[each] = [], []
+            answers, kind = [error] * len(waiting), _Failed
     if fatal is not None:
         raise fatal
     return results

@@ -125,6 +125,9 @@ class _Wait(NamedTuple):
     patience: float
 
 
+_NOBODY: Final = _Wait(0, 0.0, 0.0)
+
+
 class Protocol:
     """GET and WRITE of one key, under one policy."""
 
@@ -147,8 +150,8 @@ class Protocol:
 
     def get(self, item: Item, reply: Replies | CacheLost | None, now: float) -> Getting:
         """Return the entry, given the reply to the first look (None: unreadable)."""
-        deadline = self._clock.monotonic() + self._policy.deadline
-        wait = _Wait(0, 0.0, self._policy.patience)
+        deadline = math.inf  # known only to those who do not succeed at once
+        wait = _NOBODY
         while True:
             if reply is None:  # bytes of another version, or of nobody we know
                 return (yield from self._read_and_empty(item))
@@ -163,8 +166,9 @@ class Protocol:
                 except Unreadable:
                     return (yield from self._read_and_empty(item))
             if seen.won:
-                entry = yield Read(item.sk)
-                packet = self._fill(item, entry, token(reply, seen))
+                right = token(reply, seen)
+                entry = yield _NEW(Read, (item.sk,))
+                packet = publication(item, entry, right, *self.fill_life(right), self._clock)
                 if packet is None:  # no entry for a cache
                     return (yield from self._read_and_empty(item))
                 answer = yield packet
@@ -177,11 +181,14 @@ class Protocol:
                 pause = 0.0
             elif seen.status in {"VA", "HD"}:  # another reader is filling it
                 if wait.cas != seen.cas:
-                    wait = _Wait(seen.cas, self._clock.monotonic(), wait.patience)
+                    patience = wait.patience or self._policy.patience
+                    wait = _Wait(seen.cas, self._clock.monotonic(), patience)
                 pause = self._jitter()
             else:  # the cache has no room even for a stub
                 return (yield from self._read_and_empty(item))
-            if self._clock.monotonic() >= deadline:
+            if deadline == math.inf:
+                deadline = self._clock.monotonic() + self._policy.deadline
+            elif self._clock.monotonic() >= deadline:
                 return (yield from self._read_and_empty(item))
             if pause:
                 yield Pause(pause)
@@ -205,11 +212,6 @@ class Protocol:
         if loss is not None:
             self._need_cache(item, loss)
         return entry  # type: ignore[no-any-return]  # what play sends for a Read
-
-    def _fill(self, item: Item, entry: Stored | None, right: Token) -> Packet | None:
-        """Return the packet that fills an item by a token taken before the entry was read."""
-        ttl, mark = self.fill_life(right)
-        return publication(item, entry, right, ttl=ttl, mark=mark, now=self._clock.now())
 
     def fill_life(self, right: Token) -> tuple[int, bytes]:
         """Return how long a fill lives, and the mark it keeps (R3)."""
@@ -244,7 +246,8 @@ class Protocol:
             yield from self._empty(item.key)
             raise
         if not isinstance(mark, CacheLost):  # 3
-            packet = self._publication(item, outcome.entry, mark, began)
+            life = self.write_life(mark, self._clock.monotonic() - began)
+            packet = life and publication(item, outcome.entry, mark, *life, self._clock)
             if packet is not None:
                 reply = yield packet
                 if not isinstance(reply, CacheLost) and reply.results[0].status in self.published:
@@ -268,16 +271,6 @@ class Protocol:
                 # An item may be so large that no mark fits behind it: make room.
                 yield from self._empty(key)
         return CacheLost(f"no mark could be set on {key}")
-
-    def _publication(
-        self, item: Item, entry: Stored | None, mark: Token, began: float
-    ) -> Packet | None:
-        """Return the packet that publishes a result; None: too late, or no entry for a cache."""
-        life = self.write_life(mark, self._clock.monotonic() - began)
-        if life is None:
-            return None
-        ttl, tail = life
-        return publication(item, entry, mark, ttl=ttl, mark=tail, now=self._clock.now())
 
     def write_life(self, mark: Token, elapsed: float) -> tuple[int, bytes] | None:
         """Return how long a result lives and the mark it keeps (R3, race 4); None: too late."""

@@ -160,8 +160,15 @@ def encode(key: str, commands: Iterable[Command], limit: int = MAX_DATA) -> list
         ...
     ValueError: seconds must be 1 to 2592000 (30 days), not 0
     """
-    _key(key)
+    global _last  # noqa: PLW0603  # a pair, replaced whole: threads see an old one or a new one
+    # _key, without the call.
+    if not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError(f"no key for memcached: {key!r}")
+    last = _last
+    if commands is last[0]:
+        return [f"{start}{key}{end}".encode("latin-1") for start, end in last[1]]
     parts: list[bytes] = []
+    arounds: list[tuple[str, str]] = []
     for command in commands:
         if type(command) is Set and (command[4] is not None or len(command[0]) > _SHORT):
             data, base, ttl, mode, cas = command
@@ -181,13 +188,18 @@ def encode(key: str, commands: Iterable[Command], limit: int = MAX_DATA) -> list
                 if len(_around) >= _MOST_AROUND:
                     _around.clear()
                 around = _around[command] = _template(command)
+            arounds.append(around)
             parts.append(f"{around[0]}{key}{around[1]}".encode("latin-1"))
+    if type(commands) is tuple and len(arounds) == len(parts) > 1:
+        _last = commands, arounds
     return parts
 
 
 # The same few commands go to all keys, so they are put together and checked once: what
 # stands before and after the key. Their data are bytes, one character each.
 _around: dict[Command, tuple[str, str]] = {}
+# The last several commands that were so put together: in bulk the same go to every key.
+_last: tuple[object, list[tuple[str, str]]] = None, []
 
 
 def _template(command: Command) -> tuple[str, str]:
