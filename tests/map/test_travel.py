@@ -273,7 +273,7 @@ def test_the_region_of_a_profile_travels(bare, tmp_path, monkeypatch):
         assert dict(address.settings.store_options).get("region") == region
 
 
-@pytest.mark.parametrize("url", ["memory://", "memory://shared"])
+@pytest.mark.parametrize("url", ["memory://", "memory://travelling"])
 def test_memory_does_not_travel(bare, away, url):
     """A map in a process's memory arrives there only; elsewhere its use is refused, not empty."""
     m = LPCM("m", url=url)
@@ -714,23 +714,6 @@ def test_an_address_of_another_form_is_refused(change, text):
     """Whatever an address holds is checked as a configuration is, before anything is opened."""
     with pytest.raises(PickleRefused, match=text):
         Address.unpack({**ADDRESS, **change})
-
-
-# A map that the first lpcm pickled, as LPCM("m", default=0, ttl=60).
-OLD = (
-    b"clpcm._map\n_restore\np0\n(clpcm._map\nLPCM\np1\nVm\np2\n(dp3\nVdefault\np4\nI0\nsVttl\np5\n"
-    b"F60.0\nsVlive\np6\nI01\nsVusing\np7\ng4\nsVurl\np8\nNsVcache_only\np9\nI00\nsVcache_timeout\n"
-    b"p10\nNsVcaching\np11\nI01\nstp12\nRp13\n."
-)
-
-
-def test_a_pickle_without_a_format_is_read(bare, tmp_path):
-    """A map that the first lpcm pickled named its alias alone, and follows the receiver's."""
-    lpcm.configure(f"sqlite:///{tmp_path}/shop.sqlite3")
-    m = pickle.loads(OLD)
-    m.increment("n")
-    assert LPCM("m").ttl("n") > 0
-    assert LPCM("m")["n"] == 1
 
 
 def test_views_travel(bare, tmp_path):

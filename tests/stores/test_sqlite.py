@@ -1074,5 +1074,5 @@ def python(code, *arguments):
 
 def test_gate_is_free():
     """After all of this nobody stands at the gate."""
-    assert not _sqlite_connections._held
-    assert not _sqlite_connections._interrupted
+    assert not _sqlite_connections._forking.held
+    assert not _sqlite_connections._forking.interrupted

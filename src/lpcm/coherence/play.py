@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lpcm.coherence.protocol import Fresh, Pause, Read, Write
+from lpcm.errors import LPCMError
 from lpcm.ports import CacheLost, Packet
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ _KINDS: Final = (Packet, Fresh, Read, Write, Pause)
 
 
 async def play(works: Sequence[Generator[Want, Any, Any]], calls: Calls) -> list[Any]:
-    """Play all to their ends; return what each returned, or the Exception that it raised.
+    """Play all to their ends; return what each returned, or the error of lpcm that it raised.
 
-    **Raises** what is no Exception: a cancellation, an interruption.
+    **Raises** anything else: a cancellation, an interruption.
     """
     results: list[Any] = [None] * len(works)
     # By kind: the numbers of the generators that want it, and their wishes in the same order.
@@ -66,10 +67,11 @@ async def play(works: Sequence[Generator[Want, Any, Any]], calls: Calls) -> list
                     want = works[at].send(answer)
             except StopIteration as end:
                 results[at] = end.value
-            except Exception as error:  # noqa: BLE001  # the caller raises it, or returns it
+            except LPCMError as error:
                 results[at] = error
             except BaseException as error:  # noqa: BLE001  # raised below, when all have ended
-                fatal = error
+                own = kind is Write and error is answer  # what this write failed by
+                results[at], fatal = (error, fatal) if own else (None, error)
             else:
                 numbers, wishes = wants[type(want)]
                 numbers.append(at)
@@ -94,7 +96,7 @@ async def play(works: Sequence[Generator[Want, Any, Any]], calls: Calls) -> list
                 await calls.clock.sleep(max(each.seconds for each in wishes))
                 answers = [None] * len(wishes)
         except BaseException as error:  # noqa: BLE001  # each generator raises it, or another
-            if not isinstance(error, Exception):  # cancelled or broken off: begin nothing more
+            if not isinstance(error, LPCMError):  # cancelled or broken off: begin nothing more
                 for each in _KINDS:
                     waiting = [*waiting, *wants[each][0]]
                     wants[each] = [], []

@@ -13,7 +13,7 @@ or event loop.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from lpcm.coherence.invalidation import Queue
 from lpcm.coherence.item import PLAIN, Item, Policy, item, places
@@ -237,7 +237,8 @@ class Coherent:
             self._protocol.write(item(self._prefix, each.map, each.sk), each.op) for each in changes
         ]
         calls = self._calls("", now)._replace(write=write)
-        outcomes = await play(works, calls)
+        # A transaction may have checks alone.
+        outcomes: list[Any] = await play(works, calls) if works else [*await write(())]
         for outcome in outcomes:
             if isinstance(outcome, Exception) and outcome is not _UNTOLD:
                 raise outcome

@@ -495,6 +495,3 @@ def _count(item: tuple[Any, Any]) -> Any:
 
 def _plain(mapping: Mapping[Any, Any]) -> dict[Any, Any]:
     return mapping.copy() if isinstance(mapping, LPCM) else dict(mapping)
-
-
-_restore = _travel.unversioned  # as the pickles of maps named it at first

@@ -31,7 +31,7 @@ from lpcm.values.keys import partition
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["OWN", "duplicate", "entry", "reduce", "resolve", "revive", "unversioned"]
+__all__ = ["OWN", "duplicate", "entry", "reduce", "resolve", "revive"]
 
 FORMAT = 1
 OWN = frozenset({
@@ -203,14 +203,6 @@ def revive(form: object, cls: Any, arguments: Any, fields: object, default: Any 
         _default=default,
         _bound=(-1, None, None),
     )
-    return handle
-
-
-def unversioned(cls: type[Any], name: str, options: dict[str, Any]) -> Any:
-    """Return a map that was pickled before there were formats: it says its alias alone."""
-    caching = options.pop("caching")
-    handle = cls(name, **options)
-    handle._caching = caching
     return handle
 
 

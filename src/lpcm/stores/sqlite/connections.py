@@ -41,17 +41,17 @@ import os
 import sqlite3
 import sys
 import threading
-import time
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from lpcm.stores.sqlite.confirm import opened, unmoved
 from lpcm.stores.sqlite.database import Database
+from lpcm.stores.sqlite.inherited import nothing_deleted
 from lpcm.system.process import after_fork_in_child, forked, same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Sequence
     from types import FrameType, TracebackType
     from typing import Self
 
@@ -75,6 +75,7 @@ class Connection:
         "cursor",
         "execute",
         "file",
+        "forking",
         "lock",
         "nested",
         "raw",
@@ -88,6 +89,8 @@ class Connection:
         self.nested = nested
         # Whether an operation has begun and not yet ended well.
         self.busy = False
+        # Whether a thread that forks holds the lock.
+        self.forking = False
         self.raw: sqlite3.Connection | None = None
         self.cursor: sqlite3.Cursor | None = None
         # Either the cursor's or _first: so that being open costs the hot path no question.
@@ -286,9 +289,19 @@ def _bury() -> None:
 
 # Forks by Python. See the invariants above.
 
-_held: dict[Connection, list[bool]] = {}
-_interrupted: list[Connection] = []
-_gated: list[bool] = []
+
+class _Forking(threading.local):
+    """What the thread that forks holds meanwhile; of several that fork at once, each its own."""
+
+    def __init__(self) -> None:
+        self.held: dict[Connection, list[bool]] = {}
+        self.interrupted: list[Connection] = []
+        self.gated: list[bool] = []
+
+
+_forking = _Forking()
+_MOMENT = 0.05
+"""Seconds in which another thread that has taken a lock, to fork, surely says so."""
 
 
 def _before_fork() -> None:
@@ -304,14 +317,14 @@ def _before_fork() -> None:
 
 def _close_all() -> None:
     _hold(registered(), -1)
-    _gated.extend(map(_gate.acquire, (True,)))
+    _forking.gated.extend(map(_gate.acquire, (True,)))
     # One that is not open cannot become so now; the others have come since. The wait is
     # short, because such a connection's thread may itself be on its way to the gate.
     while not _hold([one for one in registered() if one.raw is not None], 0.1):
         _open_gate()
         _hold(registered(), -1)
-        _gated.extend(map(_gate.acquire, (True,)))
-    for connection, got in _held.items():
+        _forking.gated.extend(map(_gate.acquire, (True,)))
+    for connection, got in _forking.held.items():
         if got:
             connection.shut()
     while _graveyard:
@@ -319,35 +332,41 @@ def _close_all() -> None:
 
 
 def _open_gate() -> None:
-    while _gated:
-        _gated.pop()
+    while _forking.gated:
+        _forking.gated.pop()
         _gate.release()
 
 
 def _hold(connections: Sequence[Connection], patience: float) -> bool:
     """Take these connections' locks; False if one did not come free in time."""
     for connection in connections:
-        got = _held.setdefault(connection, [])
-        if got or connection in _interrupted:
+        got = _forking.held.setdefault(connection, [])
+        if got or connection in _forking.interrupted:
             continue
         ours = connection.thread == threading.get_ident()
-        wait = (False, -1) if ours else (True, patience)
-        got.extend(map(connection.lock.acquire, wait[:1], wait[1:]))
-        if not got[0]:
+        while not got:
+            wait = _MOMENT if ours else patience
+            got.extend(map(connection.lock.acquire, (True,), (wait,)))
+            if got[0]:
+                connection.forking = True
+                continue
             got.clear()
             if not ours:
                 return False
-            # This very thread is in the middle of using it: a signal handler forks.
-            _interrupted.append(connection)
+            if not connection.forking:  # else another thread that forks holds it
+                # This very thread is in the middle of using it: a signal handler forks.
+                _forking.interrupted.append(connection)
+                break
     return True
 
 
 def _after_fork_in_parent() -> None:
-    for connection, got in _held.items():
+    for connection, got in _forking.held.items():
         if got:
+            connection.forking = False
             connection.lock.release()
-    _held.clear()
-    _interrupted.clear()
+    _forking.held.clear()
+    _forking.interrupted.clear()
     _open_gate()
     _bury()
 
@@ -356,9 +375,6 @@ def _after_fork_in_parent() -> None:
 
 _torn: set[str] = set()
 _EVERY = ""  # stands for every path
-
-_SHARED = (0x40000000 + 2, 510)  # the bytes of a file that SQLite locks, for its readers
-_PATIENCE = 5.0
 
 
 def torn(path: str) -> bool:
@@ -376,7 +392,7 @@ def _in_child() -> None:
     have held a mutex that nobody releases here, so every file is.
     """
     global _gate  # noqa: PLW0603  # a lock others waited for at the fork is not to be trusted
-    if not _gated and not _gate.acquire(blocking=False):
+    if not _forking.gated and not _gate.acquire(blocking=False):
         _torn.add(_EVERY)
     inherited: dict[str, list[tuple[Connection | None, sqlite3.Connection]]] = {}
     for connection in registered():
@@ -388,18 +404,19 @@ def _in_child() -> None:
             if under_way and connection.thread != threading.get_ident():
                 _torn.add(_EVERY)
         connection.lock = threading.Lock()
+        connection.forking = False
     for path, raw in _graveyard:
         inherited.setdefault(path, []).append((None, raw))
     _graveyard.clear()
-    _held.clear()
-    _interrupted.clear()
-    _gated.clear()
+    _forking.held.clear()
+    _forking.interrupted.clear()
+    _forking.gated.clear()
     _gate = threading.RLock()
     for path, connections in inherited.items():
         if torn(path):
             _leak(connections)
             continue
-        with _nothing_deleted(path, [raw for _, raw in connections]) as safe:
+        with nothing_deleted(path, [raw for _, raw in connections]) as safe:
             if not safe:
                 _torn.add(path)
                 _leak(connections)
@@ -422,57 +439,6 @@ def _leak(connections: Sequence[tuple[Connection | None, sqlite3.Connection]]) -
             connection.end_statement()
         for each in kept:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(each))
-
-
-@contextlib.contextmanager
-def _nothing_deleted(
-    path: str, connections: Sequence[sqlite3.Connection]
-) -> Generator[bool, None, None]:
-    """Have connections closed here leave the log alone; False if that cannot be.
-
-    The last to close a database takes its log into it and deletes the log: by its name. The
-    one inherited may have been deleted long ago, by the parent's close, and another process
-    have written another one since, and died.
-    """
-    if hasattr(sqlite3, "SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE"):  # from Python 3.12
-        for raw in connections:
-            raw.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE)  # type: ignore[attr-defined,unused-ignore]  # as above
-        yield True
-        return
-    lock = _shared_lock(path)
-    try:
-        yield lock is not None
-    finally:
-        # Closing any descriptor drops the process's locks; it has none on this file yet.
-        if lock is not None and lock >= 0:
-            os.close(lock)
-
-
-def _shared_lock(path: str) -> int | None:
-    """Lock the file against all, this process too; None if impossible, -1 if it is gone."""
-    import fcntl
-    import struct
-
-    if not hasattr(fcntl, "F_OFD_SETLK"):  # Linux has it
-        return None
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return -1  # SQLite deletes nothing where the database itself has moved
-    except OSError:
-        return None
-    lock = struct.pack("hhqqi", fcntl.F_RDLCK, os.SEEK_SET, *_SHARED, 0)
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)
-        except OSError:
-            if time.monotonic() > deadline:
-                os.close(descriptor)
-                return None
-            time.sleep(0.005)
-        else:
-            return descriptor
 
 
 def _at_exit() -> None:
