@@ -35,14 +35,13 @@ _OPTION = re.compile(
 )
 """An option that holds a secret, by its name, and all behind it."""
 _PORT = re.compile(
-    r"(\[[^\]/?#]*\])|(?<!:)(?::|%(?:25)*3[aA])(?!/|%(?:25)*2[fF]|\d*(?:[/?#&,%\]]|$)).*",
+    r"(\[[^\[\]/?#]*\])|(?<!:)(?::|%(?:25)*3[aA])(?!/|%(?:25)*2[fF]|\d*(?:[/?#&,%\]]|$)).*",
     re.DOTALL,
 )
 """A bracketed address, which stays; else what stands where a port should, and all behind it."""
-_WORD = re.compile(
-    r"[^\s'\"()]*(?:://|%3a%2f%2f|(?::|%3a)[^\s'\"()]*(?:@|%40))[^\s'\"()]*", re.IGNORECASE
-)
-"""A word that may be a URL: an e-mail address is none."""
+_WORD = re.compile(r"[^\s'\"()]+")
+_SIGNS = re.compile(r"(://|%3a%2f%2f)|(:|%3a)|(@|%40)", re.IGNORECASE)
+"""What makes a word one that may be a URL: the first of these, or the second before the third."""
 
 
 def redact(url: str) -> str:
@@ -82,7 +81,17 @@ def redact_words(text: str) -> str:
     >>> redact_words("Invalid endpoint: http://user:secret@host, says bob@example.com")
     'Invalid endpoint: http://***@host, says bob@example.com'
     """
-    return _WORD.sub(lambda found: redact(found[0]), text)
+    return _WORD.sub(lambda found: redact(found[0]) if _may_be_url(found[0]) else found[0], text)
+
+
+def _may_be_url(word: str) -> bool:
+    """Tell whether it is; an e-mail address is none. One pass: others' text may be long."""
+    colon = False
+    for found in _SIGNS.finditer(word):
+        if found[1] or (found[3] and colon):
+            return True
+        colon = colon or bool(found[2])
+    return False
 
 
 class Url(str):

@@ -20,6 +20,8 @@ from struct import error as StructError  # noqa: N812  # it is a class
 from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.ports import Stored
+from lpcm.values.compact_json import compact_json
+from lpcm.values.limits import DIGITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +72,7 @@ _READ: dict[bytes, tuple[str | None, Callable[[bytes], Any]]] = {
     b"F": ("float", float),
     b"D": ("decimal", lambda data: Decimal(data.decode())),
     b"b": (None, bytes),
-    b"t": (None, json.loads),
+    b"t": (None, lambda data: compact_json().loads(data.decode())),
 }
 _WRITE: dict[tuple[type, str | None], tuple[bytes, Callable[[Any], bytes]]] = {
     (str, None): (b"s", str.encode),
@@ -124,6 +126,8 @@ def unpack(base: bytes, name: bytes = b"") -> Stored | None:
         if base == ABSENT:
             return None
         mark, etag, expires = _unpack_head(base)
+        if len(base) > _HEAD.size + 1 + DIGITS and mark in b"iI":  # 1: a sign
+            raise Unreadable("an int of too many digits")
         kind, read = _READ[mark]
         data = read(base[17:])
     except (StructError, KeyError, ValueError, ArithmeticError, RecursionError) as error:

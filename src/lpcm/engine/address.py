@@ -18,6 +18,7 @@ from lpcm.engine.config import CacheConfig, Config, cached_only, parse
 from lpcm.errors import ConfigError, PickleRefused
 from lpcm.system import process
 from lpcm.values.keys import partition
+from lpcm.values.path import shown as short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -156,7 +157,7 @@ def typed(
                 "later one; upgrade the processes that receive maps before those that send them"
             )
         if type(value) not in types[name]:
-            raise PickleRefused(f"a pickled map has the {name} {value!r}")
+            raise PickleRefused(f"a pickled map has the {name} {short(value)}")
     for name in required:
         if name not in found:
             raise PickleRefused(f"a pickled map has no {name}")
@@ -250,5 +251,5 @@ def _cache(fields: dict[str, Any]) -> CacheConfig | None:
 def _plain(options: dict[Any, Any]) -> dict[str, Any]:
     for name, value in options.items():
         if type(name) is not str or type(value) not in _PLAIN:
-            raise PickleRefused(f"a pickled map has the option {name!r}: {value!r}")
+            raise PickleRefused(f"a pickled map has the option {name!r}: {short(value)}")
     return options

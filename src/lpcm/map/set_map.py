@@ -11,6 +11,7 @@ from lpcm.engine.drive import do
 from lpcm.live import mutations as _deeds
 from lpcm.live.location import Spot, perform
 from lpcm.map.map import LPCM
+from lpcm.values.path import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -33,7 +34,7 @@ __all__ = ["LPCMSet"]
 def _as_set(value: Any) -> set[Any]:
     if isinstance(value, (set, frozenset, list, tuple)):
         return set(value)
-    raise TypeError(f"a map of sets takes a set, list or tuple, not {value!r}")
+    raise TypeError(f"a map of sets takes a set, list or tuple, not {shown(value)}")
 
 
 class LPCMSet(LPCM[K, set[T]]):

@@ -17,6 +17,8 @@ from __future__ import annotations
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow, localcontext
 from typing import Any
 
+from lpcm.values.path import shown
+
 __all__ = ["add", "check_delta", "negate"]
 
 # Room for the sum of any two numbers a map can hold in practice; a sum that needs more
@@ -24,6 +26,9 @@ __all__ = ["add", "check_delta", "negate"]
 _EXACT = Context(
     prec=50_000, Emax=999_999, Emin=-999_999, traps=[InvalidOperation, Inexact, Overflow]
 )
+
+
+_BITS = 170_000  # of an int of over prec digits
 
 
 def check_delta(delta: object) -> None:
@@ -36,7 +41,8 @@ def check_delta(delta: object) -> None:
     """
     if not isinstance(delta, (int, float, Decimal)):
         raise TypeError(
-            f"an increment must be an int, float or Decimal, not {type(delta).__name__} {delta!r}"
+            f"an increment must be an int, float or Decimal, not {type(delta).__name__} "
+            f"{shown(delta)}"
         )
 
 
@@ -64,10 +70,13 @@ def add(value: Any, delta: Any) -> Any:
     """
     number: Any = value
     if not isinstance(value, (int, float, Decimal)):
-        shown = repr(value)
-        shown = shown if len(shown) <= 80 else shown[:77] + "..."
-        raise TypeError(f"cannot increment a {type(value).__name__}: {shown} + {delta!r}")
+        raise TypeError(
+            f"cannot increment a {type(value).__name__}: {shown(value)} + {shown(delta)}"
+        )
     if isinstance(value, Decimal) or isinstance(delta, Decimal):
+        for part in (value, delta):  # to find that out by making it a Decimal takes squared time
+            if isinstance(part, int) and part.bit_length() > _BITS:
+                raise Inexact("an int of more digits than an exact sum may have")
         with localcontext(_EXACT):
             return number + delta  # float + Decimal raises, as in Python
     return number + delta

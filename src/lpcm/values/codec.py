@@ -34,19 +34,20 @@ containers nest, tags counted, as DynamoDB allows.
 
 from __future__ import annotations
 
-import functools
 import math
 import sys
 from binascii import a2b_base64, b2a_base64
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import KeyEncodingError, ValueDecodingError, ValueEncodingError
 from lpcm.values import datetimes as _moments
 from lpcm.values import keys
+from lpcm.values import limits as _limits
 from lpcm.values import registry as _registry
+from lpcm.values.compact_json import compact_json
+from lpcm.values.form import Cell, Form
 from lpcm.values.path import (
     DEPTH_LIMIT,
     INSIDE,
@@ -59,7 +60,7 @@ from lpcm.values.path import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
 __all__ = ["Cell", "Codec", "Encoder", "Form", "accept", "plain"]
 
@@ -68,43 +69,6 @@ _ALLOWED: Final = (
     "a value is None, bool, int, float, Decimal, str, bytes, list, tuple, dict, set, frozenset, "
     "date, time, datetime, timedelta, UUID, or of a class given to lpcm.register"
 )
-
-
-class Form(Enum):
-    """What a store holds in ``Cell.data``."""
-
-    TEXT = "text"
-    """A str, 64-bit int, float but nan, or bytes as it is; else JSON text, kind "json"."""
-    TREE = "tree"
-    """A tree of DynamoDB's own types; kind "int", "float" or "decimal" for a bare number."""
-
-
-class Cell(NamedTuple):
-    """A value in a store's form."""
-
-    data: object
-    kind: str | None
-
-
-class _JSON:
-    """The json module: 5 ms to import, for values that are more than a scalar."""
-
-    def __init__(self) -> None:
-        import json
-
-        self.dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-        self.order = json.JSONEncoder(default=repr, sort_keys=True).encode
-        self._parse = json.JSONDecoder().raw_decode
-
-    def loads(self, text: str) -> Any:
-        """Return the tree; half the price of ``json.loads``, which looks for blanks around it."""
-        tree, end = self._parse(text)
-        if end != len(text):
-            raise ValueError(f"something stands behind position {end}")
-        return tree
-
-
-_json = functools.cache(_JSON)
 
 
 class Codec:
@@ -140,9 +104,6 @@ class Codec:
         return plain(data) if kind is None else _decode_number(data, kind)
 
 
-# Encoding
-
-
 def _encode_text(value: object) -> Cell:
     kind = type(value)
     if kind is str:
@@ -156,7 +117,7 @@ def _encode_text(value: object) -> Cell:
     if kind in _PLAIN:
         return _encode_text(_PLAIN[kind](value))
     tree = Encoder(Form.TEXT).whole(value)
-    return Cell(_json().dumps(tree), "json")
+    return Cell(compact_json().dumps(tree), "json")
 
 
 def _encode_tree(value: object) -> Cell:
@@ -279,6 +240,8 @@ class Encoder:
         return self._tag("!tuple", self._members(value))
 
     def _set(self, value: set[Any]) -> object:
+        if len(value) > _limits.ALIKE:
+            self._check_hashes(value)
         if not self._text and value:
             kinds = {type(member) for member in value}
             if kinds in ({str}, {bytes}) or (
@@ -289,7 +252,15 @@ class Encoder:
         return self._tag("!set", self._unordered(value))
 
     def _frozenset(self, value: frozenset[object]) -> object:
+        if len(value) > _limits.ALIKE:
+            self._check_hashes(value)
         return self._tag("!frozenset", self._unordered(value))
+
+    def _check_hashes(self, members: Collection[object]) -> None:
+        try:
+            _limits.check_hashes(members)
+        except ValueError as error:
+            raise self._refuse(f"would take too long to read: {error}") from error
 
     def _unordered(self, value: Iterable[object]) -> list[object]:
         """Encode members in an order of their own, the same for equal sets."""
@@ -307,6 +278,8 @@ class Encoder:
                 return self._str_dict(value)
             ordered = sorted(value)
         else:
+            if len(value) > _limits.ALIKE:
+                self._check_hashes(value)
             try:
                 ordered = sorted(value, key=keys.encode)
             except KeyEncodingError as error:
@@ -391,10 +364,8 @@ def accept(cls: type, plain: Callable[[Any], object]) -> None:
 
 
 def _order(part: object) -> tuple[str, str]:
-    return type(part).__name__, _json().order(part)
+    return type(part).__name__, compact_json().order(part)
 
-
-# Decoding
 
 _NUMBERS: dict[str, Callable[[Any], Any]] = {"int": int, "float": float, "decimal": Decimal}
 
@@ -403,7 +374,7 @@ def _decode_text(text: str, kind: str) -> Any:
     if kind != "json":
         raise _unknown_kind(kind)
     try:
-        tree = _json().loads(text)
+        tree = compact_json().loads(text)
         return plain(tree) if '"!' in text else tree
     except ValueDecodingError:
         raise
@@ -415,6 +386,8 @@ def _decode_number(data: Any, kind: str) -> Any:
     if kind not in _NUMBERS:
         raise _unknown_kind(kind)
     try:
+        if kind == "int" and type(data) is Decimal:
+            data = _limits.whole(data)
         return _NUMBERS[kind](data)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise ValueDecodingError(f"not a stored {kind}: {shown(data)}") from error
@@ -435,7 +408,11 @@ def plain(part: Any) -> Any:
             if tag[:1] == "!" and tag[:2] != "!!":
                 return _untag(tag, payload)
         return dict(sorted(((_name(key), plain(part[key])) for key in part), key=_first))
-    return set(part) if kind is frozenset or kind is set else part
+    if kind is frozenset or kind is set:
+        if len(part) > _limits.ALIKE:
+            _limits.check_hashes(part)
+        return set(part)
+    return part
 
 
 def _first(pair: tuple[str, Any]) -> str:
@@ -456,12 +433,13 @@ def _untag(tag: str, payload: Any) -> Any:
         raise ValueDecodingError(f"unknown tag {tag!r} in a stored value: upgrade lpcm")
     try:
         if decoder is not None:
-            return decoder(payload)
+            # Decimal takes lists, too.
+            return decoder(payload if decoder is not Decimal or type(payload) is str else None)
         name, _, version = tag[2:].rpartition("/")
-        return _registry.revive(name, int(version), plain(payload))
+        return _registry.revive(name, int(version if len(version) < 20 else ""), plain(payload))
     except ValueDecodingError:
         raise
-    except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
+    except (TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
         raise ValueDecodingError(f"not a stored value: {tag} {shown(payload)}: {error}") from error
 
 
@@ -472,7 +450,25 @@ def _listed(payload: Any) -> list[Any]:
 
 
 def _decode_dict(payload: Any) -> dict[Any, Any]:
-    return dict(map(_listed, payload))
+    pairs: Iterable[list[Any]] = map(_listed, payload)
+    if len(payload) > _limits.ALIKE:
+        pairs = list(pairs)
+        _limits.check_hashes([key for key, _ in pairs])
+    return dict(pairs)
+
+
+def _decode_set(payload: Any) -> set[Any]:
+    members = _listed(payload)
+    if len(members) > _limits.ALIKE:
+        _limits.check_hashes(members)
+    return set(members)
+
+
+def _decode_frozenset(payload: Any) -> frozenset[Any]:
+    members = _listed(payload)
+    if len(members) > _limits.ALIKE:
+        _limits.check_hashes(members)
+    return frozenset(members)
 
 
 def _decode_uuid(payload: str) -> object:
@@ -487,12 +483,14 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "!decimal": Decimal,
     "!bytes": lambda payload: a2b_base64(payload, strict_mode=True),
     "!tuple": lambda payload: tuple(_listed(payload)),
-    "!set": lambda payload: set(_listed(payload)),
-    "!frozenset": lambda payload: frozenset(_listed(payload)),
+    "!set": _decode_set,
+    "!frozenset": _decode_frozenset,
     "!dict": _decode_dict,
     "!date": date.fromisoformat,
     "!time": _moments.read_time,
     "!datetime": _moments.read_datetime,
-    "!timedelta": lambda payload: timedelta(microseconds=int(payload)),
+    "!timedelta": lambda payload: timedelta(
+        microseconds=payload if type(payload) is int else _limits.whole(payload)
+    ),
     "!uuid": _decode_uuid,
 }

@@ -11,13 +11,12 @@ import json
 from typing import Any
 
 from lpcm.errors import ValueDecodingError
+from lpcm.values import limits
 from lpcm.values.codec import Encoder, Form, plain
 
 __all__ = ["from_json", "printable", "to_json"]
 
 _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
 _TOO_DEEP = "not JSON that a value can have: it nests too deep"
 
 
@@ -25,7 +24,7 @@ def _no_constant(name: str) -> object:
     raise ValueError(f'{name} (write {{"!float": "nan"}}, "inf" or "-inf")')
 
 
-_read = json.JSONDecoder(parse_constant=_no_constant).decode
+_read = json.JSONDecoder(parse_constant=_no_constant, parse_int=limits.integer).decode
 
 
 def to_json(value: object) -> str:
@@ -45,6 +44,8 @@ def to_json(value: object) -> str:
 
 def from_json(text: str) -> Any:
     """Return the value of tagged or plain JSON.
+
+    A bare whole number has at most 4,300 digits; any int can be ``{"!int": "0x..."}``.
 
     **Raises** ValueDecodingError for what is neither.
 

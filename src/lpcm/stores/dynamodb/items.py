@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import ValueDecodingError, ValueEncodingError, ValueTooLarge
 from lpcm.ports import Stored
+from lpcm.values.limits import ALIKE, check_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,6 +50,9 @@ ITEM_LIMIT: Final = 409_600
 """Bytes of one item, names included: 400 KB."""
 _DIGITS: Final = 38
 _INT_LIMIT: Final = 10**_DIGITS
+_NUMBER_LIMIT: Final = 400
+"""Characters and exponent of a number that is read: DynamoDB's have 38 digits, from 1E-130 to
+1E+126, and some engines write the zeros of the exponent out."""
 
 
 # Values
@@ -139,17 +143,35 @@ def decode(attribute: Mapping[str, Any]) -> Any:
     try:
         ((tag, payload),) = attribute.items()
         return payload if tag == "S" else _DECODERS[tag](payload)
+    except RecursionError as error:
+        raise ValueDecodingError("an attribute value of DynamoDB that nests too deep") from error
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, ValueDecodingError):
             raise
-        raise ValueDecodingError(f"not an attribute value of DynamoDB: {attribute!r}") from error
+        raise ValueDecodingError(
+            f"not an attribute value of DynamoDB: {attribute!r:.60}"
+        ) from error
 
 
 def _decode_number(text: str) -> int | Decimal:
+    if len(text) > _NUMBER_LIMIT:
+        raise ValueError(f"a number of {len(text)} characters")
     if text.isdecimal():
         return int(text)
     exact = Decimal(text)
+    if not -_NUMBER_LIMIT < exact.adjusted() < _NUMBER_LIMIT:  # before the digits are written out
+        raise ValueError(f"an exponent of {exact.adjusted()}")
     return int(exact) if exact == exact.to_integral_value() else exact
+
+
+def _number_set(members: list[str]) -> frozenset[int | Decimal]:
+    numbers = list(map(_decode_number, members))
+    if len(numbers) > ALIKE:
+        try:
+            check_hashes(numbers)
+        except ValueError as error:
+            raise ValueDecodingError(f"not a set of DynamoDB: {error}") from error
+    return frozenset(numbers)
 
 
 def _decode_binary(text: str) -> bytes:
@@ -165,7 +187,7 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "L": lambda members: [decode(member) for member in members],
     "M": lambda members: {name: decode(member) for name, member in members.items()},
     "SS": frozenset,
-    "NS": lambda members: frozenset(map(_decode_number, members)),
+    "NS": _number_set,
     "BS": lambda members: frozenset(map(_decode_binary, members)),
 }
 

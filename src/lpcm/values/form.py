@@ -1,0 +1,24 @@
+"""The two forms of what a store holds, and a value in one of them. Knows no codec."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+__all__ = ["Cell", "Form"]
+
+
+class Form(Enum):
+    """What a store holds in ``Cell.data``."""
+
+    TEXT = "text"
+    """A str, 64-bit int, float but nan, or bytes as it is; else JSON text, kind "json"."""
+    TREE = "tree"
+    """A tree of DynamoDB's own types; kind "int", "float" or "decimal" for a bare number."""
+
+
+class Cell(NamedTuple):
+    """A value in a store's form."""
+
+    data: object
+    kind: str | None
