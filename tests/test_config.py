@@ -1,8 +1,11 @@
 """What a URL and options mean, and what is refused before anything is opened."""
 
+from urllib.parse import quote, unquote
+
 import pytest
 
 from lpcm import ConfigError
+from lpcm.caches.memcached import servers as memcached
 from lpcm.engine import config
 
 
@@ -65,3 +68,31 @@ def test_a_fragment_is_refused():
         with pytest.raises(ConfigError, match="write %23"):
             config.parse(url)
     assert config.parse("sqlite:////a%23b").path == "/a#b"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "servers"),
+    [
+        ("[::1]:11211,h2", [("::1", 11211), ("h2", 11211)]),
+        ("h1,[::1]", [("h1", 11211), ("::1", 11211)]),
+        ("[::1],[::2]:11212,10.0.0.1:11213", [("::1", 11211), ("::2", 11212), ("10.0.0.1", 11213)]),
+        ("me:secret@[fe80::1%25eth0]:1,h2", [("fe80::1%eth0", 1), ("h2", 11211)]),
+        ("[::ffff:10.0.0.1]:11212", [("::ffff:10.0.0.1", 11212)]),
+    ],
+)
+def test_numbers_of_ipv6_stand_among_hosts(hosts, servers):
+    """Numbers of IPv6 in brackets stand anywhere in a list, and the list parses on every Python."""
+    cache = config.parse(f"memory://?cache={quote(f'memcached://{hosts}')}").cache
+    assert memcached.parse(cache.path)[0] == servers
+    assert config.parse(f"memcached://{hosts}").path == unquote(hosts)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["[::1", "::1", "[::1]x", "[nothing]", "[]", "[v1.x]", "a..b", "x" * 64, "a b", "a\0b",
+     "[::1]]", "[:" + "9" * 70 + "]", "h:" + "9" * 5000, "h:٣", "h:1_1", "ä\ufe6b", "a\uff0fb"],
+)  # fmt: skip
+def test_what_is_no_host_is_refused(host):
+    """What no resolver can be asked for is refused where it is configured."""
+    with pytest.raises(ConfigError, match="no memcached server"):
+        memcached.parse(config.parse(f"memcached://{quote(host, safe='[]:')}").path)

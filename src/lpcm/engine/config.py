@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lpcm import caches, stores
@@ -60,6 +61,9 @@ __all__ = [
 DEFAULT_URL = "sqlite:///lpcm.sqlite3"
 DEFAULT_NAMESPACE = "default"
 CACHED_ONLY = "cached only "
+_BLANKS = re.compile(r"^[\x00-\x20]+|[\t\r\n]+")
+"""What a URL may carry from a file or a shell, and urlsplit left out, too."""
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 """How the path of memory begins that stands in for a cache."""
 DEFAULT_TIMEOUT = 10.0
 DEFAULT_CACHE_TTL = 3600
@@ -259,25 +263,24 @@ def _split(
 ) -> tuple[str, str, dict[str, str]]:
     if "://" not in url:
         raise ConfigError(f"not a {what} URL: {redact(url)!r}: write something like {example!r}")
-    from urllib.parse import parse_qsl, unquote, urlsplit  # 5 ms to import, for the first map used
+    from urllib.parse import parse_qsl, unquote  # 5 ms to import, for the first map used
 
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # whose message may hold a password
-        raise ConfigError(
-            f"not a {what} URL: {redact(url)!r}: its brackets or letters are those of no host"
-        ) from None
-    if parts.fragment:
+    # Not urlsplit: whether it takes a list of hosts, some in brackets, is another matter in each
+    # version of Python. What is no host, the adapter finds.
+    head, _, rest = _BLANKS.sub("", url).partition("://")
+    scheme = head.lower() if _SCHEME.fullmatch(head) else ""
+    if "#" in rest:
         raise ConfigError(f"a # in {redact(url)!r}, which ends a URL: write %23 for it")
-    if parts.scheme not in schemes:
+    if scheme not in schemes:
         known = ", ".join(sorted(schemes))
-        raise ConfigError(f"unknown scheme {parts.scheme!r} in {redact(url)!r}: use one of {known}")
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
+        raise ConfigError(f"unknown scheme {scheme!r} in {redact(url)!r}: use one of {known}")
+    rest, _, query = rest.partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True)
     if len(pairs) != len(dict(pairs)):
         raise ConfigError(f"an option stands twice in {redact(url)!r}")
-    path = unquote(parts.netloc + parts.path)
-    is_file = parts.scheme in {"sqlite", "memcached+unix"} and path.startswith("/")
-    return parts.scheme, path if is_file else conceal(path), dict(pairs)
+    path = unquote(rest)
+    is_file = scheme in {"sqlite", "memcached+unix"} and path.startswith("/")
+    return scheme, path if is_file else conceal(path), dict(pairs)
 
 
 def _file(url: str, path: str, *, again: bool) -> str:
@@ -340,7 +343,10 @@ def _option(
 
 def _text(value: object) -> str:
     total_seconds = getattr(value, "total_seconds", None)
-    return str(total_seconds() if total_seconds else value)
+    try:
+        return str(total_seconds() if total_seconds else value)
+    except ValueError:  # an int of more digits than the process writes
+        return "a huge number"
 
 
 def _namespace(text: str) -> str:

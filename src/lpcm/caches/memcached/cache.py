@@ -30,6 +30,7 @@ _PIPELINE_BYTES: Final = 32_768
 _PIPELINE_COMMANDS: Final = 2_000
 _NONE: Sequence[Result] = ()  # a default
 _LOOKS: Final = 500  # so many keys of 60 bytes are _PIPELINE_BYTES
+_MUCH: Final = 16  # pieces
 
 
 class _Pipeline:
@@ -271,7 +272,7 @@ class Memcached:
         connection, again = server.take(), True
         while True:
             parts: list[bytes] = []
-            deadline = 0.0
+            deadline, much = 0.0, _MUCH
             try:
                 connection.send(request)
                 results = None
@@ -282,7 +283,10 @@ class Memcached:
                     if not parts[-1]:
                         raise ConnectionResetError("it closed the connection")  # noqa: TRY301
                     if parts[-1].endswith(b"MN\r\n"):  # the end, or a value that has it inside
-                        results = bases(b"".join(parts), count)
+                        results = bases(b"".join(parts), count, server.limit)
+                    elif len(parts) > much:  # is it what was asked for? asked ever more rarely
+                        much *= 2
+                        results = bases(b"".join(parts), count, server.limit)
             except BaseException as error:  # noqa: BLE001  # lost() raises it again
                 server.lost(connection, error, again=again and len(b"".join(parts)) == 0)
                 connection, again = server.connect(), False

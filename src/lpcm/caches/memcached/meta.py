@@ -45,6 +45,8 @@ _ITEM: Final = 80
 _SHORT: Final = 16
 _MOST_AROUND: Final = 1000
 _MAX_LINE: Final = 2048
+_MAX_GREETING: Final = 65_536
+"""Bytes of the answer to ``GREETING``, which has some 3,000."""
 _RECORD: Final = 16_000
 """Bytes for one TLS record, which may hold 16,384."""
 _OLDEST: Final = (1, 6, 13)
@@ -101,7 +103,7 @@ def lookups(keys: Sequence[str], lease: int) -> bytes:
     return f"mg {f'{flags}mg '.join(keys)}{flags}mn\r\n".encode()
 
 
-def bases(data: bytes, count: int) -> list[bytes | Result] | None:
+def bases(data: bytes, count: int, limit: int = MAX_DATA) -> list[bytes | Result] | None:
     r"""Return the replies to ``lookups``: the base where there is one; None: not all are here.
 
     >>> bases(b"VA 3 f2 c7 t9\r\nab+\r\nVA 0 f0 c8 t5 W\r\n\r\nMN\r\n", 2)
@@ -129,6 +131,8 @@ def bases(data: bytes, count: int) -> list[bytes | Result] | None:
                 continue
             words = data[at + 3 : end].split()
             size, base = int(words[0]), int(words[1][1:])
+            if not 0 <= size <= limit:
+                raise OutOfStep(f"a value of {size} bytes")
             at = start + size + 2
             if 0 < base <= size:
                 like = b"VA %b %b " % (words[0], words[1])
@@ -287,6 +291,8 @@ _new = tuple.__new__  # Result(...) takes twice as long
 class Parser:
     r"""The replies of one connection, out of the pieces they arrive in.
 
+    ``limit`` is how many bytes a value may have: what the server says that it takes.
+
     >>> parser = Parser()
     >>> parser.feed(b"HD c5\r\nVA 3 f2 c7 t-1 W\r\nab")
     [Result(status='HD', data=b'', cas=5, ...)]
@@ -298,9 +304,10 @@ class Parser:
     lpcm.caches.memcached.meta.OutOfStep: ...
     """
 
-    __slots__ = ("_have", "_need", "_parts")
+    __slots__ = ("_have", "_need", "_parts", "limit")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MAX_DATA) -> None:
+        self.limit = limit
         self._parts: list[bytes] = []
         self._have = 0
         self._need = 0
@@ -345,7 +352,7 @@ class Parser:
                     size = int(words[0])
                     start = end + 2
                     stop = start + size
-                    if size < 0 or size > MAX_DATA:
+                    if size < 0 or size > self.limit:
                         raise OutOfStep(f"a value of {size} bytes")
                     if stop + 2 > length:
                         self._keep(data, at, stop + 2 - at)
@@ -394,7 +401,7 @@ def _result(status: str, words: list[bytes], data: bytes, size: int) -> Result:
             taken = True
         else:
             raise OutOfStep(f"a flag nobody asked for: {word!r}")
-    if base > size:  # somebody else's item, with client flags of another meaning
+    if not 0 <= base <= size:  # somebody else's item, with client flags of another meaning
         base = 0
     return _new(Result, (status, data, cas, size, base, ttl, won, stale, taken))
 
@@ -410,7 +417,7 @@ def _line(line: bytes) -> Result:
             return _new(Result, ("HD", b"", int(words[1][1:]), 0, 0, -1, False, False, False))
         if len(words) == 5 and [word[0] for word in words[1:]] == _SEEN:
             size, base, cas, ttl = [int(word[1:]) for word in words[1:]]
-            if base <= size:
+            if 0 <= base <= size:
                 return _new(Result, ("HD", b"", cas, size, base, ttl, False, False, False))
     if status in _PLAIN:
         plain = _PLAIN[status]
@@ -432,7 +439,12 @@ def login(user: str, password: str) -> bytes:
 
 
 def greeted(reply: bytes) -> bool:
-    """Tell whether that is all of the answer to ``GREETING``."""
+    """Tell whether that is all of the answer to ``GREETING``.
+
+    **Raises** OutOfStep where there is more of it than a memcached says.
+    """
+    if len(reply) > _MAX_GREETING:
+        raise OutOfStep(f"no end of its greeting after {len(reply):,} bytes")
     return reply.endswith((b"END\r\n", b"ERROR\r\n")) or b"ERROR " in reply
 
 
@@ -460,14 +472,14 @@ def met(reply: bytes) -> int | str:
     if b"STAT cas_enabled yes" not in lines:
         return "it does not say whether CAS is on (`stats settings`): is a proxy in between?"
     for line in lines:
-        if line.startswith(b"STAT item_size_max ") and line[19:].isdigit():
-            return int(line[19:])
+        if line.startswith(b"STAT item_size_max ") and line[19:29].isdigit():
+            return min(int(line[19:29]), MAX_DATA)
     return MAX_DATA
 
 
 def _release(version: str) -> tuple[int, ...]:
     numbers: list[int] = []
     for part in version.split("."):
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        digits = part[: len(part) - len(part.lstrip("0123456789"))][:9]
         numbers.append(int(digits) if digits else 0)
     return tuple(numbers)

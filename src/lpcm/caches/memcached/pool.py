@@ -55,7 +55,9 @@ class Connection:
         "until", "waiting",
     )  # fmt: skip
 
-    def __init__(self, raw: socket, timeout: float = 1.0, *, tls: bool) -> None:
+    def __init__(
+        self, raw: socket, timeout: float = 1.0, *, tls: bool, limit: int = MAX_DATA
+    ) -> None:
         self.id = next(_ids)
         self.timeout = timeout
         self.until = time.monotonic() + network.LONGEST
@@ -66,7 +68,7 @@ class Connection:
         self.socket = raw
         self.send = raw.sendall
         self.recv = raw.recv
-        self.parser = Parser()
+        self.parser = Parser(limit)
         self.waiting: deque[_Waiter] = deque()
         """Who holds a token of it and finds it in use."""
 
@@ -74,12 +76,30 @@ class Connection:
         self.socket.close()
 
     def send_all(self, parts: Sequence[bytes]) -> None:
-        """Send commands, each a part."""
+        """Send commands, each a part.
+
+        **Raises** TimeoutError where the server takes them too slowly.
+        """
         if self.tls:
+            deadline, sent = 0.0, 0
             for record in records(parts):
+                if sent:
+                    deadline = self.in_time(deadline, sent)
                 self.send(record)
-        else:
-            self.send(b"".join(parts))
+                sent = len(record)
+            return
+        data = b"".join(parts)
+        sent = self.socket.send(data)
+        if sent < len(data):
+            self._send_rest(memoryview(data)[sent:])
+
+    def _send_rest(self, rest: memoryview) -> None:
+        # Not sendall: with the kernel's limits each of its parts would have the whole time.
+        deadline, sent = 0.0, 0
+        while rest:
+            deadline = self.in_time(deadline, sent)
+            sent = self.socket.send(rest)
+            rest = rest[sent:]
 
     def receive(self, wanted: int, results: list[Result]) -> None:
         """Add the next replies to ``results`` until there are ``wanted``."""
@@ -97,13 +117,13 @@ class Connection:
     def in_time(self, deadline: float, received: int) -> float:
         """Return the deadline of what is still to come; 0 stands for that of the first piece.
 
-        **Raises** TimeoutError after it, so that what comes in drops ends too.
+        **Raises** TimeoutError after it, so that what comes, or is taken, in drops ends too.
         """
         now = time.monotonic()
         if not deadline:
             return now + self.timeout
         if now > deadline + received / PACE:
-            raise TimeoutError("it answers too slowly")
+            raise TimeoutError("it works too slowly")
         return deadline + received / PACE
 
 
@@ -318,7 +338,9 @@ class Pool:
         with self.lock:
             self.breaker.worked()
         raw, self.limit = opened
-        connection = Connection(raw, self.settings.timeout, tls=self.settings.tls is not None)
+        connection = Connection(
+            raw, self.settings.timeout, tls=self.settings.tls is not None, limit=self.limit
+        )
         known, number = self.open, connection.id
         known[number] = ref(connection, lambda _: known.pop(number, None))
         return connection

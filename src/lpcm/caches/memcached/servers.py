@@ -7,6 +7,7 @@ down: one that comes back would serve what it missed meanwhile.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 from zlib import crc32
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["PACE", "Address", "Breaker", "Settings", "chooser", "identity", "parse"]
 
 PORT: Final = 11211
+_NUMBER: Final = re.compile(r"(?=[^%]*:)[0-9A-Fa-f:.]{2,45}(%[^\s%\]]{1,63})?")
+"""An address of IPv6, and its zone."""
+_PORT: Final = re.compile("0*[0-9]{1,5}", re.ASCII)
+_LABEL: Final = re.compile(r"[^\s/?#@:\[\]\x00-\x20\x7f]{1,63}")
 PACE: Final = 1_000_000
 """Bytes a second: a reply that comes in pieces has its time limit, and this much more."""
 _FIRST_PAUSE: Final = 0.1
@@ -77,13 +82,23 @@ def _address(text: str) -> Address:
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         colon, port = rest[:1], rest[1:]
-        good = host and bracket and (not rest or colon == ":")
+        good = bool(_NUMBER.fullmatch(host)) and bracket and (not rest or colon == ":")
     else:
         host, colon, port = text.partition(":")
-        good = host and not any(each.isspace() for each in host)
-    if not good or (colon and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)):
+        good = _is_name(host)
+    if not good or (colon and not (_PORT.fullmatch(port) and 0 < int(port) < 65536)):
         raise ConfigError(f"no memcached server: {redact(text)!r}: write host:port,host:port")
     return Address(host, int(port) if colon else PORT)
+
+
+def _is_name(host: str) -> bool:
+    """Tell whether a resolver can be asked for it."""
+    try:
+        # Python's own rule for what it asks: labels of 1 to 63 characters, once encoded.
+        name = (host if host.isascii() else host.encode("idna").decode()).removesuffix(".")
+    except UnicodeError:
+        return False
+    return all(_LABEL.fullmatch(label) for label in name.split("."))
 
 
 def identity(servers: Sequence[Address]) -> str:

@@ -40,10 +40,13 @@ class Closed(CacheLost):
 class _Due:
     """A request whose replies are due."""
 
-    __slots__ = ("answer", "results", "since", "wanted")
+    __slots__ = ("answer", "request", "results", "since", "wanted")
 
-    def __init__(self, wanted: int, answer: asyncio.Future[Answer], since: float) -> None:
-        self.wanted = wanted
+    def __init__(
+        self, request: Sequence[bytes], answer: asyncio.Future[Answer], since: float
+    ) -> None:
+        self.request = request
+        self.wanted = len(request)
         self.answer = answer
         self.since = since
         self.results: list[Result] = []
@@ -69,7 +72,6 @@ class Connection(asyncio.BufferedProtocol):
         self._until = self._heard + network.LONGEST
         self._trusted = network.TRUSTED
         self._pieces = 0
-        self._backlog = 0
         self._watched = False
         self._greeting = b""
         self._greeter: asyncio.Future[None] | None = None
@@ -111,10 +113,7 @@ class Connection(asyncio.BufferedProtocol):
         except CacheLost as error:
             self.fail(CacheLost(f"memcached {self._name}: {error}"))
             return
-        if results:
-            self._moved, self._pieces = self._heard, 0
-        else:
-            self._pieces += nbytes
+        self._pieces += nbytes
         due = self._due
         for result in results:
             if not due:
@@ -124,6 +123,7 @@ class Connection(asyncio.BufferedProtocol):
             first.results.append(result)
             if len(first.results) == first.wanted:
                 due.popleft()
+                self._moved, self._pieces = self._heard, 0
                 if not first.answer.done():  # else: cancelled
                     first.answer.set_result(first.results)
 
@@ -151,7 +151,7 @@ class Connection(asyncio.BufferedProtocol):
             self._unsent += request
         else:
             self._write(request)
-        self._due.append(_Due(len(request), answer, now))
+        self._due.append(_Due(request, answer, now))
         if not self._watched:
             self._watched = True
             self._loop.call_later(self._timeout, self._watch)
@@ -173,18 +173,21 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(b"".join(parts))
 
     def _watch(self) -> None:
-        """See whether anything moves, while a reply is due."""
+        """See whether the request whose turn it is has had its time.
+
+        Its turn begins when it is sent or the one before it is answered. It has ``timeout``, and
+        what its bytes and its replies' take at ``PACE``, however they come.
+        """
         if not same[0]:
             forked()
         self._watched = False
         if not self._due or self._transport is None:
             return
         self._watched = True
-        backlog = self._transport.get_write_buffer_size()
-        quiet = self._loop.time() - max(self._due[0].since, self._moved)
-        quiet -= self._pieces / PACE
-        if quiet < self._timeout or backlog != self._backlog:
-            self._backlog = backlog
+        first = self._due[0]
+        quiet = self._loop.time() - max(first.since, self._moved)
+        quiet -= (self._pieces + sum(map(len, first.request))) / PACE
+        if quiet < self._timeout:
             self._loop.call_later(max(self._timeout - quiet, 0.01), self._watch)
         else:
             self.fail(CacheLost(f"memcached {self._name}: no answer for {self._timeout} s"))
@@ -229,7 +232,10 @@ class Connection(asyncio.BufferedProtocol):
         while not greeted(reply):
             reply += await self._say(b"")
         self._greeter = None
-        return met(reply)
+        found = met(reply)
+        if isinstance(found, int):
+            self._parser.limit = found
+        return found
 
     async def _say(self, request: bytes) -> bytes:
         if self.lost is None and self._transport is not None:
