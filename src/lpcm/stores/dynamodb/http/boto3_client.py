@@ -163,6 +163,11 @@ class ClientTransport:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):  # which ends before any request
                 raise StoreUnavailable(untrusted(self.endpoint, error)) from error
             raise Malformed(str(error)) from error
+        except Exception as error:
+            if seen.sent is None:
+                raise
+            # botocore's parser fails in Python's words over a reply that is none.
+            raise Malformed(f"not a reply: {error!r:.200}") from error
 
     def _sending(self, request: Any, **_: object) -> None:
         seen = self._seen.get()

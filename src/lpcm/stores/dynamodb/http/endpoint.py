@@ -49,6 +49,7 @@ def parse(endpoint: str, region: str) -> Endpoint:
         # urlsplit drops line ends and tabs without a word.
         parts = urlsplit("" if _UNPRINTABLE.search(endpoint) else endpoint)
         port = parts.port
+        (parts.hostname or "").encode("idna")  # as whoever resolves it will do
     except ValueError:
         parts, port = urlsplit(""), None
     plain = parts.path in {"", "/"} and not (parts.query or parts.fragment or "@" in parts.netloc)

@@ -28,10 +28,22 @@ except ImportError as missing:
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CHUNK", "Incoming", "Malformed", "encode", "interpret"]
+__all__ = ["CHUNK", "LIMIT", "Incoming", "Malformed", "encode", "interpret"]
 
 CHUNK = 64 * 1024
 """Bytes to ask a socket for at once: from 128 KiB on malloc maps and unmaps each time."""
+
+
+LIMIT = 64 << 20
+"""Bytes of a reply, as it comes and inflated. The most that DynamoDB gives at once is 16 MB of
+items (BatchGetItem; 4 MB for TransactGetItems, 1 MB for Query), whose JSON takes up to four times
+as much: base64 a third more, a number of one digit 9 bytes for 2. (Lists of nothing but NULL or
+BOOL, or text of nothing but control characters, take more: read those one by one.)"""
+_HEADERS = 100
+_HEAD = 64 << 10
+"""Bytes before the body, and what a reply may have in all before anything of it is counted."""
+_PIECE = 512
+"""Bytes that the pieces of a body have on average, or more."""
 
 
 class Malformed(Exception):
@@ -80,7 +92,18 @@ class Incoming:
                 raise error.__context__ from None  # out of a signal handler, amid one of ours
             if not self.complete:
                 raise Malformed(f"not HTTP: {error}") from error
+        if self.received > _HEAD:
+            self._check()
         return self.complete
+
+    def _check(self) -> None:
+        """Refuse what is too much; small replies are not asked."""
+        if len(self._headers) > _HEADERS or (self._status == 0 and not self._body):
+            raise Malformed(f"over {_HEADERS} headers, or {_HEAD:,} bytes of them")
+        if self.received > LIMIT:
+            raise Malformed(f"a reply of over {LIMIT:,} bytes")
+        if len(self._body) > _HEAD + self.received // _PIECE:
+            raise Malformed("a reply in too many pieces")
 
     def reply(self, sent: int) -> Reply:
         """Return the complete reply. **Raises** Malformed."""
@@ -118,6 +141,8 @@ def interpret(
     status: int, headers: Mapping[bytes, bytes], body: bytes, sent: int, received: int
 ) -> Reply:
     """Return the reply of these; ``headers`` by names in lower case. **Raises** Malformed."""
+    if len(body) > LIMIT:  # another client's
+        raise Malformed(f"a reply of over {LIMIT:,} bytes")
     checksum = headers.get(b"x-amz-crc32")
     if checksum is not None and b"%d" % zlib.crc32(body) != checksum:
         raise Malformed("the reply's bytes do not have its checksum")
@@ -137,10 +162,16 @@ def _decompress(body: bytes, encoding: bytes) -> bytes:
         return body
     if encoding not in {b"gzip", b"x-gzip"}:
         raise Malformed(f"an unknown content encoding: {encoding!r}")
+    inflating = zlib.decompressobj(16 + zlib.MAX_WBITS)
     try:
-        return zlib.decompress(body, 16 + zlib.MAX_WBITS)
+        inflated = inflating.decompress(body, LIMIT)
     except zlib.error as error:
         raise Malformed(f"not gzip: {error}") from error
+    if inflating.unconsumed_tail:
+        raise Malformed(f"a reply of over {LIMIT:,} bytes when inflated")
+    if not inflating.eof:
+        raise Malformed("not gzip: it is cut")
+    return inflated
 
 
 def _content(body: bytes) -> dict[str, Any] | None:
