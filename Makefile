@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo django-demo django-load test faults counts applications aws check-coherence lint servers format bench clean python dev
+.PHONY: help demo django-demo django-load test faults counts applications fuzz aws check-coherence lint servers format bench clean python dev
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -37,6 +37,9 @@ test: lint servers  ## Check everything: the linters, then all tests and doctest
 
 faults: dev servers  ## Let clients of DynamoDB work under faults for a minute, not seconds.
 	@$(RUN) pytest tests/consistency/test_dynamodb_faults.py --fault-seconds=60 $(ARGS)
+
+fuzz: dev  ## Fuzz what others may write, for two minutes; ARGS="--minutes 10".
+	@$(VENV)/bin/python -m tests.fuzz $(ARGS)
 
 aws: dev  ## Hold the DynamoDB store against AWS: LPCM_TEST_DYNAMODB_URL names a table.
 	@$(RUN) pytest conformance/test_aws.py $(ARGS)
