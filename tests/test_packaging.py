@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import email
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -28,6 +30,13 @@ import lpcm
 tops = {name.partition('.')[0] for name in set(sys.modules) - before}
 print(tops - sys.stdlib_module_names - {'lpcm'})
 """
+
+
+PLANTED = (
+    ".env", ".envrc", "id_rsa", "settings.local", "notes.txt", "shop.sqlite3", "credentials.json",
+    ".aws/credentials", "src/lpcm/.env", "src/lpcm/id_rsa", "src/secret.pem", "tests/.env",
+    "tests/caches/private.pem", "docs/draft.txt", "examples/django_site/db.sqlite3",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,11 +65,22 @@ class Installed:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """Build the sdist, the wheel from it, and install that by pip without an index."""
+    """Build the sdist, the wheel from it, and install that by pip without an index.
+
+    They are built from a checkout in which its owner has left this and that.
+    """
     base = tmp_path_factory.mktemp("packaging")
     dist, venv, elsewhere = base / "dist", base / "venv", base / "elsewhere"
     elsewhere.mkdir()
-    python(ROOT, "-m", "build", "--no-isolation", "--outdir", str(dist))
+    checkout = base / "checkout"
+    unneeded = shutil.ignore_patterns(
+        ".*_cache", ".venv", ".engines", ".git", "__pycache__", "build"
+    )
+    shutil.copytree(ROOT, checkout, ignore=unneeded)
+    for name in PLANTED:
+        (checkout / name).parent.mkdir(exist_ok=True)
+        (checkout / name).write_text("secret", encoding="utf-8")
+    python(checkout, "-m", "build", "--no-isolation", "--outdir", str(dist))
     (sdist,), (wheel,) = dist.glob("*.tar.gz"), dist.glob("*.whl")
     python(base, "-m", "venv", "--without-pip", str(venv))
     pip = ("-m", "pip", "--python", str(venv / "bin" / "python"), "--isolated", "install")
@@ -102,8 +122,40 @@ def test_the_sdist_holds_no_litter(installed: Installed):
     with tarfile.open(installed.sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"LICENSE", "README.md", "pyproject.toml", "tests/test_packaging.py"} <= names
+    assert names.isdisjoint(PLANTED)
     litter = (".sqlite3", ".pyc", "-wal", "-shm")
     assert [name for name in names if name.endswith(litter) or name.startswith(".venv")] == []
+
+
+def test_the_sdist_has_all_that_is_kept(installed: Installed):
+    """What the project is made of is in the sdist: the list in pyproject.toml is complete."""
+    kinds = {".py", ".md", ".html", ".css", ".svg", ".png", ".typed", ".yml", ".toml"}
+    folders = ("src", "tests", "checks", "docs", "benchmarks", "conformance", "examples", "scripts")
+    kept = {
+        path.relative_to(ROOT).as_posix()
+        for folder in folders
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in kinds and "__pycache__" not in path.parts
+    }
+    with tarfile.open(installed.sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert kept - names == set()
+
+
+def test_workflows_run_what_they_name():
+    """Actions are named by the whole id of a commit, and a job may do what it says it needs."""
+    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    assert workflows
+    for path in workflows:
+        text = path.read_text(encoding="utf-8")
+        uses = re.findall(r"uses: (.*)", text)
+        pinned = re.compile(r"[\w.-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+        assert [each for each in uses if not pinned.fullmatch(each)] == []
+        assert "\npermissions: {}\n" in text
+        jobs = re.split(r"\n  (?=\w+:\n)", text.partition("\njobs:")[2])[1:]
+        assert jobs
+        assert all("\n    permissions:\n" in job for job in jobs)
+        assert "persist-credentials: true" not in text
 
 
 def test_nothing_is_required(installed: Installed):
