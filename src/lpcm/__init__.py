@@ -40,6 +40,7 @@ from lpcm.map.map import LPCM
 from lpcm.map.set_map import LPCMSet
 from lpcm.map.transaction import Transaction, atransact, transact, transaction
 from lpcm.operations.entry import Entry
+from lpcm.values.raw_key import RawKey
 from lpcm.values.registry import register
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "LPCMSet",
     "OutcomeUnknown",
     "PickleRefused",
+    "RawKey",
     "StoreBusy",
     "StoreCorrupt",
     "StoreDenied",

@@ -91,7 +91,11 @@ class ValueEncodingError(LPCMError, TypeError):
 
 
 class ValueDecodingError(LPCMError, ValueError):
-    """A stored value this process cannot read: an unregistered type, or a newer version."""
+    """A stored entry this process cannot read; the message names its map and key.
+
+    Of a class that is not registered, of a newer version, or not written by lpcm at all. The
+    entry is untouched: it can be deleted and replaced as any other.
+    """
 
 
 class ValueTooLarge(LPCMError, ValueError):
@@ -114,17 +118,21 @@ class Conflict(LPCMError):
 class BatchError(LPCMError):
     """A batch of which a part failed; everything not in ``errors`` was done.
 
-    ``errors`` maps each failed key to its exception.
+    ``errors`` maps each failed key to its exception. ``found`` has what ``get_many`` read of
+    the other keys; it is empty for writes, and for walks, which have given it out before.
     """
 
-    def __init__(self, errors: Mapping[Any, Exception]) -> None:
+    def __init__(
+        self, errors: Mapping[Any, Exception], found: Mapping[Any, Any] | None = None
+    ) -> None:
         self.errors = dict(errors)
+        self.found: dict[Any, Any] = dict(found or {})
         key, error = next(iter(self.errors.items()))
         more = f", and {len(self.errors) - 1} more" if len(self.errors) > 1 else ""
         super().__init__(f"{len(self.errors)} of the batch failed: {key!r}: {error}{more}")
 
-    def __reduce__(self) -> tuple[type[BatchError], tuple[dict[Any, Exception]]]:
-        return type(self), (self.errors,)
+    def __reduce__(self) -> tuple[type[BatchError], tuple[dict[Any, Exception], dict[Any, Any]]]:
+        return type(self), (self.errors, self.found)
 
 
 class OutcomeUnknown(LPCMError, OSError):
@@ -187,7 +195,7 @@ class StoreFull(StoreError, OSError):
 
 
 class StoreCorrupt(StoreError):
-    """The store's own file is damaged or is no database at all."""
+    """The store's own file is damaged or is no database at all, or its catalogue is."""
 
 
 class StoreForeign(StoreError):

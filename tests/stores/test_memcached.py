@@ -129,8 +129,9 @@ def test_a_restarted_server_is_not_taken_for_the_one_before():
         run(store.apply(m, "k", Put(Cell(1, None), 1), NOW))
         from lpcm.ports import Get, Packet
         from lpcm.stores import memcached as module
+        from lpcm.stores._memcached_items import key
 
-        seen = run(store._cache.send(Packet(module._key(m + "k"), (Get(),))))
+        seen = run(store._cache.send(Packet(key(m + "k"), (Get(),))))
         server.restart()
         other = open_store(f"{server.host}:{server.port}")
         run(other.apply(m, "k", Put(Cell("other", None), 2), NOW))  # CAS ids begin again

@@ -15,10 +15,11 @@ import click
 from lpcm.cli.words import pass_session
 from lpcm.coherence.item import Policy
 from lpcm.engine.drive import run
-from lpcm.errors import CacheUnavailable, ConfigError
+from lpcm.errors import CacheUnavailable, ConfigError, ValueDecodingError
 from lpcm.ports import CacheLost, KeyRange
 from lpcm.values.json_text import printable
-from lpcm.values.keys import decode
+from lpcm.values.keys import key_of
+from lpcm.values.registry import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,7 +45,7 @@ class _Difference(NamedTuple):
         """Return it in words."""
         return {
             "map": self.map,
-            "key": printable(repr(decode(self.sk))),
+            "key": printable(repr(key_of(self.sk))),
             "cached": _words(engine, self.cached),
             "stored": _words(engine, self.stored),
         }
@@ -53,7 +54,11 @@ class _Difference(NamedTuple):
 def _words(engine: Engine, entry: Stored | None) -> str:
     if entry is None:
         return "absent"
-    text = printable(repr(engine.codec.decode(entry.data, entry.kind)))
+    try:
+        with foreign():
+            text = printable(repr(engine.codec.decode(entry.data, entry.kind)))
+    except (ValueDecodingError, RecursionError) as error:
+        text = printable(f"unreadable ({error})")
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -137,9 +137,11 @@ class Copy:
         began = time.monotonic()
         while not noted.done:
             # The page's last key is where to go on, and None at the end.
+            unread: dict[Any, Exception] = {}
             page, after = run(
-                source._use().entries(KeyRange(), noted.after, limit=PAGE)  # noqa: SLF001  # a face of the map
+                source._use().entries(KeyRange(), noted.after, unread, limit=PAGE)  # noqa: SLF001  # a face of the map
             )
+            done.failed |= {key: str(error) for key, error in unread.items()}
             done.failed |= _restore(destination, page)
             copied = noted.copied + len(page)
             noted = noted._replace(after=after, copied=copied, done=after is None)
@@ -225,7 +227,8 @@ def _entry(map: LPCM[Any, Any], key: Any) -> Entry[Any] | None:
 def _walk(map: LPCM[Any, Any]) -> Iterator[Entry[Any]]:
     after: str | None = None
     while True:
-        page, after = run(map._use().entries(KeyRange(), after, limit=PAGE))  # noqa: SLF001  # as above
+        # What cannot be read differs from whatever is on the other side, and was told already.
+        page, after = run(map._use().entries(KeyRange(), after, {}, limit=PAGE))  # noqa: SLF001  # as above
         yield from page
         if after is None:
             return

@@ -52,12 +52,14 @@ _NOT_THE_LINE = (StoreError, CacheUnavailable, OutcomeUnknown)
 """Errors that another attempt may not meet."""
 
 
-def walk(map: LPCM[Any, Any], part: Span) -> Iterator[list[Entry[Any]]]:
-    """Yield the entries of a map, page by page."""
+def walk(
+    map: LPCM[Any, Any], part: Span, failed: dict[Any, Exception]
+) -> Iterator[list[Entry[Any]]]:
+    """Yield the entries of a map, page by page; the errors of others go into ``failed``."""
     after: str | None = None
     while True:
         # One page in hand, none kept open: the map may change meanwhile.
-        found, after = run(map._use().entries(part.keys, after, limit=PAGE))  # noqa: SLF001  # a face of the map
+        found, after = run(map._use().entries(part.keys, after, failed, limit=PAGE))  # noqa: SLF001  # a face of the map
         yield found
         if after is None:
             return
@@ -74,15 +76,29 @@ def walk(map: LPCM[Any, Any], part: Span) -> Iterator[list[Entry[Any]]]:
     default="-",
     help="The file to write, replaced when all is written; default: the standard output.",
 )
+@click.option(
+    "--keep-going",
+    "-k",
+    is_flag=True,
+    help="Name each entry that cannot be read, write all others.",
+)
 @text_option
 @pass_session
 def export(
-    session: Session, maps: tuple[str, ...], prefix: str | None, output: str, *, text: bool
+    session: Session,
+    maps: tuple[str, ...],
+    prefix: str | None,
+    output: str,
+    *,
+    keep_going: bool,
+    text: bool,
 ) -> None:
     """Write MAPS, or all, as JSON Lines: one entry a line, in key order.
 
-    Not a snapshot: an entry that is there all the time is written exactly once.
+    Not a snapshot: an entry that is there all the time is written exactly once. Stops at the
+    first page with an entry that cannot be read, and names it, unless it is to keep going.
     """
+    bad: list[str] = []
     if prefix is not None and len(maps) != 1:
         raise click.UsageError("--prefix goes with one map")
     start = None if prefix is None else parse(prefix, text=text)
@@ -94,11 +110,27 @@ def export(
     ):
         for name in maps or session.maps():
             head = f'{{"map":{shown(name)},"key":'
-            for page in walk(session.map(name), part):
-                for key, value, _, expires in page:
-                    end = "" if expires is None else f',"expires":{expires!r}'
-                    lines.write(f'{head}{shown(key)},"value":{shown(value)}{end}}}\n')
+            failed: dict[Any, Exception] = {}
+            for page in walk(session.map(name), part, failed):
+                for entry in page:
+                    try:
+                        lines.write(f"{head}{_text(entry)}}}\n")
+                    except ValueEncodingError as error:  # text that is none, by other hands
+                        failed[entry.key] = error
+                if failed and not keep_going:
+                    raise BatchError(failed)
+                bad += [f"{name}: {shown(key)}: {error}" for key, error in failed.items()]
+                failed.clear()
                 advance(len(page))
+    for each in bad:
+        click.echo(f"lpcm: {printable(each)}", err=True)
+    if bad:
+        sys.exit(3)
+
+
+def _text(entry: Entry[Any]) -> str:
+    end = "" if entry.expires is None else f',"expires":{entry.expires!r}'
+    return f'{shown(entry.key)},"value":{shown(entry.value)}{end}'
 
 
 @contextmanager

@@ -212,8 +212,8 @@ class LPCMCache(BaseCache):
     async def _get_many(self, use: Entries, made: Mapping[str, Any]) -> dict[Any, Any]:
         try:
             found = await use.get_many(made)
-        except ValueDecodingError:  # one of them
-            found = {key: await self._found(use, key) for key in made}
+        except BatchError as batch:  # what cannot be read is missing
+            found = batch.found
         values = {made[key]: self._loaded(key, value) for key, value in found.items()}
         return {key: value for key, value in values.items() if value is not _GONE}
 

@@ -28,7 +28,6 @@ URL: ``cache=memcached://host?timeout=0.5``, a second one behind ``%26`` for ``&
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -122,6 +121,10 @@ def _hidden(value: object) -> object:
     return conceal(value) if isinstance(value, str) else value
 
 
+_LONGEST = 1e15
+"""Seconds that nobody means: thirty million years. Stores and clocks can hold what is below."""
+
+
 def seconds(duration: float | timedelta, what: str = "ttl") -> float:
     """Return a positive, finite duration in seconds.
 
@@ -138,7 +141,7 @@ def seconds(duration: float | timedelta, what: str = "ttl") -> float:
         amount = amount.total_seconds()
     if isinstance(amount, bool) or not isinstance(amount, (int, float)):
         raise TypeError(f"{what} must be a number of seconds or a timedelta, not {duration!r}")
-    if not 0 < amount < math.inf:
+    if not 0 < amount < _LONGEST:  # NaN is neither
         raise ValueError(
             f"{what} must be a positive, finite number of seconds or timedelta, not {duration!r}"
         )

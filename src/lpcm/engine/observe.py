@@ -19,7 +19,7 @@ from lpcm.engine import engine as _engine
 from lpcm.events import Meter, meter
 from lpcm.ports import Aborted, Applied
 from lpcm.system.process import Lock
-from lpcm.values.keys import decode
+from lpcm.values.keys import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Sequence
@@ -69,12 +69,12 @@ class Call:
 
     def keys(self) -> list[Any]:
         """Return the keys."""
-        return [decode(sk) for sk in self.sks]
+        return [key_of(sk) for sk in self.sks]
 
     def applied(self) -> list[tuple[Any, Op]]:
         """Return the keys that were written, each with what was done."""
         writes = zip(self.sks, self.ops, self.outcomes, strict=True) if self.outcomes else ()
-        return [(decode(sk), op) for sk, op, outcome in writes if isinstance(outcome, Applied)]
+        return [(key_of(sk), op) for sk, op, outcome in writes if isinstance(outcome, Applied)]
 
     @property
     def answered(self) -> str:

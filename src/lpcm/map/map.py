@@ -220,7 +220,8 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
     def get_many(self, keys: Iterable[K]) -> dict[K, V]:
         """Return those of the keys that are present, with their values.
 
-        **Cost**: one request per batch the store can read at once. **Atomic** per key.
+        **Cost**: one request per batch the store can read at once. **Atomic** per key. **Raises**
+        BatchError for those that cannot be read; its ``found`` has the others.
 
         >>> m = LPCM("m")
         >>> m.update(a=1, b=2)

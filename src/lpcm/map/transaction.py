@@ -16,12 +16,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, NoReturn, TypeVar
 
 from lpcm.engine.drive import do
-from lpcm.errors import ConfigError, Conflict, LPCMError, PickleRefused, ValueTooLarge
+from lpcm.errors import (
+    ConfigError,
+    Conflict,
+    LPCMError,
+    PickleRefused,
+    ValueDecodingError,
+    ValueTooLarge,
+)
+from lpcm.operations.damage import read_again
 from lpcm.operations.entry import MISSING
 from lpcm.operations.retry import Retry, etag
 from lpcm.ports import Aborted, Change, Check, Delete, Put, When
 from lpcm.values.arithmetic import add
-from lpcm.values.keys import decode, encode
+from lpcm.values.keys import encode, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -110,7 +118,13 @@ class Transaction:
             pk, sk = place
             self._read[place] = await use._read(pk, sk, use._now())
         found = self._read[place]
-        return MISSING if found is None else use._value(found)
+        if found is None:
+            return MISSING
+        try:
+            return use._value(found)
+        except ValueDecodingError as error:
+            found = self._read[place] = await read_again(use, key, place[1], error)
+            return MISSING if found is None else use._value(found)
 
     def _expires(self, use: Entries, key: object) -> float | None:
         """Return when what was left or found there expires, or a new entry would."""
@@ -157,7 +171,7 @@ class Transaction:
         use = next(iter(entries.values()))
         outcome = await use._tier.transact(changes, checks, use._now())
         if isinstance(outcome, Aborted):
-            keys = [(self._entries[pk]._name, decode(sk)) for pk, sk, _ in outcome.reasons]
+            keys = [(self._entries[pk]._name, key_of(sk)) for pk, sk, _ in outcome.reasons]
             shown = ", ".join(f"{key!r} in {name!r}" for name, key in keys)
             raise Conflict(
                 f"others wrote what the transaction had read: {shown}; nothing was written",

@@ -5,6 +5,10 @@ key order; between two pages nothing is open or locked, so the map may change me
 entry that is there all the time is met exactly once, one that comes or goes may or may
 not be met.
 
+An entry that cannot be read does not end a walk: the others are given, and at the end a
+BatchError has what failed, by key; with 1,000 of them the walk ends after that page. Keys are
+always given.
+
 ``len(view)`` counts in the store, which reads every entry of the range there. A key or
 item view is a set: ``in`` and ``&`` read what they are asked about, in bulk; the other
 operations walk the view.
@@ -23,6 +27,8 @@ from collections.abc import (
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from lpcm.engine.drive import do
+from lpcm.errors import BatchError
+from lpcm.operations.damage import MANY
 from lpcm.ports import MAX_KEY, KeyRange
 from lpcm.values.keys import encode, prefix_range
 
@@ -66,32 +72,39 @@ def stream(
     """Walk the (key, value) pairs of a span, page by page."""
     back = span.reverse != reverse
 
+    failed: dict[Any, Exception] = {}
+
     def page(after: str | None) -> Coroutine[Any, Any, tuple[Sequence[Any], str | None]]:
-        return use().page(span.keys, after, reverse=back, values=values, limit=PAGE)
+        return use().page(span.keys, after, failed, reverse=back, values=values, limit=PAGE)
 
     after: str | None = None
     while True:
         pairs, after = do(page, after)
         yield from pairs
-        if after is None:
-            return
+        if after is None or len(failed) >= MANY:
+            break
+    if failed:
+        raise BatchError(failed)
 
 
 async def astream(
     use: Callable[[], Entries], span: Span, *, values: bool = True
 ) -> AsyncIterator[tuple[Any, Any]]:
     """Walk the (key, value) pairs of a span without blocking the event loop."""
+    failed: dict[Any, Exception] = {}
     after: str | None = None
     while True:
         entries = use()
         pairs, after = await entries.drive(
-            entries.page(span.keys, after, reverse=span.reverse, values=values, limit=PAGE),
+            entries.page(span.keys, after, failed, reverse=span.reverse, values=values, limit=PAGE),
             reads=True,
         )
         for pair in pairs:
             yield pair
-        if after is None:
-            return
+        if after is None or len(failed) >= MANY:
+            break
+    if failed:
+        raise BatchError(failed)
 
 
 def _inside(key: object, span: Span) -> bool:
@@ -126,7 +139,7 @@ class Keys(KeysView[K]):
         if not isinstance(other, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             return NotImplemented
         wanted = [key for key in other if _inside(key, self._span)]
-        return set(do(self._use().get_many, wanted))
+        return do(self._use().known, wanted)
 
     __rand__ = __and__  # type: ignore[assignment]  # the set of both, either way round
 

@@ -14,9 +14,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from lpcm.engine.config import seconds
-from lpcm.errors import BatchError, Conflict, StoreTooNew
+from lpcm.errors import BatchError, Conflict, StoreTooNew, ValueDecodingError
+from lpcm.operations import damage as _damage
 from lpcm.operations.entry import MISSING, Entry
-from lpcm.operations.retry import UNCHANGED, Retry, etag
+from lpcm.operations.retry import Retry, etag
+from lpcm.operations.rewriting import mutate, update
 from lpcm.ports import (
     Add,
     Applied,
@@ -27,11 +29,10 @@ from lpcm.ports import (
     Put,
     Refused,
     Touch,
-    Update,
     When,
 )
 from lpcm.values.arithmetic import add, check_delta, negate
-from lpcm.values.keys import decode, encode, partition
+from lpcm.values.keys import decode, encode, key_of, partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from lpcm.engine.stack import Stack
     from lpcm.operations.entry import TTL
     from lpcm.operations.options import MapOptions
-    from lpcm.ports import Action, Cell, Op, Step, Stored
+    from lpcm.ports import Cell, Op, Stored
 
 __all__ = ["Entries"]
 
@@ -69,6 +70,7 @@ class Entries:
         self._map = partition(namespace, name)
         self._tier = stack.tier
         self._store = stack.store
+        self._coherent = stack.coherent
         self._catalogued = engine.catalogued
         self._clock = stack.clock
         self._read = stack.tier.read
@@ -95,23 +97,41 @@ class Entries:
         if stored is None:
             return self._woken(key, self.default()) if fallback is MISSING else fallback
         data, kind, _, _ = stored
-        value = data if kind is None and self._bare else self._decode(data, kind)
+        try:
+            bare = kind is None and self._bare and data is not None
+            value = data if bare else self._decode(data, kind)
+        except ValueDecodingError as error:
+            again = await _damage.read_again(self, key, encode(key), error)
+            if again is None:
+                return self._woken(key, self.default()) if fallback is MISSING else fallback
+            value = self._value(again)
         wake = self._wakers.get(type(value))
-        return value if wake is None else wake(value, self.binding, key)
+        try:
+            return value if wake is None else wake(value, self.binding, key)
+        except RecursionError as error:
+            raise _damage.too_deep(self, key) from error
 
     async def item(self, key: object) -> Any:
         """Return the value or the map's default; else raise KeyError."""
         # The body of get once more: an await less is a twentieth of an embedded read.
         stored = await self._read(self._map, encode(key), self._now())
-        if stored is None:
-            value = self.default()
-            if value is MISSING:
-                raise KeyError(key)
-        else:
+        if stored is not None:
             data, kind, _, _ = stored
-            value = data if kind is None and self._bare else self._decode(data, kind)
+            try:
+                bare = kind is None and self._bare and data is not None
+                value = data if bare else self._decode(data, kind)
+            except ValueDecodingError as error:
+                again = await _damage.read_again(self, key, encode(key), error)
+                value = self.default() if again is None else self._value(again)
+        else:
+            value = self.default()
+        if value is MISSING:
+            raise KeyError(key)
         wake = self._number_wakers.get(type(value))
-        return value if wake is None else wake(value, self.binding, key)
+        try:
+            return value if wake is None else wake(value, self.binding, key)
+        except RecursionError as error:
+            raise _damage.too_deep(self, key) from error
 
     async def contains(self, key: object) -> bool:
         """Tell whether the key has an entry."""
@@ -120,7 +140,14 @@ class Entries:
     async def entry(self, key: object) -> Entry[Any]:
         """Return the entry with its etag and expiry; else raise KeyError."""
         stored = await self._present(key)
-        return Entry(key, self._woken(key, self._value(stored)), stored.etag, stored.expires)
+        try:
+            value = _damage.whole(self, stored)
+        except ValueDecodingError as error:
+            again = await _damage.read_again(self, key, encode(key), error)
+            if again is None:
+                raise KeyError(key) from None
+            stored, value = again, self._value(again)
+        return Entry(key, self._woken(key, value), stored.etag, stored.expires)
 
     async def ttl(self, key: object) -> float | None:
         """Return the seconds the entry has left, None for ever; else raise KeyError."""
@@ -133,17 +160,28 @@ class Entries:
         wanted = {key: encode(key) for key in keys}
         found = await self._tier.read_many(self._map, list(wanted.values()), self._now())
         bare, decoded, wakers = self._bare, self._decode, self._wakers
-        # The body of _value once more: its call is a tenth of a cached read.
-        values = {
-            key: stored[0] if bare and stored[1] is None else decoded(stored[0], stored[1])
-            for key, stored in zip(wanted, found, strict=True)
-            if stored is not None
-        }
+        try:
+            # The body of _value once more: its call is a tenth of a cached read.
+            values = {
+                key: data
+                if bare and stored[1] is None and (data := stored[0]) is not None
+                else decoded(stored[0], stored[1])
+                for key, stored in zip(wanted, found, strict=True)
+                if stored is not None
+            }
+        except ValueDecodingError:
+            return await _damage.found_of(self, wanted, found)
         if wakers:
             for key, value in values.items():
                 if type(value) in wakers:
                     values[key] = self._woken(key, value)
         return values
+
+    async def known(self, keys: Iterable[Any]) -> set[Any]:
+        """Return which of those keys are present, whatever stands there."""
+        wanted = {key: encode(key) for key in keys}
+        found = await self._tier.read_many(self._map, list(wanted.values()), self._now())
+        return {key for key, stored in zip(wanted, found, strict=True) if stored is not None}
 
     def default(self) -> Any:
         """Return a fresh copy of the map's default, or MISSING."""
@@ -174,7 +212,7 @@ class Entries:
             value = None if start is MISSING else start
         put = self._put(value, self._expiry(ttl), When.ABSENT)
         outcome = await self._apply(sk, put)
-        stored = self._value(cast("Stored", outcome.entry))
+        stored = _damage.readable(self, key, cast("Stored", outcome.entry))
         wake = self._number_wakers.get(type(stored))
         return stored if wake is None else wake(stored, self.binding, key)
 
@@ -206,9 +244,12 @@ class Entries:
 
     async def pop(self, key: object, fallback: object = MISSING) -> Any:
         """Remove the entry and return its value, else the fallback; else raise KeyError."""
-        outcome = await self._apply(encode(key), Delete(When.PRESENT, returning=True))
+        sk = encode(key)
+        outcome = await self._apply(sk, Delete(When.PRESENT, returning=True))
         if isinstance(outcome, Applied):
-            return self._value(cast("Stored", outcome.previous))
+            return await _damage.give_back(self, key, sk, cast("Stored", outcome.previous))
+        if outcome.entry is not None:  # the store hands over nothing that cannot be read
+            return _damage.readable(self, key, outcome.entry)
         if fallback is MISSING:
             raise KeyError(key)
         return fallback
@@ -223,15 +264,21 @@ class Entries:
             if not page.entries:
                 raise KeyError("popitem(): map is empty")
             sk, last = page.entries[0]
+            key = key_of(sk)
             outcome = await self._apply(sk, Delete(last.etag, returning=True))
             if isinstance(outcome, Applied):
-                return decode(sk), self._value(cast("Stored", outcome.previous))
+                return key, await _damage.give_back(self, key, sk, cast("Stored", outcome.previous))
+            if outcome.entry is not None and outcome.entry.etag == last.etag:
+                _damage.readable(self, key, outcome.entry)
             await retry.pause()
 
     async def expire(self, key: object, ttl: TTL) -> None:
         """Let the entry expire after ``ttl``, None: never; else raise KeyError."""
         expires = None if ttl is None else self._now() + seconds(ttl)
-        if isinstance(await self._apply(encode(key), Touch(expires, etag())), Refused):
+        outcome = await self._apply(encode(key), Touch(expires, etag()))
+        if isinstance(outcome, Refused):
+            if outcome.entry is not None:
+                _damage.readable(self, key, outcome.entry)
             raise KeyError(key)
 
     async def increment(self, key: object, delta: object) -> Any:
@@ -281,67 +328,8 @@ class Entries:
         current = await self._read(self._map, sk, self._now())
         return await self._update(key, sk, current, fn, fallback)
 
-    async def mutate(
-        self,
-        key: object,
-        change: Callable[[Any], Any],
-        native: tuple[tuple[Step, ...], Action] | None,
-    ) -> tuple[Any, Any]:
-        """Have the store change the value, or else compare-and-set what ``change`` leaves.
-
-        ``change`` mutates a copy of the value in place and may be called several times; what
-        it returns last is returned with the value after it, None for a native change.
-        ``UNCHANGED`` means there is nothing to write.
-        """
-        sk = encode(key)
-        if native is None:
-            current = await self._read(self._map, sk, self._now())
-        else:
-            outcome = await self._apply(sk, Update(*native, etag()))
-            if isinstance(outcome, Applied):
-                return self._value(cast("Stored", outcome.entry)), None
-            current = outcome.entry
-        retry = Retry(self._clock, self._engine.timeout, f"update of {key!r}", self._name)
-        while True:
-            value = self.default() if current is None else self._value(current)
-            if value is MISSING:
-                raise KeyError(key)
-            result = change(value)
-            if result is UNCHANGED:
-                return value, result
-            if current is None:
-                put = self._put(value, self._expiry(None), When.ABSENT)
-            else:
-                put = self._put(value, current.expires, current.etag)
-            outcome = await self._apply(sk, put)
-            if isinstance(outcome, Applied):
-                return self._decode(*put.cell), result
-            current = outcome.entry
-            await retry.pause()
-
-    async def _update(
-        self,
-        key: object,
-        sk: str,
-        current: Stored | None,
-        fn: Callable[[Any], Any],
-        fallback: object,
-    ) -> Any:
-        """Compare-and-set from ``current`` on; a refusal brings the next one along."""
-        retry = Retry(self._clock, self._engine.timeout, f"update of {key!r}", self._name)
-        while True:
-            if current is not None:
-                put = self._put(fn(self._value(current)), current.expires, current.etag)
-            else:
-                value = self.default() if fallback is MISSING else fallback
-                if value is MISSING:
-                    raise KeyError(key)
-                put = self._put(fn(value), self._expiry(None), When.ABSENT)
-            outcome = await self._apply(sk, put)
-            if isinstance(outcome, Applied):
-                return self._decode(*put.cell)
-            current = outcome.entry
-            await retry.pause()
+    mutate = mutate
+    _update = update
 
     # Writing many keys
 
@@ -374,29 +362,49 @@ class Entries:
     # The whole map
 
     async def page(
-        self, keys: KeyRange, after: str | None, *, reverse: bool, values: bool, limit: int
+        self,
+        keys: KeyRange,
+        after: str | None,
+        failed: dict[Any, Exception],
+        *,
+        reverse: bool,
+        values: bool,
+        limit: int,
     ) -> tuple[Sequence[tuple[Any, Any]], str | None]:
-        """Return the next (key, value) pairs and where to go on, None: nowhere."""
+        """Return the next (key, value) pairs and where to go on, None: nowhere.
+
+        The errors of entries that cannot be read are put into ``failed``, by key.
+        """
         page = await self._store.scan(
             self._map, keys, self._now(), after=after, reverse=reverse, limit=limit, values=values
         )
         if not values:
-            return [(decode(sk), None) for sk, _ in page.entries], page.resume
-        pairs = [(decode(sk), self._value(stored)) for sk, stored in page.entries]
+            return [(key, None) for key in _damage.keys_of(page.entries)], page.resume
+        try:
+            pairs = [(decode(sk), self._value(stored)) for sk, stored in page.entries]
+        except ValueDecodingError:
+            found = _damage.entries_of(
+                self, _damage.keys_of(page.entries), page.entries, failed, etags=False
+            )
+            pairs = [(key, value) for key, value, _, _ in found]
         if self._wakers:
-            pairs = [(key, self._woken(key, value)) for key, value in pairs]
+            try:
+                pairs = [(key, self._woken(key, value)) for key, value in pairs]
+            except ValueDecodingError:
+                pairs = _damage.woken_of(self, pairs, failed)
         return pairs, page.resume
 
     async def entries(
-        self, keys: KeyRange, after: str | None, *, limit: int
+        self, keys: KeyRange, after: str | None, failed: dict[Any, Exception], *, limit: int
     ) -> tuple[list[Entry[Any]], str | None]:
-        """Return the next entries, etags and expiries included, and where to go on."""
+        """Return the next entries, etags and expiries included, and where to go on.
+
+        The errors of entries that cannot be read are put into ``failed``, by key.
+        """
         page = await self._store.scan(self._map, keys, self._now(), after=after, limit=limit)
-        found = [
-            Entry(decode(sk), self._value(stored), stored.etag, stored.expires)
-            for sk, stored in page.entries
-        ]
-        return found, page.resume
+        return _damage.entries_of(
+            self, _damage.keys_of(page.entries), page.entries, failed, etags=True
+        ), page.resume
 
     async def restore(self, entries: Iterable[Entry[Any]]) -> None:
         """Store entries as they were elsewhere, each with its own expiry; etags are new."""
@@ -430,12 +438,17 @@ class Entries:
 
     def _value(self, stored: Stored) -> Any:
         data, kind, _, _ = stored
-        return data if kind is None and self._bare else self._decode(data, kind)
+        if kind is None and self._bare and data is not None:
+            return data
+        return self._decode(data, kind)
 
     def _woken(self, key: object, value: Any) -> Any:
         """Return a container live, anything else as it is."""
         wake = self._wakers.get(type(value))
-        return value if wake is None else wake(value, self.binding, key)
+        try:
+            return value if wake is None else wake(value, self.binding, key)
+        except RecursionError as error:
+            raise _damage.too_deep(self, key) from error
 
     def _put(self, value: object, expires: float | None, when: When | int = When.ALWAYS) -> Put:
         cell: Cell = self.encode(value)

@@ -21,15 +21,16 @@ Invariants every store keeps, held to by ``lpcm.testing.StoreContract``:
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from lpcm.ports.updates import Action, Drop, Extend, Join, Leave, Merge, Place, Step, Sum
-from lpcm.values.codec import Cell, Form
+from lpcm.values.codec import DAMAGED, Cell, Form
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
+    "DAMAGED",
     "MAX_KEY",
     "Aborted",
     "Action",
@@ -72,6 +73,7 @@ __all__ = [
     "Touch",
     "Update",
     "When",
+    "damaged",
 ]
 
 MAX_KEY = "\U0010ffff" * 256
@@ -91,6 +93,16 @@ class Stored(NamedTuple):
     """A signed 64-bit nonce, new with each write; equal etags mean the same write."""
     expires: float | None
     """Epoch seconds from which the entry is absent; None: never."""
+
+
+def damaged(why: str, etag: Any, expires: float | None = None) -> Stored:
+    """Return what stands for an entry that lpcm did not write: it is there, and cannot be read.
+
+    So it is in nobody's way: it is found, counted, replaced and deleted as any other, and only
+    who asks for its value gets a ValueDecodingError, which says why. ``etag`` is what the store
+    will compare it with, whatever that is.
+    """
+    return Stored(why, DAMAGED, etag, expires)
 
 
 class When(Enum):

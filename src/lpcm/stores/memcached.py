@@ -20,8 +20,6 @@ import json
 import math
 import os
 import time
-from base64 import urlsafe_b64encode
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -51,6 +49,7 @@ from lpcm.ports import (
     Update,
     When,
 )
+from lpcm.stores._memcached_items import PREFIX, entry_of, item, key, name_of
 from lpcm.stores.local.decide import decide, size
 from lpcm.stores.local.update_json import changed
 from lpcm.values.keys import partition
@@ -64,7 +63,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FILES", "OPTIONS", "MemcachedStore", "open_store"]
 
-_PREFIX: Final = "only:"
 _LONGEST: Final = 30 * 24 * 3600
 _SLACK: Final = 60
 """Seconds an item outlives its entry: clocks differ, and an entry's own expiry decides."""
@@ -97,15 +95,15 @@ class MemcachedStore:
 
     async def read(self, map: str, sk: str, now: float) -> Stored | None:
         """Return the entry. Cost: one round trip."""
-        reply = await self._send(Packet(_key(map + sk), (Get(),)))
-        return _live(_entry(reply.results[0], map, sk), now)
+        reply = await self._send(Packet(key(map + sk), (Get(),)))
+        return _live(entry_of(reply.results[0], map, sk), now)
 
     async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
         """Do one write. Cost: two round trips, two more for each lost race."""
         self._check_size(op)
         for _ in range(_ATTEMPTS):
-            reply = await self._send(Packet(_key(map + sk), (Get(),)))
-            outcome = self._decide(_live(_entry(reply.results[0], map, sk), now), op)
+            reply = await self._send(Packet(key(map + sk), (Get(),)))
+            outcome = self._decide(_live(entry_of(reply.results[0], map, sk), now), op)
             if isinstance(outcome, Refused):
                 return outcome
             try:
@@ -148,9 +146,9 @@ class MemcachedStore:
         found: list[Stored | None] = []
         for start in range(0, len(sks), _BULK):
             part = sks[start : start + _BULK]
-            replies = await self._send_many([Packet(_key(map + sk), (Get(),)) for sk in part])
+            replies = await self._send_many([Packet(key(map + sk), (Get(),)) for sk in part])
             found += [
-                _live(_entry(reply.results[0], map, sk), now)
+                _live(entry_of(reply.results[0], map, sk), now)
                 for sk, reply in zip(part, replies, strict=True)
             ]
         return found
@@ -172,13 +170,13 @@ class MemcachedStore:
     ) -> list[Outcome | Exception]:
         outcomes: dict[int, Outcome | Exception] = {}
         first = {sk: number for number, (sk, _) in reversed(list(enumerate(writes)))}
-        replies = await self._send_many([Packet(_key(map + sk), (Get(),)) for sk in first])
+        replies = await self._send_many([Packet(key(map + sk), (Get(),)) for sk in first])
         packets: dict[int, Packet] = {}
         for (sk, number), reply in zip(first.items(), replies, strict=True):
             op = writes[number][1]
             try:
                 self._check_size(op)
-                outcome = self._decide(_live(_entry(reply.results[0], map, sk), now), op)
+                outcome = self._decide(_live(entry_of(reply.results[0], map, sk), now), op)
             except ValueTooLarge as error:
                 outcomes[number] = error
                 continue
@@ -268,8 +266,8 @@ class MemcachedStore:
     async def _bury(self, names: Sequence[str]) -> None:
         """Put tombstones on entries, whatever stands there."""
         for start in range(0, len(names), _BULK):
-            items = [(name, *_item(name, None)) for name in names[start : start + _BULK]]
-            packets = [Packet(_key(name), (Set(data, base, _SLACK),)) for name, data, base in items]
+            items = [(name, *item(name, None)) for name in names[start : start + _BULK]]
+            packets = [Packet(key(name), (Set(data, base, _SLACK),)) for name, data, base in items]
             await self._send_many(packets)
 
     async def register(self, namespace: str, info: MapInfo) -> MapInfo:
@@ -337,9 +335,9 @@ class MemcachedStore:
         names = {name for name in listed if name.startswith(start)}
         digests = [name for name in listed if "/" not in name]
         for at in range(0, len(digests), _BULK):
-            packets = [Packet(_PREFIX + each, (Get(),)) for each in digests[at : at + _BULK]]
+            packets = [Packet(PREFIX + each, (Get(),)) for each in digests[at : at + _BULK]]
             for reply in await self._send_many(packets):
-                name = _name_of(reply.results[0])
+                name = name_of(reply.results[0])
                 if name is not None and name.startswith(start):
                     names.add(name)
         return sorted(name[len(start) :] for name in names)
@@ -375,8 +373,8 @@ def _listed(server: Pool) -> Iterator[str]:
     for line in (first, *lines):
         if line.startswith(b"key="):
             key = unquote(line[4 : line.index(b" ")].decode("ascii"))
-            if key.startswith(_PREFIX):
-                yield key[len(_PREFIX) :]
+            if key.startswith(PREFIX):
+                yield key[len(PREFIX) :]
         elif line != b"END":
             raise CacheLost(f"memcached {server.address} does not list its keys: {line[:80]!r}")
 
@@ -390,40 +388,6 @@ def _lines(recv: Callable[[int], bytes]) -> list[bytes]:
             raise CacheLost("the server hung up while listing its keys")
         data += part
     return bytes(data).splitlines()
-
-
-def _key(name: str) -> str:
-    """Return an item's key: the name where memcached takes it, else its digest."""
-    if len(name) <= 200 and name.isascii() and name.isprintable() and " " not in name:
-        return _PREFIX + name
-    # A name always has a slash, from its partition; the digest's alphabet has none.
-    return _PREFIX + urlsafe_b64encode(sha256(name.encode()).digest()).decode()
-
-
-_WRITE: Final[dict[type, tuple[str, Callable[[Any], bytes]]]] = {
-    str: ("s", str.encode),
-    bytes: ("b", bytes),
-    int: ("i", lambda data: b"%d" % data),
-    float: ("f", lambda data: repr(data).encode()),
-}
-_READ: Final[dict[str, Callable[[bytes], object]]] = {
-    "s": bytes.decode,
-    "b": bytes,
-    "i": int,
-    "f": float,
-}
-
-
-def _item(name: str, entry: Stored | None) -> tuple[bytes, int]:
-    if entry is None:
-        head: list[object] = [name]
-        data = b""
-    else:
-        mark, write = _WRITE[type(entry.data)]
-        head = [name, mark, entry.kind, entry.etag, entry.expires]
-        data = write(entry.data)
-    made = json.dumps(head).encode() + b"\n" + data
-    return made, len(made)
 
 
 def _put(map: str, sk: str, entry: Stored | None, reply: Replies, now: float) -> Packet:
@@ -440,26 +404,7 @@ def _put(map: str, sk: str, entry: Stored | None, reply: Replies, now: float) ->
     name = map + sk
     (seen,) = reply.results
     mode, cas = ("E", None) if seen.status == "EN" else ("S", seen.cas)
-    return Packet(_key(name), (Set(*_item(name, entry), ttl, mode, cas),), reply.connection)
-
-
-def _name_of(seen: Result) -> str | None:
-    if seen.status != "VA":
-        return None
-    name: str = json.loads(seen.data.partition(b"\n")[0])[0]
-    return name
-
-
-def _entry(seen: Result, map: str, sk: str) -> Stored | None:
-    """Return the entry of an item; None where there is none, or a tombstone."""
-    if seen.status != "VA":
-        return None
-    head, _, data = seen.data.partition(b"\n")
-    name, *rest = json.loads(head)
-    if not rest or name != map + sk:  # of two names with one digest, one is as good as evicted
-        return None
-    mark, kind, etag, expires = rest
-    return Stored(_READ[mark](data), kind, etag, expires)
+    return Packet(key(name), (Set(*item(name, entry), ttl, mode, cas),), reply.connection)
 
 
 def _live(entry: Stored | None, now: float) -> Stored | None:
@@ -469,7 +414,11 @@ def _live(entry: Stored | None, now: float) -> Stored | None:
 def _catalogue(entry: Stored | None) -> dict[str, MapInfo]:
     if entry is None or not isinstance(entry.data, str):
         return {}
-    return {row[0]: MapInfo(*row) for row in json.loads(entry.data)}
+    try:
+        rows = [MapInfo(*row) for row in json.loads(entry.data)]
+    except (RecursionError, TypeError, ValueError):
+        return {}
+    return {row.name: row for row in rows if tuple(map(type, row)) == (str, int, str, int)}
 
 
 def _catalogue_text(known: Mapping[str, MapInfo]) -> str:

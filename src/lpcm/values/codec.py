@@ -36,7 +36,7 @@ from __future__ import annotations
 
 import math
 import sys
-from binascii import a2b_base64, b2a_base64
+from binascii import b2a_base64
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -47,22 +47,15 @@ from lpcm.values import keys
 from lpcm.values import limits as _limits
 from lpcm.values import registry as _registry
 from lpcm.values.compact_json import compact_json
+from lpcm.values.decode import DAMAGED, decode_number, decode_text, plain
 from lpcm.values.form import Cell, Form
-from lpcm.values.path import (
-    DEPTH_LIMIT,
-    INSIDE,
-    NAME_LIMIT,
-    Member,
-    check_text,
-    depth,
-    shown,
-    where,
-)
+from lpcm.values.path import DEPTH_LIMIT, INSIDE, NAME_LIMIT, Member, check_text, depth, where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-__all__ = ["Cell", "Codec", "Encoder", "Form", "accept", "plain"]
+__all__ = ["DAMAGED", "Cell", "Codec", "Encoder", "Form", "accept", "plain"]
+
 
 _NATIVE_INT: Final = 10**38
 _ALLOWED: Final = (
@@ -100,8 +93,17 @@ class Codec:
         that no codec wrote.
         """
         if self.form is Form.TEXT:
-            return data if kind is None else _decode_text(data, kind)
-        return plain(data) if kind is None else _decode_number(data, kind)
+            if kind is not None:
+                return decode_text(data, kind)
+            if data is None:  # None is stored as JSON
+                raise ValueDecodingError("not a stored value: NULL")
+            return data
+        if kind is not None:
+            return decode_number(data, kind)
+        try:
+            return plain(data)
+        except RecursionError as error:
+            raise ValueDecodingError("not a stored value: it nests too deep") from error
 
 
 def _encode_text(value: object) -> Cell:
@@ -365,132 +367,3 @@ def accept(cls: type, plain: Callable[[Any], object]) -> None:
 
 def _order(part: object) -> tuple[str, str]:
     return type(part).__name__, compact_json().order(part)
-
-
-_NUMBERS: dict[str, Callable[[Any], Any]] = {"int": int, "float": float, "decimal": Decimal}
-
-
-def _decode_text(text: str, kind: str) -> Any:
-    if kind != "json":
-        raise _unknown_kind(kind)
-    try:
-        tree = compact_json().loads(text)
-        return plain(tree) if '"!' in text else tree
-    except ValueDecodingError:
-        raise
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueDecodingError(f"not a stored value: {shown(text)}") from error
-
-
-def _decode_number(data: Any, kind: str) -> Any:
-    if kind not in _NUMBERS:
-        raise _unknown_kind(kind)
-    try:
-        if kind == "int" and type(data) is Decimal:
-            data = _limits.whole(data)
-        return _NUMBERS[kind](data)
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise ValueDecodingError(f"not a stored {kind}: {shown(data)}") from error
-
-
-def _unknown_kind(kind: str) -> ValueDecodingError:
-    return ValueDecodingError(f"unknown kind {kind!r} of a stored value: upgrade lpcm")
-
-
-def plain(part: Any) -> Any:
-    """Return the value of a tree."""
-    kind = type(part)
-    if kind is list:
-        return [plain(member) for member in part]
-    if kind is dict:
-        if len(part) == 1:
-            ((tag, payload),) = part.items()
-            if tag[:1] == "!" and tag[:2] != "!!":
-                return _untag(tag, payload)
-        return dict(sorted(((_name(key), plain(part[key])) for key in part), key=_first))
-    if kind is frozenset or kind is set:
-        if len(part) > _limits.ALIKE:
-            _limits.check_hashes(part)
-        return set(part)
-    return part
-
-
-def _first(pair: tuple[str, Any]) -> str:
-    return pair[0]
-
-
-def _name(key: str) -> str:
-    if key[:1] != "!":
-        return key
-    if key[:2] != "!!":
-        raise ValueDecodingError(f"not a stored value: the tag {key!r} beside other keys")
-    return key[1:]
-
-
-def _untag(tag: str, payload: Any) -> Any:
-    decoder = _DECODERS.get(tag)
-    if decoder is None and tag[:2] != "!@":
-        raise ValueDecodingError(f"unknown tag {tag!r} in a stored value: upgrade lpcm")
-    try:
-        if decoder is not None:
-            # Decimal takes lists, too.
-            return decoder(payload if decoder is not Decimal or type(payload) is str else None)
-        name, _, version = tag[2:].rpartition("/")
-        return _registry.revive(name, int(version if len(version) < 20 else ""), plain(payload))
-    except ValueDecodingError:
-        raise
-    except (TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
-        raise ValueDecodingError(f"not a stored value: {tag} {shown(payload)}: {error}") from error
-
-
-def _listed(payload: Any) -> list[Any]:
-    if type(payload) is not list:
-        raise TypeError("no list")
-    return [plain(member) for member in payload]
-
-
-def _decode_dict(payload: Any) -> dict[Any, Any]:
-    pairs: Iterable[list[Any]] = map(_listed, payload)
-    if len(payload) > _limits.ALIKE:
-        pairs = list(pairs)
-        _limits.check_hashes([key for key, _ in pairs])
-    return dict(pairs)
-
-
-def _decode_set(payload: Any) -> set[Any]:
-    members = _listed(payload)
-    if len(members) > _limits.ALIKE:
-        _limits.check_hashes(members)
-    return set(members)
-
-
-def _decode_frozenset(payload: Any) -> frozenset[Any]:
-    members = _listed(payload)
-    if len(members) > _limits.ALIKE:
-        _limits.check_hashes(members)
-    return frozenset(members)
-
-
-def _decode_uuid(payload: str) -> object:
-    from uuid import UUID  # 2 ms to import, and few need it
-
-    return UUID(payload)
-
-
-_DECODERS: dict[str, Callable[[Any], Any]] = {
-    "!int": lambda payload: int(payload, 16),
-    "!float": float,
-    "!decimal": Decimal,
-    "!bytes": lambda payload: a2b_base64(payload, strict_mode=True),
-    "!tuple": lambda payload: tuple(_listed(payload)),
-    "!set": _decode_set,
-    "!frozenset": _decode_frozenset,
-    "!dict": _decode_dict,
-    "!date": date.fromisoformat,
-    "!time": _moments.read_time,
-    "!datetime": _moments.read_datetime,
-    "!timedelta": lambda payload: timedelta(
-        microseconds=payload if type(payload) is int else _limits.whole(payload)
-    ),
-    "!uuid": _decode_uuid,
-}

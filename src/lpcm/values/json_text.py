@@ -13,10 +13,15 @@ from typing import Any
 from lpcm.errors import ValueDecodingError
 from lpcm.values import limits
 from lpcm.values.codec import Encoder, Form, plain
+from lpcm.values.keys import RawKey
 
 __all__ = ["from_json", "printable", "to_json"]
 
 _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+_RAW = "!key"
+"""The tag of a key that lpcm did not write, which stands alone: ``{"!key": "!x"}``."""
 _TOO_DEEP = "not JSON that a value can have: it nests too deep"
 
 
@@ -39,6 +44,8 @@ def to_json(value: object) -> str:
         ...
     lpcm.errors.ValueEncodingError: value is of type object: ...
     """
+    if type(value) is RawKey:
+        return _write({_RAW: value.sk})
     return _write(Encoder(Form.TEXT).whole(value))
 
 
@@ -62,10 +69,19 @@ def from_json(text: str) -> Any:
         raise ValueDecodingError(f"not JSON: {error}") from error
     except RecursionError as error:
         raise ValueDecodingError(_TOO_DEEP) from error
+    if type(tree) is dict and list(tree) == [_RAW] and type(tree[_RAW]) is str:
+        return _raw(tree[_RAW])
     try:
         return plain(tree)
     except RecursionError as error:
         raise ValueDecodingError(_TOO_DEEP) from error
+
+
+def _raw(sk: str) -> RawKey:
+    try:
+        return RawKey(sk)
+    except ValueError as error:
+        raise ValueDecodingError(f"not a stored key: {error}") from error
 
 
 def printable(text: str) -> str:

@@ -48,8 +48,10 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
-from lpcm.errors import ConfigError, KeyEncodingError, KeyTooLong, ValueDecodingError
+from lpcm.errors import KeyEncodingError, KeyTooLong, ValueDecodingError
+from lpcm.values.partitions import partition
 from lpcm.values.path import shown
+from lpcm.values.raw_key import RawKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,13 +60,12 @@ if TYPE_CHECKING:
     _Scalar: TypeAlias = str | bytes | float | Decimal | UUID | date | time | timedelta | None
     Key: TypeAlias = _Scalar | tuple["Key", ...]  # bool and int are floats, a datetime a date
 
-__all__ = ["LIMIT", "decode", "encode", "partition", "prefix_range"]
+__all__ = ["LIMIT", "RawKey", "decode", "encode", "key_of", "partition", "prefix_range"]
 
 LIMIT: Final = 1024
 """Bytes of UTF-8 an encoded key may have: DynamoDB's limit for a sort key."""
 
 _END: Final = "\U0010ffff" * (LIMIT // 4)  # every range ends before it, so it is no key
-_PARTITION_LIMIT: Final = 2000  # of DynamoDB's 2,048: the rest is for a shard's number
 _DEPTH_LIMIT: Final = 32
 _EXPONENT_LIMIT: Final = 9999
 _LONG_INT: Final = 2048  # bits; a process may refuse str() of 641 digits
@@ -103,6 +104,8 @@ def encode(key: object) -> str:
         if len(key) <= LIMIT:
             return key
         raise _too_long(key, len(key))
+    if type(key) is RawKey:
+        return key.sk
     encoded = _text(key, "key") if isinstance(key, str) else _element(key, "key", 0)
     if len(encoded) * 4 >= LIMIT:
         size = len(encoded.encode())
@@ -301,14 +304,29 @@ def decode(sk: str) -> Key:
         ...
     lpcm.errors.ValueDecodingError: not an encoded key: '!x'
     """
-    if sk > '"' and "\x01" not in sk:
+    if sk > '"' and "\x01" not in sk and "\x00" not in sk and len(sk) <= LIMIT // 4:
         return sk
     if len(sk) > LIMIT:
         raise ValueDecodingError(f"not an encoded key, which has {LIMIT} bytes: {sk[:40]!r}...")
+    digits = sk[3:]
+    if sk[:2] == "!1" and digits.isdecimal() and digits.isascii() and digits[0] != "0":  # noqa: SIM102  # longer
+        if len(digits) <= 24 and sk[2] == chr(96 + len(digits)):
+            return int(digits)  # which is what _whole makes such text of
     try:
-        return _decoded(sk)
-    except (ValueError, ArithmeticError, LookupError, RecursionError) as error:
+        key = _decoded(sk)
+        if encode(key) == sk:  # else it could not be found by its key
+            return key
+    except (ValueError, TypeError, ArithmeticError, LookupError, RecursionError) as error:
         raise ValueDecodingError(f"not an encoded key: {sk!r}") from error
+    raise ValueDecodingError(f"not an encoded key: {sk!r}, which were {encode(key)!r}")
+
+
+def key_of(sk: str) -> Key | RawKey:
+    """Return the key that encodes to ``sk``, or a RawKey where none does."""
+    try:
+        return decode(sk)
+    except ValueDecodingError:
+        return RawKey(sk)
 
 
 def _decoded(sk: str) -> Key:
@@ -454,44 +472,3 @@ def prefix_range(prefix: object) -> tuple[str, str]:
         return low, _END
     following = ord(body[-1]) + 1
     return low, body[:-1] + chr(0xE000 if following == 0xD800 else following)
-
-
-def partition(namespace: str, map: str | None = None) -> str:
-    """Return the partition key of a map, or of its namespace's catalogue.
-
-    Each name is escaped (percent-encoding of ``%``, ``/`` and control characters) and
-    *terminated*, so that nothing made for ``a`` matches ``ab``.
-
-    >>> partition("default", "users"), partition("default"), partition("eu/1", "50%")
-    ('default/users/', 'default/', 'eu%2F1/50%25/')
-    >>> partition("default", "")
-    Traceback (most recent call last):
-        ...
-    lpcm.errors.ConfigError: a map's name must be text of at least one character, not ''
-    """
-    text = _name("a namespace", namespace)
-    if map is not None:
-        text += _name("a map's name", map)
-    size = len(text.encode())
-    if size > _PARTITION_LIMIT:
-        raise ConfigError(
-            f"namespace and map name take {size} bytes, over the limit of {_PARTITION_LIMIT}"
-        )
-    return text
-
-
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f%/]")
-
-
-def _is_text(name: object) -> bool:
-    return isinstance(name, str)
-
-
-def _name(what: str, name: str) -> str:
-    if not _is_text(name) or not name:
-        raise ConfigError(f"{what} must be text of at least one character, not {name!r}")
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise ConfigError(f"{what} has a lone surrogate, which is no text: {name!a}") from None
-    return _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", name) + "/"

@@ -270,7 +270,7 @@ def revive(name: str, version: int, data: Any) -> Any:
         if version < found.version and found.upgrade is not None:
             data = found.upgrade(data, version)
         return found.decode(data)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever the class makes of data that do not fit
         raise ValueDecodingError(
             f"a stored {name!r} of version {version} does not fit the class: {error!r}"
         ) from error

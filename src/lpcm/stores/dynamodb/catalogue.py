@@ -15,16 +15,18 @@ So maps are found without a scan of the table. A namespace's rows share one part
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from lpcm.errors import ConfigError, KeyTooLong, ValueDecodingError
+from lpcm.errors import ConfigError, KeyTooLong, StoreCorrupt
 from lpcm.ports import MapInfo
 from lpcm.values.keys import encode, partition
+from lpcm.values.path import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["enter", "info", "row"]
+__all__ = ["enter", "info", "infos", "row"]
 
 
 def row(namespace: str, info: MapInfo) -> dict[str, Any]:
@@ -57,5 +59,17 @@ def info(item: Mapping[str, Any]) -> MapInfo:
             item["codec"]["S"],
             int(item["shards"]["N"]),
         )
-    except (KeyError, ValueError) as error:
-        raise ValueDecodingError(f"not a row of lpcm's catalogue: {item!r}") from error
+    except (LookupError, TypeError, ValueError) as error:
+        raise StoreCorrupt(
+            f"the catalogue's row of map {item['sk']['S']!r} was not written by lpcm: "
+            f"{shown(item)}: delete it"
+        ) from error
+
+
+def infos(items: Iterable[Mapping[str, Any]]) -> list[MapInfo]:
+    """Return what rows say, but for those that lpcm did not write."""
+    found: list[MapInfo] = []
+    for item in items:
+        with suppress(StoreCorrupt):
+            found.append(info(item))
+    return found

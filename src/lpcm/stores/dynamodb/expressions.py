@@ -50,8 +50,9 @@ class Expressions:
         return text
 
     def live(self) -> str:
-        """Say that an entry that is there has not expired."""
-        return f"(attribute_not_exists(x) OR x > {self.number(self._now)})"
+        """Say that an entry that is there has not expired; what is no number is no expiry."""
+        now, number = self.number(self._now), self.value({"S": "N"})
+        return f"(attribute_not_exists(x) OR x > {now} OR NOT attribute_type(x, {number}))"
 
     def holds(self, when: Condition) -> str | None:
         """Say what a write wants of the entry; None: nothing."""
@@ -62,8 +63,9 @@ class Expressions:
                 return f"attribute_not_exists(pk) OR x <= {self.number(self._now)}"
             case When.PRESENT:
                 return f"attribute_exists(pk) AND {self.live()}"
-            case 0:  # an item somebody else wrote may have none
-                same = f"(etag = {self.number(0)} OR attribute_not_exists(etag))"
+            case 0:  # an item somebody else wrote may have none, or none that is a number
+                none = f"NOT attribute_type(etag, {self.value({'S': 'N'})})"
+                same = f"(etag = {self.number(0)} OR {none})"
                 return f"attribute_exists(pk) AND {same} AND {self.live()}"
             case etag:
                 return f"etag = {self.number(etag)} AND {self.live()}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lpcm.errors import StoreBusy
 from lpcm.ports import (
+    DAMAGED,
     Aborted,
     Add,
     Applied,
@@ -78,6 +79,8 @@ async def _transact(caller: Caller, change: Change, now: float) -> Outcome:
 def _change(op: Op, current: Stored | None) -> Put | Delete | None:
     """Return the op as a change of the entry that was read; None where it is refused."""
     when = When.ABSENT if current is None else current.etag
+    if current is not None and current.kind == DAMAGED:  # it can be replaced, not made use of
+        return None
     match op:
         case Delete(wanted):
             if current is None or wanted is When.ABSENT or wanted not in (*When, current.etag):

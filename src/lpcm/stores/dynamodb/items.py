@@ -25,8 +25,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import ValueDecodingError, ValueEncodingError, ValueTooLarge
-from lpcm.ports import Stored
+from lpcm.ports import Stored, damaged
 from lpcm.values.limits import ALIKE, check_hashes
+from lpcm.values.path import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ __all__ = [
     "encode",
     "entry",
     "etag",
+    "head",
     "item",
     "key",
     "number",
@@ -86,7 +88,7 @@ def _encode_set(part: frozenset[Any]) -> dict[str, Any]:
         return {"SS": sorted(part)}
     if kinds == {bytes}:
         return {"BS": [b64encode(member).decode() for member in sorted(part)]}
-    if kinds == {int}:
+    if kinds <= {int, Decimal}:  # fractions are in sets of others alone
         return {"NS": [number(member) for member in sorted(part)]}
     raise ValueEncodingError(f"DynamoDB holds no such set: {part!r}")
 
@@ -143,13 +145,13 @@ def decode(attribute: Mapping[str, Any]) -> Any:
     try:
         ((tag, payload),) = attribute.items()
         return payload if tag == "S" else _DECODERS[tag](payload)
+    except ValueDecodingError:
+        raise
     except RecursionError as error:
         raise ValueDecodingError("an attribute value of DynamoDB that nests too deep") from error
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, ValueDecodingError):
-            raise
         raise ValueDecodingError(
-            f"not an attribute value of DynamoDB: {attribute!r:.60}"
+            f"not an attribute value of DynamoDB: {shown(attribute)}"
         ) from error
 
 
@@ -214,24 +216,75 @@ def item(map: str, sk: str, cell: Cell, nonce: int, expires: float | None) -> di
 def entry(item: Mapping[str, Any] | None, now: float) -> Stored | None:
     """Return the entry of an item; None where there is none, or it has expired.
 
-    An item without ``etag``, which others may have written, has the etag 0. One without
-    ``v`` is the set whose last member was taken away, for DynamoDB holds no empty set.
+    An item whose attributes have other types than lpcm gives them is there all the same, as a
+    ``ports.damaged`` entry.
     """
     if not item:
         return None
-    expires = None
-    if "x" in item:
-        expires = float(item["x"]["N"])
-        if expires <= now:
-            return None
-    kind = item["t"]["S"] if "t" in item else None
-    data = decode(item["v"]) if "v" in item else {"!set": []}
-    return Stored(data, kind, etag(item), expires)
+    try:
+        expires = None
+        if "x" in item:
+            expires = float(item["x"]["N"])
+            if expires <= now:
+                return None
+        kind = item["t"]["S"] if "t" in item else None
+        data = decode(item["v"]) if "v" in item else _emptied(item)
+        return Stored(data, kind, etag(item), expires)
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        return _damaged(item, error)
+
+
+def head(item: Mapping[str, Any]) -> Stored:
+    """Return the entry of an item of which the value was not asked for."""
+    return Stored(None, None, etag(item), _expiry(item))
+
+
+_OF_EMPTIED: Final = {"pk", "sk", "etag", "x"}
+
+
+def _emptied(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tree of a set whose last member a native update took away, the attribute with it.
+
+    DynamoDB holds no empty set; lpcm stores one by its tag, but other writers of its layout may
+    leave this. Their item has an etag of 64 bits, and nothing that is not the layout's.
+    """
+    if item.keys() <= _OF_EMPTIED and -(2**63) <= int(item["etag"]["N"]) < 2**63:
+        return {"!set": []}
+    raise ValueError("no attribute v")
+
+
+def _damaged(item: Mapping[str, Any], error: Exception) -> Stored:
+    why = [
+        f"the attribute {name} is {shown(item[name])}"
+        for name, kind in (("x", "N"), ("t", "S"))
+        if name in item and list(item[name]) != [kind]
+    ]
+    if "v" not in item:
+        why.append("there is no attribute v")
+    return damaged("; ".join(why) or str(error), etag(item), _expiry(item))
+
+
+def _expiry(item: Mapping[str, Any]) -> float | None:
+    try:
+        return float(item["x"]["N"]) if "x" in item else None
+    except (LookupError, TypeError, ValueError):
+        return None
 
 
 def etag(item: Mapping[str, Any]) -> int:
-    """Return an item's etag."""
-    return int(item["etag"]["N"]) if "etag" in item else 0
+    """Return an item's etag: 0 where it has none, as one that others wrote may not."""
+    try:
+        return int(item["etag"]["N"]) if "etag" in item else 0
+    except (LookupError, TypeError, ValueError):
+        return _odd_etag(item["etag"])  # type: ignore[no-any-return]  # a Decimal, which a condition takes
+
+
+def _odd_etag(attribute: Mapping[str, Any]) -> Any:
+    """Return what a condition can compare: a number, or 0, which stands for whatever is none."""
+    try:
+        return Decimal(attribute["N"])
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return 0
 
 
 # Sizes

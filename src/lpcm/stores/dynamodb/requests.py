@@ -40,6 +40,7 @@ __all__ = [
     "start_of",
     "sweep",
     "touch",
+    "unclaim",
 ]
 
 _MOST: Final = 10**38 - 1
@@ -100,6 +101,14 @@ def sweep(map: str, sk: str, etag: int) -> Write:
     holds = f"etag = {made.number(etag)}"
     request = {"Key": wire.key(map, sk)} | made.request(ConditionExpression=holds)
     return Write("DeleteItem", request, None)
+
+
+def unclaim(item: Mapping[str, Any], etag: int) -> Write:
+    """Return the request that puts a claimed item back as it was."""
+    made = Expressions(0)
+    holds = f"etag = {made.number(etag)}"
+    request = {"Item": item} | made.request(ConditionExpression=holds)
+    return Write("PutItem", request, wire.etag(item))
 
 
 def touch(map: str, sk: str, op: Touch, now: float) -> Write:

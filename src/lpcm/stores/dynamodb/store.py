@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import LPCMError, StoreError, StoreUnavailable, ValueTooLarge
 from lpcm.ports import (
+    DAMAGED,
     Add,
     Applied,
     Delete,
@@ -162,6 +163,8 @@ class DynamoDBStore:
             body, refused = await self._send(map, sk, write)
             previous = wire.entry(body.get("Attributes"), now)
         else:
+            if previous is not None and previous.kind == DAMAGED:  # nothing to hand over
+                return await self._unclaim(map, sk, mine, body["Attributes"], previous)
             if not refused:
                 await self._sweep(map, sk, mine)
         if not refused:
@@ -170,6 +173,14 @@ class DynamoDBStore:
             return Applied(None, previous)
         current = wire.entry(body.get("Item"), now)
         return Applied(None) if op.when is When.ALWAYS and current is None else Refused(current)
+
+    async def _unclaim(
+        self, map: str, sk: str, mine: int, item: Mapping[str, Any], found: Stored
+    ) -> Refused:
+        """Put a claimed item back that cannot be read, and so not be handed over."""
+        item = {name: value for name, value in item.items() if found.etag != mine or name != "x"}
+        await self._send(map, sk, writes.unclaim(item, mine))
+        return Refused(found)
 
     async def _sweep(self, map: str, sk: str, etag: int) -> None:
         try:
@@ -376,7 +387,8 @@ class DynamoDBStore:
         made = Expressions(0)
         whole = made.keys(partition(namespace), KeyRange())
         pages = self._pages(made.request(KeyConditionExpression=whole))
-        return sorted([catalogue.info(item) async for page in pages for item in page["Items"]])
+        items = [item async for page in pages for item in page["Items"]]
+        return sorted(catalogue.infos(items))
 
     async def drop(self, namespace: str) -> None:
         """Clear every map of the catalogue, then the catalogue. Cost: that of ``clear``."""
@@ -405,6 +417,8 @@ def _outside(after: str | None, keys: KeyRange, *, reverse: bool) -> bool:
 
 
 def _entry(item: Mapping[str, Any], *, values: bool) -> Stored:
+    if not values:
+        return wire.head(item)
     entry = wire.entry(item, _EVER)
     assert entry is not None
-    return entry if values else entry._replace(data=None)
+    return entry

@@ -38,11 +38,15 @@ def changed(current: Stored | None, update: Update) -> str | None:
         return None
     import json  # 5 ms, for those who change containers
 
-    tree = json.loads(current.data)
-    done = _sum(tree, update) if isinstance(update.action, Sum) else _done(tree, update)
-    if not done:
-        return None
-    return json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
+    try:
+        tree = json.loads(current.data)
+        done = _sum(tree, update) if isinstance(update.action, Sum) else _done(tree, update)
+        text = json.dumps(tree, ensure_ascii=False, separators=(",", ":")) if done else None
+        if text is not None and not text.isascii():
+            text.encode()
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        return None  # not written by lpcm: who asked reads it, and says so
+    return text
 
 
 def _at(tree: Any, path: tuple[Step, ...]) -> Any:

@@ -27,6 +27,7 @@ from lpcm.errors import (
     ValueTooLarge,
 )
 from lpcm.stores.sqlite.connections import Idle, another, gate, operations, registered, torn
+from lpcm.stores.sqlite.foreign import SCHEMA, is_not_text, odd
 from lpcm.stores.sqlite.location import Place
 from lpcm.system.process import forked, same
 
@@ -45,16 +46,11 @@ OLDEST_SQLITE = (3, 35)  # RETURNING
 CHECKPOINT_PAGES = {"normal": 4000, "full": 1000}
 CACHE_KIB = 8000  # for each connection, so for each thread
 
-# A rowid table, `v` last: see docs/explanation/sqlite-layout.md for the figures.
-SCHEMA = f"""
-CREATE TABLE entries(pk TEXT NOT NULL, sk TEXT NOT NULL,
-    t TEXT, etag INTEGER NOT NULL, x REAL, v, PRIMARY KEY(pk, sk));
-CREATE INDEX expiry ON entries(x) WHERE x IS NOT NULL;
-CREATE TABLE maps(pk TEXT PRIMARY KEY, namespace TEXT NOT NULL, name TEXT NOT NULL,
-    format INTEGER NOT NULL, codec TEXT NOT NULL, shards INTEGER NOT NULL);
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {FORMAT};
-"""
+_MAKING = (
+    *SCHEMA,
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {FORMAT}",
+)
 
 
 class File:
@@ -68,6 +64,7 @@ class File:
         self.closed = False
         self.idle = Idle()
         self.pragmas = [
+            "PRAGMA trusted_schema = OFF",  # nothing of a file's schema calls a function
             f"PRAGMA synchronous = {synchronous}",
             f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES[synchronous]}",
             f"PRAGMA cache_size = -{CACHE_KIB}",
@@ -146,7 +143,7 @@ class File:
             if not self._is_ours(raw):
                 raw.execute("BEGIN IMMEDIATE")
                 if not self._is_ours(raw):  # another process may have been quicker
-                    for statement in SCHEMA.split(";"):
+                    for statement in _MAKING:
                         raw.execute(statement)
                 raw.execute("COMMIT")
             self.place.opened(first=True)  # only now there is a log
@@ -195,7 +192,12 @@ class File:
         raw.execute("SAVEPOINT look")
         (application,) = raw.execute("PRAGMA application_id").fetchone()
         (version,) = raw.execute("PRAGMA user_version").fetchone()
-        (tables,) = raw.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        try:
+            objects = raw.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+        except sqlite3.OperationalError as error:
+            if not is_not_text(error):
+                raise
+            objects = [("text", "that is not UTF-8", None, None)]
         raw.execute("RELEASE look")
         if application == APPLICATION_ID:
             if version > FORMAT:
@@ -203,8 +205,13 @@ class File:
                     f"{self.path}: has format {version}, this version of lpcm reads up to "
                     f"{FORMAT}: upgrade lpcm"
                 )
+            if what := odd(objects):
+                raise StoreForeign(
+                    f"{self.path}: its {what} is not as lpcm makes it; lpcm does not touch the "
+                    "file: restore it from a backup, or choose another file name"
+                )
             return True
-        if tables or application:
+        if objects or application:
             raise StoreForeign(
                 f"{self.path}: is the SQLite database of another program; lpcm does not touch "
                 "it: choose another file name"
@@ -233,6 +240,8 @@ class File:
         """Return lpcm's exception for one of SQLite's."""
         name = getattr(error, "sqlite_errorname", None) or type(error).__name__
         message = f"{self.path}: {error} ({name})"
+        if is_not_text(error):
+            return StoreCorrupt(message)
         if name == "SQLITE_READONLY_DBMOVED":
             return StoreUnavailable(f"{message}: the file was moved or deleted while in use")
         kind, advice = _KINDS.get(_code(error), (StoreError, ""))

@@ -11,10 +11,24 @@ holds the write lock while deciding, and a refused write never takes it.
 
 from __future__ import annotations
 
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
-from lpcm.ports import Add, Applied, Cell, Delete, Put, Refused, Stored, Touch, Update, When
+from lpcm.ports import (
+    DAMAGED,
+    Add,
+    Applied,
+    Cell,
+    Delete,
+    Put,
+    Refused,
+    Stored,
+    Touch,
+    Update,
+    When,
+)
 from lpcm.stores.local.update_json import changed
+from lpcm.stores.sqlite.foreign import entry, is_not_text, rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,7 +63,10 @@ _DELETE_PRESENT = f"{_DELETE} AND {LIVE}"
 _DELETE_ETAG = f"{_DELETE_PRESENT} AND etag = ?"
 _TOUCH = f"UPDATE entries SET x = ?, etag = ? WHERE {_HERE} AND {LIVE} {_RETURNING}"
 # The bounds keep the sum within 64 bits: past them SQLite would make it a REAL, silently.
-_SUMMABLE = "typeof(v) = 'integer' AND t IS NULL AND v BETWEEN ? AND ?"
+# An expiry that is no number never comes, so such an entry is there; but it cannot be read, and
+# so not be added to, or handed over.
+_READABLE = "(x IS NULL OR typeof(x) = 'real')"
+_SUMMABLE = f"typeof(v) = 'integer' AND t IS NULL AND v BETWEEN ? AND ? AND {_READABLE}"
 _ADD_PRESENT = (
     f"UPDATE entries SET v = v + ?, etag = ? WHERE {_HERE} AND {LIVE} AND {_SUMMABLE} {_RETURNING}"
 )
@@ -58,15 +75,20 @@ _ADD = (
     " ON CONFLICT(pk, sk) DO UPDATE SET etag = excluded.etag, t = NULL,"
     " v = CASE WHEN x <= ?5 THEN excluded.v ELSE v + ?6 END,"
     " x = CASE WHEN x <= ?5 THEN excluded.x ELSE x END"
-    " WHERE x <= ?5 OR (typeof(v) = 'integer' AND t IS NULL AND v BETWEEN ?7 AND ?8)"
-    f" {_RETURNING}"
+    " WHERE x <= ?5 OR (typeof(v) = 'integer' AND t IS NULL AND v BETWEEN ?7 AND ?8"
+    f" AND {_READABLE}) {_RETURNING}"
 )
 
 
 def find(execute: Execute, map: str, sk: str, now: float) -> Stored | None:
     """Return the entry."""
-    row = execute(READ, (map, sk)).fetchone()
-    return None if row is None or (row[3] is not None and row[3] <= now) else new(Stored, row)
+    try:
+        row = execute(READ, (map, sk)).fetchone()
+    except sqlite3.OperationalError as error:
+        if not is_not_text(error):
+            raise
+        return next((entry(row, now) for _, row in rows(execute, map, [sk])), None)
+    return None if row is None else entry(row, now)
 
 
 def write(execute: Execute, map: str, sk: str, op: Op, now: float) -> Outcome:
@@ -81,7 +103,12 @@ def write(execute: Execute, map: str, sk: str, op: Op, now: float) -> Outcome:
                 outcome = _add(execute, map, sk, op, now)
             case Touch():
                 bound = (op.expires, op.etag, map, sk, now)
-                outcome = _applied(execute(_TOUCH, bound).fetchall())
+                try:
+                    outcome = _applied(execute(_TOUCH, bound).fetchall())
+                except sqlite3.OperationalError as error:
+                    if not is_not_text(error):
+                        raise
+                    outcome = Applied(find(execute, map, sk, now))  # done, but for its answer
             case Update():  # more than a statement: see update
                 outcome = None
         if outcome is not None:
@@ -141,6 +168,8 @@ def _delete(execute: Execute, map: str, sk: str, op: Delete, now: float) -> Outc
     if when is When.ABSENT:
         current = find(execute, map, sk, now)
         return Applied(None) if current is None else Refused(current)
+    if returning and _is_damaged(current := find(execute, map, sk, now)):
+        return Refused(current)  # what cannot be read is not handed over
     bound: tuple[object, ...] = (map, sk)
     if when is When.ALWAYS:
         sql = _DELETE
@@ -151,10 +180,10 @@ def _delete(execute: Execute, map: str, sk: str, op: Delete, now: float) -> Outc
     if not returning:
         changed = execute(sql, bound).rowcount or when is When.ALWAYS
         return Applied(None) if changed else None
-    rows = execute(f"{sql} {_RETURNING}", bound).fetchall()
-    if not rows:
+    found = execute(f"{sql} AND {_READABLE} {_RETURNING}", bound).fetchall()
+    if not found:
         return Applied(None) if when is When.ALWAYS else None
-    previous = new(Stored, rows[0])
+    previous = new(Stored, found[0])
     gone = previous.expires is not None and previous.expires <= now
     return Applied(None, None if gone else previous)
 
@@ -190,10 +219,16 @@ def refuses(current: Stored | None, op: Op) -> bool:
         case Update():
             return True
         case Put() | Delete():
-            if isinstance(op.when, int):
+            if not isinstance(op.when, When):  # an etag, of whatever type it is in a row
                 return current is None or current.etag != op.when
+            if type(op) is Delete and op.returning and _is_damaged(current):
+                return True
             present = current is not None
             return op.when is (When.ABSENT if present else When.PRESENT)
+
+
+def _is_damaged(current: Stored | None) -> bool:
+    return current is not None and current.kind == DAMAGED
 
 
 def failing(

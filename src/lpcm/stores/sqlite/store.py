@@ -25,7 +25,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
-from lpcm.errors import LPCMError, ValueTooLarge
+from lpcm.errors import LPCMError, StoreCorrupt, ValueTooLarge
 from lpcm.ports import (
     Aborted,
     Applied,
@@ -41,9 +41,11 @@ from lpcm.stores.sqlite.access import mend, writable
 from lpcm.stores.sqlite.confirm import confirm
 from lpcm.stores.sqlite.connections import another, operations
 from lpcm.stores.sqlite.file import File
+from lpcm.stores.sqlite.foreign import MAPS, catalogued, entry, infos, is_not_text
 from lpcm.stores.sqlite.location import GONE, directory
 from lpcm.stores.sqlite.options import OPTIONS
-from lpcm.stores.sqlite.statements import ENTRY, LIVE, PUT, READ, failing, new, update, write
+from lpcm.stores.sqlite.pages import RANGE, page
+from lpcm.stores.sqlite.statements import ENTRY, PUT, READ, failing, find, new, update, write
 from lpcm.system.process import forked, same
 from lpcm.values.keys import partition
 
@@ -59,7 +61,6 @@ __all__ = ["OPTIONS", "SQLiteStore", "open_store"]
 operations.add(__name__)
 
 _SLACK = 16_384  # of SQLite's limit on a row, for the key and the other columns
-_PAGE_BYTES = 1_000_000
 _READ_CHUNK = 100
 _WRITE_CHUNK = 1000
 _CLEAR_CHUNK = 4000
@@ -72,23 +73,13 @@ _PURGE = (
     "DELETE FROM entries WHERE rowid IN"
     f" (SELECT rowid FROM entries WHERE x <= ? LIMIT {_PURGE_MOST})"
 )
-_RANGE = "pk = ? AND sk >= ? AND sk < ?"
-_SCAN = {
-    (values, reverse): (
-        f"SELECT sk, {ENTRY if values else 'NULL, NULL, etag, x'} FROM entries"
-        f" WHERE {_RANGE} AND {LIVE} ORDER BY sk{' DESC' if reverse else ''} LIMIT ?"
-    )
-    for values in (True, False)
-    for reverse in (True, False)
-}
 # The first count reads the key index alone, the second only what has expired: asking each
 # row for its x would read five times as much.
 _COUNT = (
-    f"SELECT (SELECT count(*) FROM entries WHERE {_RANGE})"
-    f" - (SELECT count(*) FROM entries INDEXED BY expiry WHERE x <= ? AND {_RANGE})"
+    f"SELECT (SELECT count(*) FROM entries WHERE {RANGE})"
+    f" - (SELECT count(*) FROM entries INDEXED BY expiry WHERE x <= ? AND {RANGE})"
 )
-_NTH = f"SELECT sk FROM entries WHERE {_RANGE} ORDER BY sk LIMIT 1 OFFSET {_CLEAR_CHUNK}"
-_MAPS = "SELECT name, format, codec, shards FROM maps"
+_NTH = f"SELECT sk FROM entries WHERE {RANGE} ORDER BY sk LIMIT 1 OFFSET {_CLEAR_CHUNK}"
 
 # What concerns one write of a batch, not the connection or the file.
 _OF_ONE_WRITE = (
@@ -144,7 +135,12 @@ class SQLiteStore:
                     confirm(self._file, connection, wrote=False, now=now)
                 connection.busy = False
         except BaseException as error:
-            connection.failed(error)
+            try:
+                connection.failed(error)
+            except StoreCorrupt:
+                if not is_not_text(error):
+                    raise
+                return self._find(map, sk, now)
             raise
         idle.append(connection)
         if self._file.closed:  # by another thread meanwhile
@@ -152,9 +148,16 @@ class SQLiteStore:
         if row is None:
             return None
         expires = row[3]
-        if expires is not None and expires <= now:
-            return None
+        try:
+            if expires is not None and expires <= now:
+                return None
+        except TypeError:
+            return entry(row, now)
         return new(Stored, row)
+
+    def _find(self, map: str, sk: str, now: float) -> Stored | None:
+        with self._file.connection() as connection, connection.lock:
+            return find(connection.execute, map, sk, now)
 
     async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
         """Do one write. Cost: one statement, and one SELECT where it may be refused."""
@@ -207,10 +210,20 @@ class SQLiteStore:
             for chunk in _chunks(sks, _READ_CHUNK):
                 # Always the same number of parameters, so always the same cached statement.
                 padding = (chunk[-1],) * (_READ_CHUNK - len(chunk))
-                rows = connection.execute(_READ_MANY, (map, *chunk, *padding)).fetchall()
-                found.update(
-                    (row[0], new(Stored, row[1:])) for row in rows if row[4] is None or row[4] > now
-                )
+                try:
+                    rows = connection.execute(_READ_MANY, (map, *chunk, *padding)).fetchall()
+                    found.update(
+                        [
+                            (row[0], new(Stored, row[1:]))
+                            for row in rows
+                            if row[4] is None or row[4] > now
+                        ]
+                    )
+                except (TypeError, sqlite3.OperationalError) as error:  # one was not written here
+                    if not (isinstance(error, TypeError) or is_not_text(error)):
+                        raise
+                    each = [(sk, find(connection.execute, map, sk, now)) for sk in chunk]
+                    found.update((sk, one) for sk, one in each if one is not None)
             confirm(self._file, connection, wrote=False)
         return [found.get(sk) for sk in sks]
 
@@ -304,12 +317,12 @@ class SQLiteStore:
         elif after is not None:
             low = max(low, after + "\0")  # the very next string
         with self._file.connection() as connection, connection.lock:
-            rows = connection.execute(_SCAN[values, reverse], (map, low, high, now, limit))
-            entries, room = _page(rows)
-            if room <= 0:
+            bounds = (map, low, high, now, limit)
+            entries, full = page(connection.execute, bounds, values=values, reverse=reverse)
+            if full:
                 connection.end_statement()
             confirm(self._file, connection, wrote=False)
-        more = room <= 0 or len(entries) >= limit
+        more = full or len(entries) >= limit
         return Page(entries, entries[-1][0] if more else None)
 
     async def count(self, map: str, keys: KeyRange, now: float) -> int:
@@ -325,24 +338,24 @@ class SQLiteStore:
         low, high = keys
         with self._file.connection() as connection, connection.lock:
             while next_ := connection.execute(_NTH, (map, low, high)).fetchone():
-                connection.execute(f"DELETE FROM entries WHERE {_RANGE}", (map, low, *next_))
+                connection.execute(f"DELETE FROM entries WHERE {RANGE}", (map, low, *next_))
                 (low,) = next_
-            connection.execute(f"DELETE FROM entries WHERE {_RANGE}", (map, low, high))
+            connection.execute(f"DELETE FROM entries WHERE {RANGE}", (map, low, high))
             confirm(self._file, connection)
 
     async def register(self, namespace: str, info: MapInfo) -> MapInfo:
         """Enter a map into the catalogue. Cost: one SELECT, and one write the first time."""
         pk = partition(namespace, info.name)
         with self._file.connection() as connection, connection.lock:
-            row = connection.execute(f"{_MAPS} WHERE pk = ?", (pk,)).fetchone()
+            row = connection.execute(f"{MAPS} WHERE pk = ?", (pk,)).fetchone()
             if row is None:
                 connection.execute(
                     "INSERT INTO maps VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                     (pk, namespace, *info),
                 )
-                row = connection.execute(f"{_MAPS} WHERE pk = ?", (pk,)).fetchone()
+                row = connection.execute(f"{MAPS} WHERE pk = ?", (pk,)).fetchone()
             confirm(self._file, connection)
-        return info if row is None else MapInfo._make(row)
+        return info if row is None else catalogued(self._file.path, row)
 
     async def transact(
         self, changes: Sequence[Change], checks: Sequence[Check], now: float
@@ -370,11 +383,9 @@ class SQLiteStore:
     async def maps(self, namespace: str) -> list[MapInfo]:
         """Return the namespace's catalogue. Cost: one SELECT."""
         with self._file.connection() as connection, connection.lock:
-            rows = connection.execute(
-                f"{_MAPS} WHERE namespace = ? ORDER BY name", (namespace,)
-            ).fetchall()
+            found = infos(connection.execute, self._file.path, namespace)
             confirm(self._file, connection, wrote=False)
-        return [MapInfo._make(row) for row in rows]
+        return found
 
     async def drop(self, namespace: str) -> None:
         """Delete the namespace, four thousand entries at a time, its catalogue last."""
@@ -438,19 +449,6 @@ class SQLiteStore:
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-def _page(rows: Iterable[tuple[Any, ...]]) -> tuple[list[tuple[str, Stored]], int]:
-    """Return as many entries as a page has room for, and what room is left."""
-    entries: list[tuple[str, Stored]] = []
-    room = _PAGE_BYTES
-    for sk, data, kind, etag, expires in rows:
-        entries.append((sk, Stored(data, kind, etag, expires)))
-        if isinstance(data, (str, bytes)):
-            room -= len(data)
-            if room <= 0:
-                break
-    return entries, room
 
 
 # Opening

@@ -1,0 +1,181 @@
+"""Entries that cannot be read: what becomes of them, and of what was asked for.
+
+Their errors come here from where values are decoded, and leave with map and key. Knows
+operations (``_entries``) and no store.
+
+Invariants: a value that only a cache has damaged is read from the store; an entry that the
+store itself has damaged is never taken for absent, never lost by a ``pop``, and keeps nobody
+from the entries beside it.
+"""
+
+# ruff: noqa: SLF001  # a part of the operations, for those that fail
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from lpcm.errors import BatchError, ValueDecodingError
+from lpcm.operations.entry import Entry
+from lpcm.operations.retry import etag
+from lpcm.ports import Cell, Put, When
+from lpcm.values.keys import decode, key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lpcm.ports import Stored
+
+__all__ = [
+    "MANY",
+    "entries_of",
+    "found_of",
+    "give_back",
+    "keys_of",
+    "named",
+    "read_again",
+    "readable",
+    "too_deep",
+    "whole",
+    "woken_of",
+]
+
+Use: TypeAlias = Any
+"""The operations on a map, ``operations.Entries``, which import this module."""
+
+MANY: Final = 1000
+"""Entries that cannot be read, after which a walk gives up."""
+
+
+def named(use: Use, key: object, error: Exception) -> ValueDecodingError:
+    """Return the error of an entry, with its map and key."""
+    return ValueDecodingError(f"{key!r} in map {use._name!r}: {error}")
+
+
+def whole(use: Use, stored: Stored) -> Any:
+    """Return the value of an entry of which the etag is wanted, too."""
+    if not isinstance(stored.etag, int):  # pyright: ignore[reportUnnecessaryIsInstance]  # of others
+        raise ValueDecodingError(f"not written by lpcm: its etag is {stored.etag!r}")
+    return use._value(stored)
+
+
+def _value(use: Use, stored: Stored) -> Any:
+    return use._value(stored)
+
+
+def readable(use: Use, key: object, stored: Stored) -> Any:
+    """Return the value of an entry that the store itself gave."""
+    try:
+        return use._value(stored)
+    except ValueDecodingError as error:
+        raise named(use, key, error) from error
+
+
+def too_deep(use: Use, key: object) -> ValueDecodingError:
+    """Return the error of a value that nests deeper than this process can follow."""
+    return named(use, key, ValueDecodingError("not a stored value: it nests too deep"))
+
+
+def woken_of(
+    use: Use, pairs: Sequence[tuple[Any, Any]], failed: dict[Any, Exception]
+) -> list[tuple[Any, Any]]:
+    """Return pairs with live values; put the errors of those that nest too deep aside."""
+    woken: list[tuple[Any, Any]] = []
+    for key, value in pairs:
+        try:
+            woken.append((key, use._woken(key, value)))
+        except ValueDecodingError as error:
+            failed[key] = error.with_traceback(None)
+    return woken
+
+
+async def read_again(use: Use, key: object, sk: str, error: Exception) -> Stored | None:
+    """Return what the store has where a read brought nothing readable, perhaps from a cache.
+
+    What a cache alone has damaged is emptied there, as if it had been evicted (R1, second form).
+    **Raises** ValueDecodingError if the store's entry cannot be read either.
+    """
+    if use._coherent is None:
+        raise named(use, key, error) from error
+    try:
+        stored: Stored | None = await use._store.read(use._map, sk, use._now())
+        if stored is not None:
+            use._value(stored)  # if this is no better, the cache is left as it is
+        (stored,) = await use._coherent.read_stored(use._map, [sk], use._now())
+        if stored is not None:
+            use._value(stored)
+    except ValueDecodingError as other:
+        raise named(use, key, other) from other
+    return stored
+
+
+async def found_of(
+    use: Use, wanted: Mapping[Any, str], found: Sequence[Stored | None]
+) -> dict[Any, Any]:
+    """Return the values of entries of which some cannot be read at once.
+
+    **Raises** BatchError, with the values of the others, if some cannot be read at all.
+    """
+    values: dict[Any, Any] = {}
+    errors: dict[Any, Exception] = {}
+    for (key, sk), first in zip(wanted.items(), found, strict=True):
+        stored = first
+        if stored is None:
+            continue
+        try:
+            try:
+                value = use._value(stored)
+            except ValueDecodingError as error:
+                stored = await read_again(use, key, sk, error)
+                if stored is None:
+                    continue
+                value = use._value(stored)
+        except ValueDecodingError as error:
+            errors[key] = error.with_traceback(None)
+        else:
+            values[key] = use._woken(key, value)
+    if errors:
+        raise BatchError(errors, values)
+    return values
+
+
+def keys_of(entries: Sequence[tuple[str, Stored]]) -> list[Any]:
+    """Return the keys of a page, RawKey for what is no encoded one."""
+    try:
+        return [decode(sk) for sk, _ in entries]
+    except ValueDecodingError:
+        return [key_of(sk) for sk, _ in entries]
+
+
+def entries_of(
+    use: Use,
+    keys: Sequence[Any],
+    entries: Sequence[tuple[str, Stored]],
+    failed: dict[Any, Exception],
+    *,
+    etags: bool,
+) -> list[Entry[Any]]:
+    """Return the entries of a page that can be read; put the errors of the others aside."""
+    readables: list[Entry[Any]] = []
+    read = whole if etags else _value
+    for key, (_, stored) in zip(keys, entries, strict=True):
+        try:
+            value = read(use, stored)
+        except ValueDecodingError as error:
+            failed[key] = named(use, key, error.with_traceback(None))
+        else:
+            readables.append(Entry(key, value, stored.etag, stored.expires))
+    return readables
+
+
+async def give_back(use: Use, key: object, sk: str, gone: Stored) -> Any:
+    """Return the value of an entry that was removed to be handed over.
+
+    One that cannot be read is stored again as it was, unless somebody wrote it meanwhile.
+    **Raises** ValueDecodingError then.
+    """
+    try:
+        return use._value(gone)
+    except ValueDecodingError as error:
+        put = Put(Cell(gone.data, gone.kind), etag(), gone.expires, When.ABSENT)
+        await use._apply(sk, put)
+        raise named(use, key, error) from error

@@ -1,0 +1,104 @@
+"""Values that are read, changed and written back: compare-and-set, until nobody came between.
+
+Operations of ``_entries``, which takes them for its methods. Invariant: what is written was
+made of what was stored in the instant it was written.
+"""
+
+# ruff: noqa: SLF001  # methods of the operations, in a module of their own
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from lpcm.errors import ValueDecodingError
+from lpcm.operations.damage import read_again, readable
+from lpcm.operations.entry import MISSING
+from lpcm.operations.retry import UNCHANGED, Retry, etag
+from lpcm.ports import Applied, Update, When
+from lpcm.values.keys import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lpcm.ports import Action, Step, Stored
+
+__all__ = ["mutate", "update"]
+
+Use: TypeAlias = Any
+"""The operations on a map, ``operations.Entries``, which import this module."""
+
+
+async def mutate(
+    use: Use,
+    key: object,
+    change: Callable[[Any], Any],
+    native: tuple[tuple[Step, ...], Action] | None,
+) -> tuple[Any, Any]:
+    """Have the store change the value, or else compare-and-set what ``change`` leaves.
+
+    ``change`` mutates a copy of the value in place and may be called several times; what
+    it returns last is returned with the value after it, None for a native change.
+    ``UNCHANGED`` means there is nothing to write.
+    """
+    sk = encode(key)
+    if native is None:
+        current = await use._read(use._map, sk, use._now())
+    else:
+        outcome = await use._apply(sk, Update(*native, etag()))
+        if isinstance(outcome, Applied):
+            return readable(use, key, cast("Stored", outcome.entry)), None
+        current = outcome.entry
+    retry = Retry(use._clock, use._engine.timeout, f"update of {key!r}", use._name)
+    while True:
+        if current is None:
+            value = use.default()
+        else:
+            try:
+                value = use._value(current)
+            except ValueDecodingError as error:
+                current = await read_again(use, key, sk, error)
+                continue
+        if value is MISSING:
+            raise KeyError(key)
+        result = change(value)
+        if result is UNCHANGED:
+            return value, result
+        if current is None:
+            put = use._put(value, use._expiry(None), When.ABSENT)
+        else:
+            put = use._put(value, current.expires, current.etag)
+        outcome = await use._apply(sk, put)
+        if isinstance(outcome, Applied):
+            return use._decode(*put.cell), result
+        current = outcome.entry
+        await retry.pause()
+
+
+async def update(  # noqa: PLR0917  # a method's arguments, its object among them
+    use: Use,
+    key: object,
+    sk: str,
+    current: Stored | None,
+    fn: Callable[[Any], Any],
+    fallback: object,
+) -> Any:
+    """Compare-and-set from ``current`` on; a refusal brings the next one along."""
+    retry = Retry(use._clock, use._engine.timeout, f"update of {key!r}", use._name)
+    while True:
+        if current is not None:
+            try:
+                value = use._value(current)
+            except ValueDecodingError as error:
+                current = await read_again(use, key, sk, error)
+                continue
+            put = use._put(fn(value), current.expires, current.etag)
+        else:
+            value = use.default() if fallback is MISSING else fallback
+            if value is MISSING:
+                raise KeyError(key)
+            put = use._put(fn(value), use._expiry(None), When.ABSENT)
+        outcome = await use._apply(sk, put)
+        if isinstance(outcome, Applied):
+            return use._decode(*put.cell)
+        current = outcome.entry
+        await retry.pause()

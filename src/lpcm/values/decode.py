@@ -1,0 +1,209 @@
+"""Decoding: from what a store holds to Python objects, or one ValueDecodingError.
+
+The second half of ``codec``. Knows the tags and kinds, and no store. Invariant: data that lpcm
+did not write give a value that they can only mean, or ValueDecodingError: no number is rounded,
+no text taken for a number, and no other exception comes out, however the data are made.
+"""
+
+from __future__ import annotations
+
+from binascii import a2b_base64
+from datetime import date, timedelta
+from decimal import Decimal
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Final
+
+from lpcm.errors import ValueDecodingError
+from lpcm.values import datetimes as _moments
+from lpcm.values import limits
+from lpcm.values import registry as _registry
+from lpcm.values.compact_json import compact_json
+from lpcm.values.path import DEPTH_LIMIT, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["DAMAGED", "decode_number", "decode_text", "plain"]
+
+DAMAGED: Final = "!damaged"
+"""The kind of a cell that lpcm did not write; its data say why, and decoding it raises that."""
+
+
+def _exactly(data: Decimal) -> int:
+    whole = limits.whole(data)
+    if whole != data:
+        raise ValueError("no whole number")
+    return whole
+
+
+# By kind and the type of what is stored, so that nothing is taken for what it is not: no 1.5
+# for an int, no text for a number.
+_NUMBERS: dict[tuple[str, type], Callable[[Any], Any]] = {
+    ("int", int): int,
+    ("int", Decimal): _exactly,
+    ("float", float): float,
+    ("float", int): float,
+    ("float", Decimal): float,
+    ("decimal", int): Decimal,
+    ("decimal", Decimal): Decimal,
+}
+_KINDS_OF_NUMBERS = ("int", "float", "decimal")
+
+
+_DEEP: Final = 8 * DEPTH_LIMIT
+"""Containers in each other that Python can still follow; ours are of 32."""
+_STEPS: Final = {"[": 1, "{": 1, "]": -1, "}": -1}
+
+
+def _check_depth(text: str) -> None:
+    """Refuse JSON that nests deeper than Python follows."""
+    import re
+
+    def depth(text: str) -> int:
+        return max(accumulate(map(_STEPS.__getitem__, re.findall(r"[][{}]", text))), default=0)
+
+    # Brackets in strings are counted too, unless it matters.
+    if depth(text) > _DEEP and depth(re.sub(r'"(?:[^"\\]|\\.)*"', "", text)) > _DEEP:
+        raise ValueDecodingError("not a stored value: it nests too deep")
+
+
+def decode_text(text: str, kind: str) -> Any:
+    """Return the value of JSON text."""
+    if kind != "json":
+        raise _unknown_kind(text, kind)
+    try:
+        if len(text) > 2 * _DEEP and text.count("[") + text.count("{") > _DEEP:
+            _check_depth(text)
+        tree = compact_json().loads(text)
+        return plain(tree) if '"!' in text else tree
+    except ValueDecodingError:
+        raise
+    except (TypeError, ValueError, RecursionError, AttributeError, LookupError) as error:
+        raise ValueDecodingError(f"not a stored value: {shown(text)}") from error
+
+
+def decode_number(data: Any, kind: str) -> Any:
+    """Return the value of a bare number of that kind."""
+    try:
+        return _NUMBERS[kind, type(data)](data)
+    # TypeError: a kind that has no hash.
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        if kind in _KINDS_OF_NUMBERS:
+            raise ValueDecodingError(f"not a stored {kind}: {shown(data)}") from error
+        raise _unknown_kind(data, kind) from error
+
+
+def _unknown_kind(data: object, kind: object) -> ValueDecodingError:
+    if kind == DAMAGED:
+        return ValueDecodingError(f"not written by lpcm: {data}")
+    return ValueDecodingError(f"unknown kind {shown(kind)} of a stored value: upgrade lpcm")
+
+
+def plain(part: Any) -> Any:
+    """Return the value of a tree."""
+    kind = type(part)
+    if kind is list:
+        return [plain(member) for member in part]
+    if kind is dict:
+        if len(part) == 1:
+            ((tag, payload),) = part.items()
+            if tag[:1] == "!" and tag[:2] != "!!":
+                return _untag(tag, payload)
+        return dict(sorted(((_name(key), plain(part[key])) for key in part), key=_first))
+    if kind is frozenset or kind is set:
+        if len(part) > limits.ALIKE:
+            limits.check_hashes(part)
+        return set(part)
+    return part
+
+
+def _first(pair: tuple[str, Any]) -> str:
+    return pair[0]
+
+
+def _name(key: str) -> str:
+    if key[:1] != "!":
+        return key
+    if key[:2] != "!!":
+        raise ValueDecodingError(f"not a stored value: the tag {key!r} beside other keys")
+    return key[1:]
+
+
+def _untag(tag: str, payload: Any) -> Any:
+    decoder = _DECODERS.get(tag)
+    if decoder is None and tag[:2] != "!@":
+        raise ValueDecodingError(f"unknown tag {tag!r} in a stored value: upgrade lpcm")
+    try:
+        if decoder is not None:
+            return decoder(payload)
+        name, _, version = tag[2:].rpartition("/")
+        return _registry.revive(name, int(version if len(version) < 20 else ""), plain(payload))
+    except ValueDecodingError:
+        raise
+    except (
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+    ) as error:
+        raise ValueDecodingError(f"not a stored value: {tag} {shown(payload)}: {error}") from error
+
+
+def _listed(payload: Any) -> list[Any]:
+    if type(payload) is not list:
+        raise TypeError("no list")
+    return [plain(member) for member in payload]
+
+
+def _of(*kinds: type) -> Callable[[Any], Any]:
+    """Return what passes a payload of one of these types, and no other."""
+
+    def check(payload: Any) -> Any:
+        if type(payload) not in kinds:
+            raise TypeError(f"a {type(payload).__name__}")
+        return payload
+
+    return check
+
+
+_text, _whole, _number = _of(str), _of(int), _of(str, int, float, Decimal)
+
+
+def _decode_dict(payload: Any) -> dict[Any, Any]:
+    pairs: Iterable[list[Any]] = map(_listed, payload)
+    if len(payload) > limits.ALIKE:
+        pairs = list(pairs)
+        limits.check_hashes([key for key, _ in pairs])
+    return dict(pairs)
+
+
+def _members(payload: Any) -> list[Any]:
+    members = _listed(payload)
+    if len(members) > limits.ALIKE:
+        limits.check_hashes(members)
+    return members
+
+
+def _decode_uuid(payload: str) -> object:
+    from uuid import UUID  # 2 ms to import, and few need it
+
+    return UUID(payload)
+
+
+_DECODERS: dict[str, Callable[[Any], Any]] = {
+    "!int": lambda payload: int(payload, 16),
+    "!float": lambda payload: float(_number(payload)),
+    "!decimal": lambda payload: Decimal(_text(payload)),
+    "!bytes": lambda payload: a2b_base64(_text(payload), strict_mode=True),
+    "!tuple": lambda payload: tuple(_listed(payload)),
+    "!set": lambda payload: set(_members(payload)),
+    "!frozenset": lambda payload: frozenset(_members(payload)),
+    "!dict": _decode_dict,
+    "!date": date.fromisoformat,
+    "!time": _moments.read_time,
+    "!datetime": _moments.read_datetime,
+    "!timedelta": lambda payload: timedelta(microseconds=_whole(payload)),
+    "!uuid": _decode_uuid,
+}
