@@ -73,7 +73,10 @@ def test_the_demo_leaves_a_store_as_it_was(directory, tmp_path):
     assert mine.copy() == {"number": 1000}
     engine.close()
     with closing(sqlite3.connect(tmp_path / "shop.sqlite3")) as file:
-        assert file.execute("SELECT count(*) FROM entries").fetchone() == (1,)
+        assert file.execute("SELECT DISTINCT pk FROM entries ORDER BY pk").fetchall() == [
+            (f"{engine.namespace}/",),  # its identity
+            (f"{engine.namespace}/identifiers/",),
+        ]
         assert file.execute("SELECT count(*) FROM maps").fetchone() == (1,)
 
 

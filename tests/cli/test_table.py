@@ -128,7 +128,7 @@ def test_the_policy_is_json_for_what_is_named(run):
     assert reader["Statement"][0]["Condition"] == {
         "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["default/users/*"]}
     }
-    assert len(reader["Statement"]) == 1
+    assert [each["Sid"] for each in reader["Statement"]] == ["Read", "Catalogue"]
     apart = json.loads(run("--namespace", "eu", "iam", "--account", "123456789012").stdout)
     assert "eu/*" in json.dumps(apart)
     assert "eu-west-1:123456789012:table/shop" in json.dumps(apart)

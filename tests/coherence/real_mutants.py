@@ -18,7 +18,7 @@ class _Simple(Coherent):
     """Cache-aside: a miss is read from the store, and set whatever happened meanwhile."""
 
     async def read(self, map, sk, now):
-        where = item(self._prefix, map, sk)
+        where = item(await self._for_writing(map), map, sk)
         try:
             reply = await self._cache.send(Packet(where.key, (Get(),)))
         except CacheLost:
@@ -58,7 +58,7 @@ class SetThrough(_Simple):
 
     async def apply(self, map, sk, op, now):
         outcome = await self._store.apply(map, sk, op, now)
-        await self._set(item(self._prefix, map, sk), outcome.entry)
+        await self._set(item(await self._for_writing(map), map, sk), outcome.entry)
         return outcome
 
 
@@ -67,5 +67,5 @@ class DeleteAfterWrite(_Simple):
 
     async def apply(self, map, sk, op, now):
         outcome = await self._store.apply(map, sk, op, now)
-        await self._send(item(self._prefix, map, sk), Set(b"", 0, 1))
+        await self._send(item(await self._for_writing(map), map, sk), Set(b"", 0, 1))
         return outcome

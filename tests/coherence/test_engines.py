@@ -17,7 +17,7 @@ from lpcm import LPCM, CacheUnavailable, Engine, events
 from lpcm.caches import memcached as client
 from lpcm.engine import config
 from lpcm.engine.drive import run
-from lpcm.ports import Cell, Put
+from lpcm.ports import Cell, MapInfo, Put
 from lpcm.stores.sqlite import store as sqlite
 from lpcm.values.keys import partition
 from tests.consistency.processes import until
@@ -102,6 +102,7 @@ def _reader(path, host, port, gate, told):
 def test_one_of_many_processes_reads(tmp_path, own):
     """So it is with processes: ten at once, one read of the store."""
     engine = opened(tmp_path, own)
+    run(engine.store.register("default", MapInfo("m")))
     run(engine.store.apply(engine.partition("m"), "k", Put(Cell("v", None), 1), 0.0))
     context = multiprocessing.get_context("spawn")
     gate, told = context.Barrier(10), context.Queue()
@@ -137,6 +138,7 @@ def _filler(path, host, port, ready):
 def test_a_killed_filler_is_replaced(tmp_path, own):
     """Who waits for a dead filler takes its lease over: after 0.1 s, and with one read."""
     engine = opened(tmp_path, own)
+    run(engine.store.register("default", MapInfo("m")))
     run(engine.store.apply(engine.partition("m"), "k", Put(Cell("v", None), 1), 0.0))
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
@@ -279,6 +281,7 @@ def test_absence_is_cached(tmp_path, own):
     """A key that is not there is asked of the store once, until somebody writes it."""
     engine = opened(tmp_path, own)
     m = LPCM("m", using=engine)
+    m["another"] = 1
     assert m.get("k") is None
     before = reads(tmp_path)
     assert m.get("k") is None

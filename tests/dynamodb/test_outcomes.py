@@ -416,7 +416,7 @@ def test_a_lost_clear_is_unknown(opened):
 def test_a_map_is_registered_whatever_is_lost(opened, fault):
     """Entering a map into the catalogue twice does no harm, so it is sent again."""
     store, _ = opened(PutItem=[fault])
-    assert run(store.register("ns", MapInfo("m"))) == MapInfo("m")
+    assert run(store.register("ns", MapInfo("m"))).info == MapInfo("m")
     assert run(store.maps("ns")) == [MapInfo("m")]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 import lpcm.stores.dynamodb
 from lpcm import LPCM, BatchError, Engine, StoreDenied
+from lpcm.caches import memcached as client
 from lpcm.engine import config
 from lpcm.engine.drive import run
 from lpcm.ports import Change, Check, Delete, MapInfo, Put, When
@@ -141,14 +142,17 @@ def guarded(dynoxide_table):
     """Yield a function that opens an engine behind a policy, and its transport."""
     dynoxide_table.empty()
 
-    def open_engine(**options):
+    def open_engine(*, cache=None, before=False, **options):
         if "namespace" in options:
             options["namespace"] = config_namespace()
-        transport = Guarded(
-            dynoxide_table.transport, policy.policy(policy.arn(dynoxide_table.name), **options)
-        )
+        made = policy.policy(policy.arn(dynoxide_table.name), **options)
+        if before:  # as it was before namespaces had identities
+            *others, catalogue = made["Statement"]
+            catalogue["Action"] = ["dynamodb:GetItem", "dynamodb:PutItem"]
+            made["Statement"] = others if options.get("read_only") else [*others, catalogue]
+        transport = Guarded(dynoxide_table.transport, made)
         store = DynamoDBStore(transport, dynoxide_table.name, lambda: "here")
-        return Engine(store, config.parse(dynoxide_table.url)), transport
+        return Engine(store, config.parse(dynoxide_table.url), cache=cache), transport
 
     def config_namespace():
         return Engine.open("memory://").namespace
@@ -234,6 +238,26 @@ def test_a_map_s_policy_is_for_that_map_alone(guarded, name):
                 attempt()
     with pytest.raises(StoreDenied):
         lpcm.maps(using=engine)
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["today's", "the one before"])
+def test_a_map_s_policy_behind_a_cache(guarded, memcached, before):
+    """A writer works by today's policy and the one before; a reader caches by today's alone."""
+    cache = client.open_cache(f"{memcached.host}:{memcached.port}", scheme="memcached")
+    options = {"maps": ["a"], "namespace": True, "cache": cache, "before": before}
+    writer = LPCM("a", using=guarded(**options)[0])
+    writer["k"] = 1
+    writer["k"] = 2
+    assert writer["k"] == 2
+    engine, _ = guarded(read_only=True, **options)
+    reader = LPCM("a", using=engine)
+    assert reader["k"] == 2
+    writer["k"] = 3
+    assert reader["k"] == 3
+    assert reader.get_many(["k"]) == {"k": 3}
+    cached = run(engine.stack.coherent.cached(engine.partition("a"), ["k"]))
+    assert bool(cached) is not before
+    cache.close()
 
 
 def test_a_registered_map_needs_no_right_to_the_catalogue(guarded):

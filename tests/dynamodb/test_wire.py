@@ -122,10 +122,12 @@ def test_the_page_shows_items_that_are_so(table):
     known = [entry["item"] for entry in FROZEN]
     assert len(entries) >= 3
     assert all(item in known for item in entries)
-    (row,) = rows
     store = table.open()
-    run(store.register("default", MapInfo("users")))
-    assert table.items() == [row]
+    state = run(store.register("default", MapInfo("users")))
+    for row in rows:
+        if "identity" in row:
+            row["identity"] = {"S": str(state.identity).partition(":")[0]}
+    assert sorted(table.items(), key=str) == sorted(rows, key=str)
     store.close()
 
 
@@ -274,7 +276,7 @@ def test_a_name_too_long_for_the_catalogue(store):
     """A map's name over 1,024 bytes is a ConfigError, and nothing is written."""
     with pytest.raises(ConfigError, match="1024"):
         run(store.register("ns", MapInfo("m" * 1025)))
-    assert run(store.register("ns", MapInfo("m" * 1024))) == MapInfo("m" * 1024)
+    assert run(store.register("ns", MapInfo("m" * 1024))).info == MapInfo("m" * 1024)
 
 
 TEXTS = st.text(max_size=300) | st.text(

@@ -42,6 +42,8 @@ def _close() -> Iterator[None]:
 class TestMemcached(StoreContract):
     """Every test of the contract, each on an emptied server."""
 
+    identified = False
+
     @pytest.fixture(autouse=True)
     def _server(self, memcached: Server) -> None:
         self.server = memcached
@@ -54,6 +56,8 @@ class TestMemcached(StoreContract):
 
 class TestTwoServers(StoreContract):
     """The same on two servers."""
+
+    identified = False
 
     @pytest.fixture(autouse=True)
     def _servers(self, pair: list[Server]) -> None:

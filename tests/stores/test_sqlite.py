@@ -176,7 +176,10 @@ class Comparison(RuleBasedStateMachine):
 
     @rule(namespace=st.sampled_from(["a", "ab"]), name=st.sampled_from(["m", "n"]))
     def register(self, namespace, name):
-        self.both(lambda store: store.register(namespace, MapInfo(name)))
+        async def registered(store):
+            return (await store.register(namespace, MapInfo(name))).info
+
+        self.both(registered)
         self.both(lambda store: store.maps(namespace))
 
     @rule(namespace=st.sampled_from(["a", "ab"]))
@@ -526,7 +529,7 @@ def test_refusals_take_no_lock(path):
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert apply(store, "k", value(2, when=When.ABSENT)).entry.data == 1
-        assert run(store.register("ns", MapInfo("map"))) == MapInfo("map")
+        assert run(store.register("ns", MapInfo("map"))).info == MapInfo("map")
     store.close()
 
 

@@ -50,6 +50,7 @@ COMMANDS: Mapping[str, str] = {
     "export": "lpcm.cli.transfer:export",
     "get": "lpcm.cli.entries:get",
     "iam": "lpcm.cli.table:iam",
+    "identity": "lpcm.cli.identity:identity",
     "import": "lpcm.cli.transfer:import_",
     "incr": "lpcm.cli.entries:increment",
     "items": "lpcm.cli.entries:items",

@@ -15,6 +15,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from lpcm.coherence.catalogue import NEVER, Fixed, Prefixes
 from lpcm.coherence.invalidation import Queue
 from lpcm.coherence.item import PLAIN, Item, Policy, item, places
 from lpcm.coherence.payload import Unreadable, unpack
@@ -22,6 +23,7 @@ from lpcm.coherence.play import Calls, exchange, play
 from lpcm.coherence.protocol import Protocol
 from lpcm.errors import CacheUnavailable, LPCMError, StoreError
 from lpcm.ports import Aborted, Applied, CacheLost, Delete, Get, KeyRange, Packet
+from lpcm.system.process import forked, same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,8 +51,9 @@ _BULK: Final = 1000
 class Coherent:
     """A ``ports.Tier``: the store's entries, served from the cache.
 
-    ``prefix`` stands before every key in the cache and must differ for every set of
-    servers. ``jitter`` gives the pauses of a reader that waits for another one's fill.
+    ``prefix`` stands before every key in the cache and must differ for every store and every
+    set of servers; ``Prefixes`` say which it is for a map. ``jitter`` gives the pauses of a
+    reader that waits for another one's fill.
     """
 
     protocol: Callable[..., Protocol] = Protocol
@@ -61,7 +64,7 @@ class Coherent:
         cache: Cache,
         clock: Clock,
         policy: Policy,
-        prefix: str = "",
+        prefix: str | Prefixes = "",
         *,
         jitter: Callable[[], float] | None = None,
     ) -> None:
@@ -69,7 +72,8 @@ class Coherent:
         self._cache = cache
         self._look = cache.look
         self._clock = clock
-        self._prefix = prefix
+        self._prefixes = prefix if isinstance(prefix, Prefixes) else Fixed(prefix)
+        self._looked = self._prefixes.looked
         self._lease = policy.lease
         self._queue = Queue(cache, clock, policy)
         self._pending = self._queue.pending
@@ -78,9 +82,16 @@ class Coherent:
     async def read(self, map: str, sk: str, now: float) -> Stored | None:
         """Return the entry: one cache trip on a hit; two, and one read, on a miss."""
         # The hot path: `item`, without its call and its tuple where the key stands as it is.
-        key, name = f"{self._prefix}{map}{sk}", b""
+        if not same[0]:
+            forked()  # before the prefix is taken: a child's memory is another store
+        try:
+            prefix = self._prefixes[map]
+        except KeyError:
+            (entry,) = await self._read_new(map, [sk], now)
+            return entry
+        key, name = f"{prefix}{map}{sk}", b""
         if len(key) > PLAIN or " " in key or not (key.isascii() and key.isprintable()):
-            _, key, name = item(self._prefix, map, sk)
+            _, key, name = item(prefix, map, sk)
         if self._pending:
             await self._queue.retry()
         try:
@@ -95,18 +106,51 @@ class Coherent:
             first = lost
         except Unreadable:
             first = None
+        since, until = self._looked.get(map, NEVER)
+        if not since <= now < until and await self._current(map) != prefix:
+            return await self.read(map, sk, now)
         work = self._protocol.get(Item(sk, key, name), first, now)
         (entry,) = await self._get(map, [work], now)
         return entry
 
+    async def _read_new(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
+        """Read entries of a map whose items have no prefix yet, and perhaps need none.
+
+        Where the namespace has no identity, nobody has anything of it cached. That is looked
+        at again *after* the store was read: else a write in between, that others are not
+        served yet, would be seen here (R1).
+        """
+        if await self._current(map) is None:
+            entries = await self._read_uncached(map, sks, now)
+            if await self._current(map, anew=True) is None:
+                return entries
+        return await self.read_many(map, sks, now)
+
+    async def _read_uncached(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
+        if len(sks) == 1:
+            return [await self._store.read(map, sks[0], now)]
+        return await self._store.read_many(map, sks, now)
+
+    async def _current(self, map: str, *, anew: bool = False) -> str | None:
+        return await self._prefixes.current(self._store, map, self._clock.now(), anew=anew)
+
+    async def _for_writing(self, map: str) -> str:
+        return await self._prefixes.for_writing(self._store, map, self._clock.now())
+
     async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
         """Return the entries: one pipelined trip for the hits, two and a batch for the rest."""
+        if not same[0]:
+            forked()
+        try:
+            prefix = self._prefixes[map]
+        except KeyError:
+            return await self._read_new(map, sks, now)
         if self._pending:
             await self._queue.retry()
         found: dict[str, Stored | None] = {}
         wanted, new, get = iter(dict.fromkeys(sks)), tuple.__new__, self._protocol.get
         while chunk := list(islice(wanted, _BULK)):
-            keys, names = places(self._prefix, map, chunk)
+            keys, names = places(prefix, map, chunk)
             looks = await self._cache.look_many(keys, self._lease)
             missed: list[str] = []
             works: list[Getting] = []
@@ -126,6 +170,9 @@ class Coherent:
                     first = cast("Replies | CacheLost", look)
                     works.append(get(new(Item, (sk, key, name)), first, now))
             if works:
+                since, until = self._looked.get(map, NEVER)
+                if not since <= now < until and await self._current(map) != prefix:
+                    return await self.read_many(map, sks, now)
                 found.update(zip(missed, await self._get(map, works, now), strict=True))
         return [found[sk] for sk in sks]
 
@@ -135,8 +182,11 @@ class Coherent:
         One pipelined trip for each thousand; fills and changes nothing. **Raises** CacheLost.
         """
         found: dict[str, Stored | None] = {}
+        prefix = await self._current(map)
+        if prefix is None:
+            return found
         for start in range(0, len(sks), _BULK):
-            items = [item(self._prefix, map, sk) for sk in sks[start : start + _BULK]]
+            items = [item(prefix, map, sk) for sk in sks[start : start + _BULK]]
             replies = await exchange(self._cache, [Packet(each.key, (Get(),)) for each in items])
             for each, reply in zip(items, replies, strict=True):
                 if isinstance(reply, CacheLost):
@@ -153,8 +203,17 @@ class Coherent:
         """Return what the store has, and invalidate it (R1, second form)."""
         if self._pending:
             await self._queue.retry()
+        if not same[0]:
+            forked()
         wanted = list(dict.fromkeys(sks))
-        works = [self._protocol.read_stored(item(self._prefix, map, sk)) for sk in wanted]
+        prefix = await self._current(map)
+        if prefix is None:
+            entries = await self._read_uncached(map, wanted, now)
+            prefix = await self._current(map, anew=True)
+            if prefix is None:
+                found = dict(zip(wanted, entries, strict=True))
+                return [found[sk] for sk in sks]
+        works = [self._protocol.read_stored(item(prefix, map, sk)) for sk in wanted]
         found = dict(zip(wanted, await self._get(map, works, now), strict=True))
         return [found[sk] for sk in sks]
 
@@ -168,9 +227,15 @@ class Coherent:
 
     async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
         """Do one write: two cache trips, and the store's own."""
+        if not same[0]:
+            forked()
+        since, until = self._looked.get(map, NEVER)
+        prefix = self._prefixes.get(map) if since <= now < until else None
+        if prefix is None:
+            prefix = await self._for_writing(map)
         if self._pending:
             await self._queue.retry()
-        work = self._protocol.write(item(self._prefix, map, sk), op)
+        work = self._protocol.write(item(prefix, map, sk), op)
         (outcome,) = await play([work], self._calls(map, now))
         if isinstance(outcome, Exception):
             raise outcome
@@ -180,6 +245,14 @@ class Coherent:
         self, map: str, writes: Sequence[tuple[str, Op]], now: float
     ) -> list[Outcome | Exception]:
         """Do the writes: two pipelined trips, and the store's own batches."""
+        if not writes:
+            return []
+        if not same[0]:
+            forked()
+        since, until = self._looked.get(map, NEVER)
+        prefix = self._prefixes.get(map) if since <= now < until else None
+        if prefix is None:
+            prefix = await self._for_writing(map)
         if self._pending:
             await self._queue.retry()
         failure: LPCMError | None = None
@@ -195,7 +268,7 @@ class Coherent:
         outcomes: list[Outcome | Exception] = []
         calls = self._calls(map, now)._replace(write=write)
         for chunk in _rounds(writes):
-            works = [self._protocol.write(item(self._prefix, map, sk), op) for sk, op in chunk]
+            works = [self._protocol.write(item(prefix, map, sk), op) for sk, op in chunk]
             done = await play(works, calls)
             if failure is not None:
                 if not outcomes:
@@ -218,6 +291,14 @@ class Coherent:
 
         Readers may see some of the changes before the others.
         """
+        if not same[0]:
+            forked()
+        prefixes: dict[str, str] = {}
+        for pk in dict.fromkeys(each.map for each in changes):
+            prefixes[pk] = await self._for_writing(pk)
+        for pk in dict.fromkeys(each.map for each in checks):
+            if pk not in prefixes:  # without one nothing is cached: there is nothing to empty
+                prefixes[pk] = await self._current(pk) or ""
         if self._pending:
             await self._queue.retry()
         aborted: Aborted | None = None
@@ -234,7 +315,8 @@ class Coherent:
             return [refused.get((pk, sk), _UNTOLD) for pk, sk, _ in changes]
 
         works = [
-            self._protocol.write(item(self._prefix, each.map, each.sk), each.op) for each in changes
+            self._protocol.write(item(prefixes[each.map], each.map, each.sk), each.op)
+            for each in changes
         ]
         calls = self._calls("", now)._replace(write=write)
         # A transaction may have checks alone.
@@ -246,7 +328,7 @@ class Coherent:
             return outcomes
         failed = {(pk, sk) for pk, sk, _ in aborted.reasons}
         uncovering = [
-            self._protocol.uncover(item(self._prefix, each.map, each.sk))
+            self._protocol.uncover(item(prefixes[each.map], each.map, each.sk))
             for each in checks
             if (each.map, each.sk) in failed
         ]

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from weakref import WeakSet, finalize
 
 from lpcm import caches, stores
+from lpcm.coherence.catalogue import Catalogue
 from lpcm.engine import config
 from lpcm.engine.drive import LoopClock, SystemClock, Threads, run
 from lpcm.engine.loops import Loops
@@ -97,11 +98,18 @@ class Engine:
         self.location = settings.location
         self.ttl = settings.ttl
         self.timeout = settings.timeout
-        self.catalogued: set[str] = set()
+        self.catalogue = Catalogue()
         self._settings = settings
         self._clock = clock
         self._threads = Threads()
-        self.stack = stacked(store, cache, clock or SystemClock(), self._threads, settings)
+        self.stack = stacked(
+            store,
+            cache,
+            clock or SystemClock(),
+            self._threads,
+            settings=settings,
+            catalogue=self.catalogue,
+        )
         self._loops = None if awaitable is None else _for_loops(self.stack, awaitable, self)
         _opened.add(self)
 
@@ -205,9 +213,10 @@ def _for_loops(
 ) -> Loops[Stack]:
     """Return what keeps the stacks of event loops, which end with the engine if not before."""
     settings, clock = engine._settings, engine._clock or LoopClock()  # noqa: SLF001  # same module
+    catalogue = engine.catalogue  # of the engine nothing else: it must be able to go
 
     def make() -> Stack:
-        return stacked(*opened(), clock, as_it_is, settings)
+        return stacked(*opened(), clock, as_it_is, settings=settings, catalogue=catalogue)
 
     def drop(stack: Stack) -> None:
         if stack.coherent is not None and blocking.coherent is not None:
@@ -260,7 +269,7 @@ def fence(namespace: str | None) -> str | None:
         if not namespace:
             _used.clear()
         for engine in opened():
-            engine.catalogued.clear()  # so that every map asks once more
+            engine.catalogue.registered.clear()  # so that every map asks once more
         refresh()
     return before
 

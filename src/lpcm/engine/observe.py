@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Form,
         KeyRange,
         MapInfo,
+        MapState,
         Op,
         Outcome,
         Page,
@@ -274,7 +275,15 @@ class Watched:
         """Count a range."""
         return await self._tell(self._call("count"), self._store.count(map, keys, now))
 
-    async def register(self, namespace: str, info: MapInfo) -> MapInfo:
+    async def describe(self, namespace: str, name: str) -> MapState:
+        """Return what the catalogue says of a map; not told."""
+        return await self._store.describe(namespace, name)
+
+    async def renew(self, namespace: str) -> None:
+        """Give the namespace a new identity; not told."""
+        await self._store.renew(namespace)
+
+    async def register(self, namespace: str, info: MapInfo) -> MapState:
         """Enter a map into the catalogue; not told, being no operation of the map's user."""
         return await self._store.register(namespace, info)
 

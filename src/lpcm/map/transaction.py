@@ -115,8 +115,7 @@ class Transaction:
             return MISSING if cell is None else use.codec.decode(*cell)
         if place not in self._read:
             self._check({place})
-            pk, sk = place
-            self._read[place] = await use._read(pk, sk, use._now())
+            self._read[place] = await use.find(place[1])
         found = self._read[place]
         if found is None:
             return MISSING

@@ -11,26 +11,17 @@ before without such a condition.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+import math
+from typing import TYPE_CHECKING, Any, cast
 
+from lpcm.coherence.catalogue import LOOK_AGAIN
 from lpcm.engine.config import seconds
-from lpcm.errors import BatchError, Conflict, StoreTooNew, ValueDecodingError
+from lpcm.errors import BatchError, Conflict, ValueDecodingError
 from lpcm.operations import damage as _damage
 from lpcm.operations.entry import MISSING, Entry
 from lpcm.operations.retry import Retry, etag
 from lpcm.operations.rewriting import mutate, update
-from lpcm.ports import (
-    Add,
-    Applied,
-    Delete,
-    Form,
-    KeyRange,
-    MapInfo,
-    Put,
-    Refused,
-    Touch,
-    When,
-)
+from lpcm.ports import Add, Applied, Delete, Form, KeyRange, Put, Refused, Touch, When
 from lpcm.values.arithmetic import add, check_delta, negate
 from lpcm.values.keys import decode, encode, key_of, partition
 
@@ -41,11 +32,9 @@ if TYPE_CHECKING:
     from lpcm.engine.stack import Stack
     from lpcm.operations.entry import TTL
     from lpcm.operations.options import MapOptions
-    from lpcm.ports import Cell, Op, Stored
+    from lpcm.ports import Cell, Op, Page, Stored
 
 __all__ = ["Entries"]
-
-FORMAT: Final = 1
 
 
 class Entries:
@@ -71,7 +60,12 @@ class Entries:
         self._tier = stack.tier
         self._store = stack.store
         self._coherent = stack.coherent
-        self._catalogued = engine.catalogued
+        self._catalogue = engine.catalogue
+        self._catalogued = engine.catalogue.registered
+        # Until when single entries may be read and written without a look at the catalogue:
+        # for ever where the cache's tier looks by itself, whenever it asks the store.
+        self._until = 0.0 if stack.coherent is None else math.inf
+        self._until_whole = 0.0
         self._clock = stack.clock
         self._read = stack.tier.read
         self._now = stack.clock.now
@@ -93,7 +87,10 @@ class Entries:
 
     async def get(self, key: object, fallback: object = MISSING) -> Any:
         """Return the value, else the fallback, else the map's default, else MISSING."""
-        stored = await self._read(self._map, encode(key), self._now())
+        now = self._now()
+        if now >= self._until:
+            await self._look(now)
+        stored = await self._read(self._map, encode(key), now)
         if stored is None:
             return self._woken(key, self.default()) if fallback is MISSING else fallback
         data, kind, _, _ = stored
@@ -114,7 +111,10 @@ class Entries:
     async def item(self, key: object) -> Any:
         """Return the value or the map's default; else raise KeyError."""
         # The body of get once more: an await less is a twentieth of an embedded read.
-        stored = await self._read(self._map, encode(key), self._now())
+        now = self._now()
+        if now >= self._until:
+            await self._look(now)
+        stored = await self._read(self._map, encode(key), now)
         if stored is not None:
             data, kind, _, _ = stored
             try:
@@ -135,7 +135,7 @@ class Entries:
 
     async def contains(self, key: object) -> bool:
         """Tell whether the key has an entry."""
-        return await self._read(self._map, encode(key), self._now()) is not None
+        return await self.find(encode(key)) is not None
 
     async def entry(self, key: object) -> Entry[Any]:
         """Return the entry with its etag and expiry; else raise KeyError."""
@@ -158,7 +158,10 @@ class Entries:
     async def get_many(self, keys: Iterable[Any]) -> dict[Any, Any]:
         """Return the values of those keys that are present."""
         wanted = {key: encode(key) for key in keys}
-        found = await self._tier.read_many(self._map, list(wanted.values()), self._now())
+        now = self._now()
+        if now >= self._until:
+            await self._look(now)
+        found = await self._tier.read_many(self._map, list(wanted.values()), now)
         bare, decoded, wakers = self._bare, self._decode, self._wakers
         try:
             # The body of _value once more: its call is a tenth of a cached read.
@@ -258,9 +261,7 @@ class Entries:
         """Remove the last entry in key order and return it; else raise KeyError."""
         retry = Retry(self._clock, self._engine.timeout, "popitem", self._name)
         while True:
-            page = await self._store.scan(
-                self._map, keys, self._now(), reverse=True, limit=1, values=False
-            )
+            page = await self._scan(keys, reverse=True, limit=1, values=False)
             if not page.entries:
                 raise KeyError("popitem(): map is empty")
             sk, last = page.entries[0]
@@ -293,7 +294,7 @@ class Entries:
                 return self._value(cast("Stored", outcome.entry))
             current = outcome.entry
         else:
-            current = await self._read(self._map, sk, self._now())
+            current = await self.find(sk)
         return await self._update(key, sk, current, lambda value: add(value, delta), initial)
 
     async def grow(
@@ -312,7 +313,7 @@ class Entries:
                 return self._value(cast("Stored", outcome.entry))
             current = outcome.entry
         else:
-            current = await self._read(self._map, sk, self._now())
+            current = await self.find(sk)
         change = added or (lambda value: add(value, delta))
         return await self._update(key, sk, current, change, MISSING)
 
@@ -325,7 +326,7 @@ class Entries:
     ) -> Any:
         """Store ``fn(value)`` if nobody wrote in between, else try again; return it."""
         sk = encode(key)
-        current = await self._read(self._map, sk, self._now())
+        current = await self.find(sk)
         return await self._update(key, sk, current, fn, fallback)
 
     mutate = mutate
@@ -375,9 +376,7 @@ class Entries:
 
         The errors of entries that cannot be read are put into ``failed``, by key.
         """
-        page = await self._store.scan(
-            self._map, keys, self._now(), after=after, reverse=reverse, limit=limit, values=values
-        )
+        page = await self._scan(keys, after=after, reverse=reverse, limit=limit, values=values)
         if not values:
             return [(key, None) for key in _damage.keys_of(page.entries)], page.resume
         try:
@@ -401,7 +400,7 @@ class Entries:
 
         The errors of entries that cannot be read are put into ``failed``, by key.
         """
-        page = await self._store.scan(self._map, keys, self._now(), after=after, limit=limit)
+        page = await self._scan(keys, after=after, limit=limit)
         return _damage.entries_of(
             self, _damage.keys_of(page.entries), page.entries, failed, etags=True
         ), page.resume
@@ -418,20 +417,19 @@ class Entries:
         """Tell whether the range has an entry, reading one key."""
         resume: str | None = None
         while True:
-            page = await self._store.scan(
-                self._map, keys, self._now(), after=resume, limit=1, values=False
-            )
+            page = await self._scan(keys, after=resume, limit=1, values=False)
             if page.entries or page.resume is None:
                 return bool(page.entries)
             resume = page.resume
 
     async def count(self, keys: KeyRange) -> int:
         """Count the range's entries."""
-        return await self._store.count(self._map, keys, self._now())
+        return await self._store.count(self._map, keys, await self._moment())
 
     async def clear(self) -> None:
         """Delete all entries."""
         self._engine.check_fence(self._namespace)
+        await self._moment()
         await self._tier.clear(self._map, KeyRange())
 
     # Pieces
@@ -460,15 +458,40 @@ class Entries:
         return None if length is None else self._now() + length
 
     async def _present(self, key: object) -> Stored:
-        stored = await self._read(self._map, encode(key), self._now())
+        stored = await self.find(encode(key))
         if stored is None:
             raise KeyError(key)
         return stored
 
+    async def find(self, sk: str) -> Stored | None:
+        """Return what is stored under an encoded key."""
+        now = self._now()
+        if now >= self._until:
+            await self._look(now)
+        return await self._read(self._map, sk, now)
+
+    async def _look(self, now: float) -> None:
+        """See that the map is in a format this version knows; see ``_catalogue``."""
+        await self._catalogue.look(self._store, self._map, now)
+        self._until_whole = now + LOOK_AGAIN
+        if self._until < math.inf:
+            self._until = self._until_whole
+
+    async def _scan(self, keys: KeyRange, **options: Any) -> Page:
+        return await self._store.scan(self._map, keys, await self._moment(), **options)
+
+    async def _moment(self) -> float:
+        """Return the time for an operation on the whole map, whose format is known."""
+        now = self._now()
+        if now >= self._until_whole:
+            await self._look(now)
+        return now
+
     def _apply(self, sk: str, op: Op) -> Coroutine[Any, Any, Applied | Refused]:
         # Not a coroutine itself: one less on the way of every write.
-        if self._map in self._catalogued:
-            return self._tier.apply(self._map, sk, op, self._now())
+        now = self._now()
+        if self._map in self._catalogued and now < self._until:
+            return self._tier.apply(self._map, sk, op, now)
         return self._apply_first(sk, op)
 
     async def _apply_first(self, sk: str, op: Op) -> Applied | Refused:
@@ -477,13 +500,11 @@ class Entries:
 
     async def _enter_catalogue(self) -> None:
         """See that the map stands in the catalogue, in a format this version can write."""
+        now = self._now()
+        if self._map in self._catalogued and now >= self._until:
+            await self._look(now)  # it may have been dropped
         if self._map in self._catalogued:
             return
         self._engine.check_fence(self._namespace)
-        info = await self._store.register(self._namespace, MapInfo(self._name))
-        if info.format > FORMAT or info.shards != 1:
-            raise StoreTooNew(
-                f"map {self._name!r} has format {info.format} with {info.shards} shards, this "
-                f"version of lpcm writes format {FORMAT}: upgrade lpcm"
-            )
-        self._catalogued.add(self._map)
+        await self._catalogue.register(self._store, self._map, now)
+        await self._look(now)

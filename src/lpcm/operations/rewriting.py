@@ -42,7 +42,7 @@ async def mutate(
     """
     sk = encode(key)
     if native is None:
-        current = await use._read(use._map, sk, use._now())
+        current = await use.find(sk)
     else:
         outcome = await use._apply(sk, Update(*native, etag()))
         if isinstance(outcome, Applied):

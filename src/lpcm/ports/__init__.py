@@ -54,6 +54,7 @@ __all__ = [
     "KeyRange",
     "Leave",
     "MapInfo",
+    "MapState",
     "Merge",
     "Op",
     "Outcome",
@@ -245,6 +246,16 @@ class MapInfo(NamedTuple):
     shards: int = 1
 
 
+class MapState(NamedTuple):
+    """What a store's catalogue says of a map, and of the namespace that holds the map."""
+
+    identity: str | None
+    """What tells the namespace from all others, of whatever store; None: nothing was ever
+    written to it. Two stores never have one identity, copies of a store included."""
+    info: MapInfo | None
+    """The map's row; None: the map was never written."""
+
+
 class Tier(Protocol):
     """Entries of maps, one key at a time or in bulk: the face a map works on.
 
@@ -296,7 +307,7 @@ class Store(Tier, Protocol):
     form: Form
     """The form of ``Stored.data`` this store holds; the codec is made for it."""
     identity: str
-    """What tells this store from all others that may share a cache, the same for every client."""
+    """Where the store is, for messages and for copies; see ``MapState.identity`` for what it is."""
     blocking: bool
     """True: the methods never suspend but may block the thread (files, sockets)."""
 
@@ -322,8 +333,23 @@ class Store(Tier, Protocol):
         """Count the entries of the range. Cost: reads every one of them."""
         ...
 
-    async def register(self, namespace: str, info: MapInfo) -> MapInfo:
-        """Enter a map into the catalogue unless it is there; return what stands there."""
+    async def describe(self, namespace: str, name: str) -> MapState:
+        """Return what the catalogue says, strongly consistent. Writes nothing.
+
+        **Raises** ``StoreDenied`` where this client may not read the catalogue.
+        """
+        ...
+
+    async def register(self, namespace: str, info: MapInfo) -> MapState:
+        """Enter a map into the catalogue unless it is there; return what stands there.
+
+        Makes the namespace's identity as well unless it has one: random, by a put that only
+        one of all clients can win.
+        """
+        ...
+
+    async def renew(self, namespace: str) -> None:
+        """Give the namespace a new identity: what caches hold of it counts no more."""
         ...
 
     async def maps(self, namespace: str) -> list[MapInfo]:

@@ -40,6 +40,7 @@ from lpcm.ports import (
     Form,
     Get,
     MapInfo,
+    MapState,
     Packet,
     Page,
     Put,
@@ -239,14 +240,11 @@ class MemcachedStore:
                 found.append((sk, entry if values else entry._replace(data=None, kind=None)))
                 room -= size(entry.data) if values else 0
                 if room <= 0 or len(found) == limit:
-                    self._keep((map, keys, sk, reverse), sks[at:])
+                    self._walks[map, keys, sk, reverse] = sks[at:]
+                    while len(self._walks) > 16:  # walks that were never finished
+                        self._walks.pop(next(iter(self._walks)), None)
                     return Page(found, sk)
         return Page(found, None)
-
-    def _keep(self, where: tuple[str, KeyRange, str, bool], rest: list[str]) -> None:
-        self._walks[where] = rest
-        while len(self._walks) > 16:  # walks that were never finished
-            self._walks.pop(next(iter(self._walks)), None)
 
     async def count(self, map: str, keys: KeyRange, now: float) -> int:
         """Count the range. Cost: a listing of the whole server, and every entry's value."""
@@ -270,26 +268,32 @@ class MemcachedStore:
             packets = [Packet(key(name), (Set(data, base, _SLACK),)) for name, data, base in items]
             await self._send_many(packets)
 
-    async def register(self, namespace: str, info: MapInfo) -> MapInfo:
+    async def describe(self, namespace: str, name: str) -> MapState:
+        """Return a map's row; identities are for those who have a cache in front."""
+        return MapState(None, _catalogue(await self.read(partition(namespace), "", 0)).get(name))
+
+    async def renew(self, namespace: str) -> None:
+        """Refuse: nothing stands in front of this store."""
+        raise StoreError(f"{self!r} has no identity of {namespace!r}, and no cache in front")
+
+    async def register(self, namespace: str, info: MapInfo) -> MapState:
         """Enter a map into the catalogue, which is one entry, and may be lost like any."""
         prefix = partition(namespace)
         for _ in range(_ATTEMPTS):
             current = await self.read(prefix, "", 0.0)
-            known = _catalogue(current)
-            if info.name in known:
-                return known[info.name]
-            text = _catalogue_text({**known, info.name: info})
+            if info.name in (known := _catalogue(current)):
+                return MapState(None, known[info.name])
+            text = json.dumps(sorted([*known.values(), info]))
             etag = int.from_bytes(os.urandom(8), "little", signed=True)
             when = When.ABSENT if current is None else current.etag
             outcome = await self.apply(prefix, "", Put(Cell(text, None), etag, None, when), 0.0)
             if isinstance(outcome, Applied):
-                return info
+                return MapState(None, info)
         raise StoreBusy(f"{self!r}: others entered maps {_ATTEMPTS} times in between")
 
     async def maps(self, namespace: str) -> list[MapInfo]:
         """Return the namespace's catalogue."""
-        known = _catalogue(await self.read(partition(namespace), "", 0.0))
-        return sorted(known.values())
+        return sorted(_catalogue(await self.read(partition(namespace), "", 0.0)).values())
 
     async def transact(
         self, changes: Sequence[Change], checks: Sequence[Check], now: float
@@ -419,10 +423,6 @@ def _catalogue(entry: Stored | None) -> dict[str, MapInfo]:
     except (RecursionError, TypeError, ValueError):
         return {}
     return {row.name: row for row in rows if tuple(map(type, row)) == (str, int, str, int)}
-
-
-def _catalogue_text(known: Mapping[str, MapInfo]) -> str:
-    return json.dumps(sorted(known.values()))
 
 
 def _max_value(text: str) -> int:

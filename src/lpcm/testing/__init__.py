@@ -106,8 +106,11 @@ def _clear_away(namespace: str, directory: str | None) -> None:
     for engine in {*_engine.opened(), *used}:
         try:
             run(engine.store.drop(namespace))
+            engine.catalogue.forget()
         except LPCMError as error:  # and on to the others
-            if engine in used or engine.catalogued:  # else it was open, and nobody wrote to it
+            if (
+                engine in used or engine.catalogue.registered
+            ):  # else it was open, and nobody wrote to it
                 failed = failed or error
     if failed is not None:
         raise failed

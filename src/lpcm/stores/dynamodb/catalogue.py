@@ -11,38 +11,100 @@ So maps are found without a scan of the table. A namespace's rows share one part
 ``codec``  S  what its values are encoded with
 ``shards`` N  over how many partitions it is spread
 ========== == ===========================================================
+
+One more row is the namespace's own, with the map's name that no map can have, the empty one:
+its ``identity``, a random text, tells the namespace from every other, wherever their tables
+are. The other attributes are there for earlier versions, which take it for a map.
+
+Invariant: a row of a map never changes once it is there, and an identity only by ``lpcm
+identity renew``.
 """
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import ConfigError, KeyTooLong, StoreCorrupt
-from lpcm.ports import MapInfo
+from lpcm.ports import MapInfo, MapState
 from lpcm.values.keys import encode, partition
 from lpcm.values.path import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["enter", "info", "infos", "row"]
+__all__ = [
+    "enter",
+    "info",
+    "infos",
+    "is_own",
+    "key",
+    "namespace_key",
+    "new_identity",
+    "row",
+    "state",
+]
+
+_OWN: Final = encode("")
+"""The sort key of the namespace's own row: no map's name is empty."""
+
+
+def key(namespace: str, name: str) -> dict[str, Any]:
+    """Return the primary key of a map's row."""
+    try:
+        sk = encode(name)
+    except KeyTooLong as error:
+        raise ConfigError(f"a map's name on DynamoDB: {error}") from error
+    return {"pk": {"S": partition(namespace)}, "sk": {"S": sk}}
 
 
 def row(namespace: str, info: MapInfo) -> dict[str, Any]:
     """Return a map's row."""
-    try:
-        sk = encode(info.name)
-    except KeyTooLong as error:
-        raise ConfigError(f"a map's name on DynamoDB: {error}") from error
-    return {
-        "pk": {"S": partition(namespace)},
-        "sk": {"S": sk},
+    return key(namespace, info.name) | {
         "name": {"S": info.name},
         "format": {"N": str(info.format)},
         "codec": {"S": info.codec},
         "shards": {"N": str(info.shards)},
     }
+
+
+def namespace_key(namespace: str) -> dict[str, Any]:
+    """Return the primary key of the namespace's own row."""
+    return {"pk": {"S": partition(namespace)}, "sk": {"S": _OWN}}
+
+
+def new_identity(namespace: str) -> dict[str, Any]:
+    """Return the namespace's own row, with an identity nobody else has."""
+    _, format_, codec, shards = MapInfo("")
+    return namespace_key(namespace) | {
+        "name": {"S": ""},
+        "format": {"N": str(format_)},
+        "codec": {"S": codec},
+        "shards": {"N": str(shards)},
+        "identity": {"S": os.urandom(16).hex()},
+    }
+
+
+def is_own(item: Mapping[str, Any]) -> bool:
+    """Tell the namespace's own row from those of its maps."""
+    own: bool = item["sk"]["S"] == _OWN
+    return own
+
+
+def state(items: Sequence[Mapping[str, Any]], table: str) -> MapState:
+    """Return what a map's row and the namespace's own say, as far as they are there.
+
+    A table restored under another name has the old one's rows: the name tells them apart.
+    """
+    identity: str | None = None
+    found: MapInfo | None = None
+    for item in items:
+        if not is_own(item):
+            found = info(item)
+        elif "identity" in item:
+            identity = f"{item['identity']['S']}:{table.rpartition('/')[2]}"
+    return MapState(identity, found)
 
 
 def enter(row: dict[str, Any]) -> dict[str, Any]:
@@ -67,9 +129,11 @@ def info(item: Mapping[str, Any]) -> MapInfo:
 
 
 def infos(items: Iterable[Mapping[str, Any]]) -> list[MapInfo]:
-    """Return what rows say, but for those that lpcm did not write."""
+    """Return what the rows of maps say, but for those that lpcm did not write."""
     found: list[MapInfo] = []
     for item in items:
+        if is_own(item):
+            continue
         with suppress(StoreCorrupt):
             found.append(info(item))
     return found

@@ -6,7 +6,7 @@ path) goes through a placeholder; only this package's own text stands in an expr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.ports import MAX_KEY, When
 from lpcm.stores.dynamodb.items import number
@@ -49,16 +49,23 @@ class Expressions:
             text += f".{placeholder}"
         return text
 
-    def live(self) -> str:
+    known: Final = "attribute_not_exists(f)"
+    """Says that an entry is not of a later format; see ``wire``."""
+
+    def unexpired(self) -> str:
         """Say that an entry that is there has not expired; what is no number is no expiry."""
         now, number = self.number(self._now), self.value({"S": "N"})
         return f"(attribute_not_exists(x) OR x > {now} OR NOT attribute_type(x, {number}))"
 
-    def holds(self, when: Condition) -> str | None:
-        """Say what a write wants of the entry; None: nothing."""
+    def live(self) -> str:
+        """Say that an entry that is there has not expired, and may be changed here."""
+        return f"{self.known} AND {self.unexpired()}"
+
+    def holds(self, when: Condition) -> str:
+        """Say what a write wants of the entry."""
         match when:
             case When.ALWAYS:
-                return None
+                return self.known
             case When.ABSENT:
                 return f"attribute_not_exists(pk) OR x <= {self.number(self._now)}"
             case When.PRESENT:

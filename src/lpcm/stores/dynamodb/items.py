@@ -11,6 +11,7 @@ here (``codec.Form.TREE``).
 ``t``   S    how to read a bare number in ``v``: ``int``, ``float`` or ``decimal``
 ``etag``  N  the write's 64-bit nonce
 ``x``   N    epoch seconds from which the entry is absent; the table's TTL attribute
+``f``   any  reserved: an item that has it is of a later format, and StoreTooNew here
 ======= ==== ==========================================================================
 
 Invariant: ``decode(encode(tree)) == tree`` to the last of 38 digits; a number that
@@ -24,7 +25,7 @@ from binascii import a2b_base64
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from lpcm.errors import ValueDecodingError, ValueEncodingError, ValueTooLarge
+from lpcm.errors import StoreTooNew, ValueDecodingError, ValueEncodingError, ValueTooLarge
 from lpcm.ports import Stored, damaged
 from lpcm.values.limits import ALIKE, check_hashes
 from lpcm.values.path import shown
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ITEM_LIMIT",
+    "check_format",
     "check_size",
     "decode",
     "encode",
@@ -221,6 +223,7 @@ def entry(item: Mapping[str, Any] | None, now: float) -> Stored | None:
     """
     if not item:
         return None
+    check_format(item)
     try:
         expires = None
         if "x" in item:
@@ -269,6 +272,15 @@ def _expiry(item: Mapping[str, Any]) -> float | None:
         return float(item["x"]["N"]) if "x" in item else None
     except (LookupError, TypeError, ValueError):
         return None
+
+
+def check_format(item: Mapping[str, Any]) -> None:
+    """Refuse an item of a later format: what its other attributes mean is not known here."""
+    if "f" in item:
+        raise StoreTooNew(
+            f"the entry {item.get('sk', {}).get('S')!r:.60} is of a later format than this version "
+            "of lpcm reads and writes: upgrade lpcm"
+        )
 
 
 def etag(item: Mapping[str, Any]) -> int:

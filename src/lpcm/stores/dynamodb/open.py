@@ -78,8 +78,8 @@ OBJECTS: frozenset[str] = frozenset({"client"})
 def resolved(options: Mapping[str, object]) -> dict[str, object]:
     """Return the options with the region that this process's environment or a profile gives.
 
-    Not with an endpoint from there: ``_location`` knows none either, and the items of a cache
-    must be the same for those who have it from there and those who were told.
+    Not with an endpoint from there, of which ``_location`` knows nothing either: the map goes
+    where the environment of the process that receives it leads.
     """
     found = dict(options)
     if "region" not in found and "client" not in found:

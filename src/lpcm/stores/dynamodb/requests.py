@@ -153,11 +153,12 @@ def start(map: str, sk: str, op: Add, now: float) -> Write | None:
 
 
 _SHOW: Final = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+_KNOWN: Final = {**_SHOW, "ConditionExpression": Expressions.known}
 
 
 def _condition(when: Condition, now: float) -> dict[str, Any]:
     if when is When.ALWAYS:
-        return {}
+        return _KNOWN
     return _conditional(Expressions(now), when, None)
 
 

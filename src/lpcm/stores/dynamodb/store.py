@@ -16,7 +16,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from lpcm.errors import LPCMError, StoreError, StoreUnavailable, ValueTooLarge
+from lpcm.errors import (
+    LPCMError,
+    OutcomeUnknown,
+    StoreDenied,
+    StoreError,
+    StoreUnavailable,
+    ValueTooLarge,
+)
 from lpcm.ports import (
     DAMAGED,
     Add,
@@ -46,7 +53,7 @@ from lpcm.values.keys import partition
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
-    from lpcm.ports import Aborted, Change, Check, MapInfo, Op, Outcome
+    from lpcm.ports import Aborted, Change, Check, MapInfo, MapState, Op, Outcome
     from lpcm.stores.dynamodb.http.port import Reply, Transport
 
 __all__ = ["BUDGET", "PATIENCE", "DynamoDBStore"]
@@ -83,7 +90,7 @@ class DynamoDBStore:
 
     @property
     def identity(self) -> str:
-        """The region, or an endpoint that is not AWS's, and the table."""
+        """The region, or an endpoint that is not AWS's, and the table: for messages and copies."""
         return f"dynamodb:{self._identity()}:{self._table}"
 
     def __repr__(self) -> str:
@@ -293,10 +300,10 @@ class DynamoDBStore:
         where = made.keys(map, keys)
         if where is None or _outside(after, keys, reverse=reverse):
             return Page([], None)
-        wanted = None if values else "sk, etag, x"
+        wanted = None if values else "sk, etag, x, f"
         request = made.request(
             KeyConditionExpression=where,
-            FilterExpression=made.live(),
+            FilterExpression=made.unexpired(),
             ProjectionExpression=wanted,
         )
         request["ScanIndexForward"] = not reverse
@@ -321,9 +328,18 @@ class DynamoDBStore:
         where = made.keys(map, keys)
         if where is None:
             return 0
-        request = made.request(KeyConditionExpression=where, FilterExpression=made.live())
-        request["Select"] = "COUNT"
-        return sum([body["Count"] async for body in self._pages(request)])
+        # Not COUNT, which would count what is of a later format; of all others this shows {}.
+        request = made.request(
+            KeyConditionExpression=where,
+            FilterExpression=made.unexpired(),
+            ProjectionExpression="f",
+        )
+        count = 0
+        async for body in self._pages(request):
+            for item in filter(None, body["Items"]):
+                wire.check_format(item)
+            count += body["Count"]
+        return count
 
     async def clear(self, map: str, keys: KeyRange) -> None:
         """Delete the range.
@@ -335,7 +351,7 @@ class DynamoDBStore:
         where = made.keys(map, keys)
         if where is None:
             return
-        request = made.request(KeyConditionExpression=where, ProjectionExpression="pk, sk")
+        request = made.request(KeyConditionExpression=where, ProjectionExpression="pk, sk, f")
 
         def write(
             chunk: Sequence[tuple[str, dict[str, Any]]],
@@ -343,6 +359,8 @@ class DynamoDBStore:
             return batches.write(self._caller, dict(chunk))
 
         async for body in self._pages(request):
+            for item in body["Items"]:
+                wire.check_format(item)
             deletes = {item["sk"]["S"]: {"DeleteRequest": {"Key": item}} for item in body["Items"]}
             chunks = list(batches.chunks(list(deletes.items()), batches.WRITE_MOST))
             jobs = [later(write, chunk) for chunk in chunks]
@@ -364,23 +382,50 @@ class DynamoDBStore:
 
     # The catalogue
 
-    async def register(self, namespace: str, info: MapInfo) -> MapInfo:
-        """Enter a map into the catalogue. Cost: one GetItem; one PutItem the first time."""
+    async def describe(self, namespace: str, name: str) -> MapState:
+        """Return what the catalogue says of a map. Cost: one BatchGetItem, of two rows."""
+        self._check_open()
+        keys = [catalogue.key(namespace, name), catalogue.namespace_key(namespace)]
+        try:
+            items = await batches.read(self._caller, keys)
+        except StoreDenied:  # policies of earlier versions allow reading one row at a time
+            found = [await self._item(each["pk"]["S"], each["sk"]["S"]) for each in keys]
+            items = [item for item in found if item]
+        return catalogue.state(items, self._table)
+
+    async def register(self, namespace: str, info: MapInfo) -> MapState:
+        """Enter a map into the catalogue.
+
+        Cost: one BatchGetItem; the first time also a PutItem, or two, and one more of it.
+        """
         row = catalogue.row(namespace, info)
-        pk, sk = row["pk"]["S"], row["sk"]["S"]
         pauses = self._caller.pauses()
         while True:
-            item = await self._item(pk, sk)
-            if item:
-                return catalogue.info(item)
+            state = await self.describe(namespace, info.name)
+            if state.identity is not None and state.info is not None:
+                return state
             try:
-                await self._call("PutItem", catalogue.enter(row))
-            except Unsure as error:  # sent again it does no harm: a row never changes
+                if state.info is None:
+                    await self._call("PutItem", catalogue.enter(row))
+                if state.identity is None:
+                    await self._call("PutItem", catalogue.enter(catalogue.new_identity(namespace)))
+            except StoreDenied:
+                if state.info is None:
+                    raise
+                return state  # which a client without a cache can do with
+            except Unsure as error:  # sent again it does no harm: a row is entered once
                 if not await pauses.pause():
                     raise StoreUnavailable(
                         f"{self._caller.place}: the map {info.name!r} could not be entered into "
                         f"the catalogue: {error}"
                     ) from error
+
+    async def renew(self, namespace: str) -> None:
+        """Give the namespace a new identity. Cost: one PutItem."""
+        try:
+            await self._call("PutItem", {"Item": catalogue.new_identity(namespace)})
+        except Unsure as error:
+            raise OutcomeUnknown(f"{self._caller.place}: {error}: renew it again") from error
 
     async def maps(self, namespace: str) -> list[MapInfo]:
         """Return the namespace's catalogue. Cost: one Query, a read unit for some 40 maps."""

@@ -22,6 +22,7 @@ from lpcm.ports import (
     Cell,
     Form,
     MapInfo,
+    MapState,
     Page,
     Put,
     Refused,
@@ -103,6 +104,8 @@ class _Data:
 
     def __init__(self) -> None:
         self.identity = os.urandom(8).hex()
+        self.identities: dict[str, str] = {}
+        """Of each namespace."""
         self.lock = threading.RLock()
         self.maps: dict[str, _Map] = {}
         self.catalogue: dict[str, dict[str, MapInfo]] = {}
@@ -113,6 +116,7 @@ class _Data:
     def _orphan(self) -> None:
         """In a forked child: end what other threads, gone now, may have been doing."""
         self.lock = threading.RLock()
+        self.identities = {name: os.urandom(8).hex() for name in self.identities}
         for entries, sk, entry in self.decided:
             if entry is None:
                 entries.entries.pop(sk, None)
@@ -219,11 +223,26 @@ class MemoryStore:
             for sk in gone:
                 del entries.entries[sk]
 
-    async def register(self, namespace: str, info: MapInfo) -> MapInfo:
+    async def describe(self, namespace: str, name: str) -> MapState:
+        """Return what the catalogue says of a map."""
+        data = self._data()
+        with data.lock:
+            info = data.catalogue.get(namespace, {}).get(name)
+            return MapState(data.identities.get(namespace), info)
+
+    async def register(self, namespace: str, info: MapInfo) -> MapState:
         """Enter a map into the catalogue."""
         data = self._data()
         with data.lock:
-            return data.catalogue.setdefault(namespace, {}).setdefault(info.name, info)
+            known = data.catalogue.setdefault(namespace, {}).setdefault(info.name, info)
+            identity = data.identities.setdefault(namespace, os.urandom(8).hex())
+            return MapState(identity, known)
+
+    async def renew(self, namespace: str) -> None:
+        """Give the namespace a new identity."""
+        data = self._data()
+        with data.lock:
+            data.identities[namespace] = os.urandom(8).hex()
 
     async def transact(
         self, changes: Sequence[Change], checks: Sequence[Check], now: float
@@ -275,6 +294,7 @@ class MemoryStore:
         with data.lock:
             data.maps = {pk: m for pk, m in data.maps.items() if not pk.startswith(prefix)}
             data.catalogue.pop(namespace, None)
+            data.identities.pop(namespace, None)
 
     def close(self) -> None:
         """Let go of the data; using the store again raises ``StoreError``."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Check,
         KeyRange,
         MapInfo,
+        MapState,
         Op,
         Outcome,
         Page,
@@ -237,7 +238,15 @@ class ReadOnlyStore:
         """Refuse."""
         raise self._refusal()
 
-    async def register(self, namespace: str, info: MapInfo) -> MapInfo:  # noqa: ARG002  # the port's
+    async def describe(self, namespace: str, name: str) -> MapState:
+        """Return what the catalogue says of a map."""
+        return await self._steadily(self._store.describe, namespace, name)
+
+    async def renew(self, namespace: str) -> None:  # noqa: ARG002  # the port's
+        """Refuse."""
+        raise self._refusal()
+
+    async def register(self, namespace: str, info: MapInfo) -> MapState:  # noqa: ARG002  # the port's
         """Refuse: who registers a map is about to write it."""
         raise self._refusal()
 

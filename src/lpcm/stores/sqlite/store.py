@@ -30,18 +30,18 @@ from lpcm.ports import (
     Aborted,
     Applied,
     Form,
-    MapInfo,
     Page,
     Put,
     Stored,
     Update,
     When,
 )
+from lpcm.stores.sqlite import catalogue
 from lpcm.stores.sqlite.access import mend, writable
 from lpcm.stores.sqlite.confirm import confirm
 from lpcm.stores.sqlite.connections import another, operations
 from lpcm.stores.sqlite.file import File
-from lpcm.stores.sqlite.foreign import MAPS, catalogued, entry, infos, is_not_text
+from lpcm.stores.sqlite.foreign import entry, infos, is_not_text
 from lpcm.stores.sqlite.location import GONE, directory
 from lpcm.stores.sqlite.options import OPTIONS
 from lpcm.stores.sqlite.pages import RANGE, page
@@ -52,7 +52,7 @@ from lpcm.values.keys import partition
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from lpcm.ports import Change, Check, KeyRange, Op, Outcome
+    from lpcm.ports import Change, Check, KeyRange, MapInfo, MapState, Op, Outcome
     from lpcm.stores.sqlite.connections import Execute
     from lpcm.stores.sqlite.readonly import ReadOnlyStore
 
@@ -343,19 +343,25 @@ class SQLiteStore:
             connection.execute(f"DELETE FROM entries WHERE {RANGE}", (map, low, high))
             confirm(self._file, connection)
 
-    async def register(self, namespace: str, info: MapInfo) -> MapInfo:
-        """Enter a map into the catalogue. Cost: one SELECT, and one write the first time."""
-        pk = partition(namespace, info.name)
+    async def describe(self, namespace: str, name: str) -> MapState:
+        """Return what the catalogue says of a map. Cost: two SELECTs."""
         with self._file.connection() as connection, connection.lock:
-            row = connection.execute(f"{MAPS} WHERE pk = ?", (pk,)).fetchone()
-            if row is None:
-                connection.execute(
-                    "INSERT INTO maps VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                    (pk, namespace, *info),
-                )
-                row = connection.execute(f"{MAPS} WHERE pk = ?", (pk,)).fetchone()
+            state = catalogue.describe(connection.execute, self._file.path, namespace, name)
+            confirm(self._file, connection, wrote=False)
+        return state
+
+    async def register(self, namespace: str, info: MapInfo) -> MapState:
+        """Enter a map into the catalogue. Cost: two SELECTs, and one write the first time."""
+        with self._file.connection() as connection, connection.lock:
+            state = catalogue.register(connection.execute, self._file.path, namespace, info)
             confirm(self._file, connection)
-        return info if row is None else catalogued(self._file.path, row)
+        return state
+
+    async def renew(self, namespace: str) -> None:
+        """Give the namespace a new identity. Cost: one write."""
+        with self._file.connection() as connection, connection.lock:
+            catalogue.renew(connection.execute, namespace)
+            confirm(self._file, connection)
 
     async def transact(
         self, changes: Sequence[Change], checks: Sequence[Check], now: float

@@ -28,6 +28,7 @@ from lpcm.ports import (
     Delete,
     KeyRange,
     MapInfo,
+    MapState,
     Put,
     Refused,
     Stored,
@@ -79,6 +80,8 @@ class StoreContract:
 
     threads = 8
     """How many clients at once, in the tests of atomicity."""
+    identified = True
+    """Whether namespaces have identities: where a cache may stand in front of the store."""
 
     def open(self) -> Store:
         """Open an empty store."""
@@ -516,8 +519,10 @@ class StoreContract:
         with self.opened() as store:
             assert run(store.maps("ns")) == []
             first = MapInfo("users", 1, "typed", 1)
-            assert run(store.register("ns", first)) == first
-            assert run(store.register("ns", MapInfo("users", 2, "other", 4))) == first
+            assert run(store.register("ns", first)).info == first
+            assert run(store.register("ns", MapInfo("users", 2, "other", 4))).info == first
+            assert run(store.describe("ns", "users")).info == first
+            assert run(store.describe("ns", "user")).info is None
             for name in ("é", "b", "a/b", "a"):
                 run(store.register("ns", MapInfo(name)))
             run(store.register("ns2", MapInfo("elsewhere")))
@@ -528,13 +533,37 @@ class StoreContract:
     def test_catalogue_of_many_threads(self) -> None:
         """Of many that enter a map at once one wins, and all are told the same."""
 
-        def client(store: Store) -> list[MapInfo]:
+        def client(store: Store) -> list[MapState]:
             me = threading.get_ident() % 2**31
             return [run(store.register("ns", MapInfo(f"{n}", me))) for n in range(10)]
 
         with self.opened() as store:
             for told in zip(*self.race(store, client), strict=True):
                 assert len(set(told)) == 1
+
+    def test_identity(self) -> None:
+        """A namespace has an identity from its first map on, until it is dropped or renewed."""
+        with self.opened() as store:
+            assert run(store.describe("ns", "users")) == (None, None)
+            state = run(store.register("ns", MapInfo("users")))
+            assert run(store.describe("ns", "users")) == state
+            assert run(store.register("ns", MapInfo("pets"))).identity == state.identity
+            assert run(store.describe("ns", "absent")) == (state.identity, None)
+            if not self.identified:
+                assert state.identity is None
+                return
+            seen = {state.identity, run(store.register("ns2", MapInfo("users"))).identity}
+            run(store.drop("ns"))
+            assert run(store.describe("ns", "users")) == (None, None)
+            seen.add(run(store.register("ns", MapInfo("users"))).identity)
+            run(store.renew("ns"))
+            again = run(store.describe("ns", "users"))
+            assert again.info == MapInfo("users")
+            assert None not in seen
+            assert len({*seen, again.identity}) == 4
+            run(store.renew("ns3"))
+            assert run(store.describe("ns3", "users")).identity is not None
+            assert run(store.maps("ns3")) == []
 
     def test_drop(self) -> None:
         """Drop deletes the namespace's entries and catalogue, and nobody else's."""

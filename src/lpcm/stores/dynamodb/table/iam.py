@@ -5,8 +5,9 @@ the requests themselves. Sends nothing.
 
 A policy for one map is by ``dynamodb:LeadingKeys``, the partition keys of a request. A
 map's end in ``/``, so ``default/users/*`` covers the map ``users``, later shards included,
-and not ``users2``. Before its first write a map is entered into its namespace's catalogue,
-the partition ``default/``. IAM cannot tell rows of one partition apart: who may enter one
+and not ``users2``. Its namespace's catalogue, the partition ``default/``, tells the map's format
+and, for what is cached, whose items are whose: it is read by all. Before its first write a map
+is entered there. IAM cannot tell rows of one partition apart: who may enter one
 map may also overwrite the rows of others in the namespace, which then refuse writes. So
 for a map that has been written before, leave that out (``registered``).
 """
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["ADMINISTRATION", "READS", "WRITES", "arn", "policy"]
 
 READS: Final[dict[str, str]] = {
-    "BatchGetItem": "read many entries at once: get_many, and what became of a batch",
-    "GetItem": "read an entry, strongly consistent; a map's row in the catalogue; what became of "
-    "a write whose reply was lost",
+    "BatchGetItem": "read many entries at once: get_many, and what became of a batch; a map's and "
+    "its namespace's rows in the catalogue",
+    "GetItem": "read an entry, strongly consistent; what became of a write whose reply was lost",
     "Query": "walk, count and clear a map, in key order; list the maps",
 }
 WRITES: Final[dict[str, str]] = {
@@ -77,6 +78,8 @@ def policy(
     >>> made = policy(arn("lpcm"), namespace="default", maps=["users"], read_only=True)
     >>> made["Statement"][0]["Condition"]
     {'ForAllValues:StringLike': {'dynamodb:LeadingKeys': ['default/users/*']}}
+    >>> made["Statement"][1]["Action"]
+    ['dynamodb:BatchGetItem']
     >>> policy(arn("lpcm"), maps=["users"])
     Traceback (most recent call last):
         ...
@@ -92,9 +95,11 @@ def policy(
     statements = [_statement("Read", sorted(READS), resource, prefixes)]
     if not read_only:
         statements.append(_statement("Write", sorted(WRITES), resource, prefixes))
-    if namespace is not None and maps and not read_only:
+    if namespace is not None and maps:
         catalogue = [_literal(partition(namespace))]
-        entered = ["GetItem"] if registered else ["GetItem", "PutItem"]
+        entered = ["BatchGetItem", "PutItem"]
+        if read_only or registered:
+            entered.remove("PutItem")
         statements.append(_statement("Catalogue", entered, resource) | _leading(catalogue))
     return _policy(*statements)
 
