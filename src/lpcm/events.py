@@ -1,9 +1,9 @@
 """Events: what lpcm asks of stores and caches, for meters, logs and telemetry.
 
 Every request to a remote store is one ``Request`` event; an invalidation that has to wait
-for an unreachable cache is an ``Invalidation``, and a cache server that goes or comes back a
-``CacheServer``. Who listens is called in the thread or task that made the request, after its
-reply, and must be quick and never raise.
+for an unreachable cache is an ``Invalidation``, a cache server that goes or comes back a
+``CacheServer``, and a cached item that was not believed ``Unsealed``. Who listens is called in
+the thread or task that made the request, after its reply, and must be quick and never raise.
 
 Without a listener an event costs one look (0.1 µs) and nothing is measured: adapters ask
 ``heard()`` first, and have DynamoDB count the consumed units only where someone listens.
@@ -25,6 +25,7 @@ __all__ = [
     "Invalidation",
     "Meter",
     "Request",
+    "Unsealed",
     "emit",
     "heard",
     "meter",
@@ -78,7 +79,17 @@ class CacheServer(NamedTuple):
     """What happened; empty for ``up``."""
 
 
-Event: TypeAlias = Request | Invalidation | CacheServer
+class Unsealed(NamedTuple):
+    """A cached item that was not made with this client's ``cache_key``, and was not believed."""
+
+    key: str
+    """The cache's key."""
+    seal: str
+    """``missing``: by a client without a key, or by a stranger; ``wrong``: with another key, for
+    another place, or damaged."""
+
+
+Event: TypeAlias = Request | Invalidation | CacheServer | Unsealed
 
 _listeners: tuple[Callable[[Event], object], ...] = ()
 _meters: ContextVar[tuple[Meter, ...]] = ContextVar("lpcm_meters", default=())

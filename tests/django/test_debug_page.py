@@ -8,7 +8,7 @@ from django.test import Client, override_settings
 from django.urls import path
 from django.views.debug import get_default_exception_reporter_filter
 
-from lpcm import LPCM
+from lpcm import LPCM, ConfigError
 from lpcm.django import conf
 from lpcm.django.checks import check_settings
 
@@ -80,6 +80,25 @@ def test_the_filter_hides_the_rest(real, given):
         page = page_of("/argument/", LPCM_URL=given)
     get_default_exception_reporter_filter.cache_clear()
     assert PASSWORD not in page, page[page.index(PASSWORD) - 300 :][:600]
+
+
+@pytest.mark.parametrize(
+    "key", [f"{PASSWORD} and some more", f"{PASSWORD} in many bytes".encode(), "short"]
+)
+def test_a_cache_key_is_shown_nowhere(key):
+    """The settings show no cache key, whatever is wrong with it, and the options have it."""
+    given = {"default": {"STORE": "memory://", "OPTIONS": {"cache_key": key}}}
+    with override_settings(LPCM=given):
+        conf.hide_passwords()
+        assert PASSWORD not in repr(given)
+        assert "short" not in repr(given)
+        if key == "short":
+            with pytest.raises(ConfigError, match="16 bytes"):
+                conf.find("default")
+        else:
+            found = conf.find("default")
+            assert found.cache_key == (key if isinstance(key, str) else key.decode())
+            assert PASSWORD not in repr(found)
 
 
 def test_settings_stay_what_they_were():

@@ -98,6 +98,8 @@ def _hide(given: dict[Any, Any]) -> None:
     for key, value in given.items():
         if type(value) is dict:
             _hide(value)
+        elif key == "cache_key" and type(value) in {str, bytes}:
+            given[key] = config.conceal_key(value)
         elif type(value) is str:
             given[key] = config.conceal(value)
 

@@ -39,6 +39,7 @@ _FIELDS: Mapping[str, tuple[type, ...]] = {
     "cache": (dict,),
     "strict": (bool,),
     "cache_ttl": (int,),
+    "cache_key_file": (str,),
     "alias": (str,),
     "in_namespace": (str,),
     "withheld": (tuple,),
@@ -89,6 +90,7 @@ class Address(NamedTuple):
                         path=candidate.path,
                         store_options=candidate.store_options,
                         cache=candidate.cache,
+                        cache_key=candidate.cache_key,
                     )
         missing = " and ".join(self.withheld)
         how = "" if self.alias is None else f", using={self.alias!r}"
@@ -197,7 +199,9 @@ def _public(settings: Config) -> tuple[Config, tuple[str, ...]]:
         hidden = _hide(cache.scheme, cache.path, "cache", withheld)
         found = _absolute(caches.adapter(cache.scheme), cache.options)
         cache = CacheConfig(cache.scheme, hidden, found)
-    shown = settings._replace(path=path, store_options=options, cache=cache)
+    if settings.cache_key is not None:
+        withheld.append("option 'cache_key'")
+    shown = settings._replace(path=path, store_options=options, cache=cache, cache_key=None)
     return shown, tuple(withheld)
 
 

@@ -22,7 +22,8 @@ Options stand in the URL's query or are given to ``configure``: ``namespace``, `
 (seconds), ``timeout`` (seconds a compare-and-set may try), ``cache_only`` (``true``: entries
 live in the cache alone), and those of the store. A cache in
 front of it is one more: ``cache=memcached://host1,host2``, with ``on_cache_error``
-(``available`` or ``strict``) and ``cache_ttl`` (seconds). The cache's own options stand in its
+(``available`` or ``strict``), ``cache_ttl`` (seconds) and ``cache_key_file`` (a path; the key
+itself, ``cache_key``, stands in no URL). The cache's own options stand in its
 URL: ``cache=memcached://host?timeout=0.5``, a second one behind ``%26`` for ``&``.
 """
 
@@ -34,7 +35,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lpcm import caches, stores
 from lpcm.errors import ConfigError
-from lpcm.redact import Url, conceal, redact
+from lpcm.redact import Secret, Url, conceal, redact
 from lpcm.values.keys import partition
 
 if TYPE_CHECKING:
@@ -48,8 +49,10 @@ __all__ = [
     "CacheConfig",
     "Config",
     "Url",
+    "cache_secret",
     "cached_only",
     "conceal",
+    "conceal_key",
     "parse",
     "parse_again",
     "redact",
@@ -67,6 +70,9 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 DEFAULT_TIMEOUT = 10.0
 DEFAULT_CACHE_TTL = 3600
 MAX_CACHE_TTL = 30 * 24 * 3600  # memcached takes a longer one for a date
+
+LEAST_KEY = 16
+_MOST_KEY = 65_536
 
 _first: dict[str, str] = {}
 """Each relative path that was parsed, as it was resolved the first time."""
@@ -97,6 +103,10 @@ class Config(NamedTuple):
     """Whether an operation fails where the cache cannot be reached."""
     cache_ttl: int = DEFAULT_CACHE_TTL
     """Seconds a cached item lives: the bound on everything outside the promise."""
+    cache_key: Secret | None = None
+    """What items are sealed with; a letter for each byte."""
+    cache_key_file: str | None = None
+    """The absolute path of the file that holds it."""
 
     @property
     def location(self) -> str:
@@ -116,6 +126,8 @@ def _shown(settings: CacheConfig | Config) -> str:
 
 
 def _hidden(value: object) -> object:
+    if isinstance(value, Secret):
+        return value
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
         return tuple(_hidden(part) for part in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # options
     return conceal(value) if isinstance(value, str) else value
@@ -182,7 +194,10 @@ def parse_again(url: str, options: Mapping[str, object] | None = None) -> Config
 def _parse(url: str, options: Mapping[str, object] | None, *, again: bool) -> Config:
     # What a traceback, or a page made of one, shows of these frames hides passwords, too.
     url = conceal(str(url))
-    options = {name: _hidden(value) for name, value in (options or {}).items()}
+    options = {
+        name: _secret(value) if name == "cache_key" else _hidden(value)
+        for name, value in (options or {}).items()
+    }
     try:
         return _parsed(url, options, again=again)
     except ConfigError as error:
@@ -193,17 +208,23 @@ def _parsed(url: str, options: Mapping[str, object], *, again: bool) -> Config:
     scheme, path, query = _split(url, "store", stores.SCHEMES, DEFAULT_URL)
     if scheme == "sqlite":
         path = _file(url, path, again=again)
+    if "cache_key" in query:
+        raise ConfigError(
+            f"a cache_key in {redact(url)!r}: give it to configure(), or in LPCM_CACHE_KEY or "
+            "LPCM_CACHE_KEY_FILE; a URL may name a file, cache_key_file="
+        )
     given: dict[str, object] = {**query, **options}
     adapter = stores.adapter(scheme)
     parsers = {**_COMMON, **adapter.OPTIONS}
-    visible = _visible(url, options)
+    visible = _visible(url, {name: o for name, o in options.items() if name != "cache_key"})
     objects: frozenset[str] = getattr(adapter, "OBJECTS", frozenset())
     checked = {
         name: value
-        if name in objects and not isinstance(value, str)
+        if (name in objects and not isinstance(value, str)) or (name, value) == ("cache_key", None)
         else _option(scheme, parsers, name, value, visible)
         for name, value in given.items()
     }
+    _check_key(checked)
     common: dict[str, Any] = {
         _FIELDS.get(name, name): checked.pop(name) for name in _COMMON if name in checked
     }
@@ -352,6 +373,58 @@ def _text(value: object) -> str:
         return "a huge number"
 
 
+def conceal_key(value: str | bytes) -> Secret:
+    """Return a cache key as text that no repr shows, a letter for each byte."""
+    if isinstance(value, Secret):
+        return value
+    return Secret((value.encode() if isinstance(value, str) else value).decode("latin-1"))
+
+
+def _secret(value: object) -> Secret | None:
+    if value is None:
+        return None
+    if not isinstance(value, (str, bytes)):
+        raise ConfigError(f"a cache_key is bytes or text, not a {type(value).__name__}")
+    found = conceal_key(value)
+    if len(found) < LEAST_KEY:
+        raise ConfigError(
+            f"a cache_key has at least {LEAST_KEY} bytes, random ones: `openssl rand -hex 32`"
+        )
+    return found
+
+
+def _key_file(text: str) -> str:
+    return os.path.abspath(text)  # noqa: PTH100  # see _file
+
+
+def cache_secret(settings: Config) -> bytes | None:
+    """Return the key that cached items are sealed with: the configured one, else the process's.
+
+    That is ``LPCM_CACHE_KEY``, or what the file of ``LPCM_CACHE_KEY_FILE`` holds. None: there is
+    none, and items are not sealed. **Raises** ConfigError for a file that is no use.
+    """
+    found, path = settings.cache_key, settings.cache_key_file
+    if found is None and path is None:
+        found = _secret(os.environ.get("LPCM_CACHE_KEY") or None)
+        path = os.environ.get("LPCM_CACHE_KEY_FILE") or None
+        if found is not None and path is not None:
+            raise ConfigError("LPCM_CACHE_KEY and LPCM_CACHE_KEY_FILE are both set: unset one")
+    if path is not None:
+        try:
+            with open(path, "rb") as file:  # noqa: PTH123  # pathlib costs import time
+                found = _secret(file.read(_MOST_KEY).strip())
+        except OSError as error:
+            raise ConfigError(f"the cache key's file {path!r}: {error.strerror}") from None
+    return None if found is None else found.encode("latin-1")
+
+
+def _check_key(checked: dict[str, object]) -> None:
+    if checked.get("cache_key", "") is None:
+        del checked["cache_key"]
+    if "cache_key" in checked and "cache_key_file" in checked:
+        raise ConfigError("cache_key and cache_key_file are one too many: give one of them")
+
+
 def _namespace(text: str) -> str:
     partition(text)
     return text
@@ -378,6 +451,8 @@ def _truth(text: str) -> bool:
 
 _COMMON: Mapping[str, Callable[[str], object]] = {
     "cache": _cache,
+    "cache_key": Secret,
+    "cache_key_file": _key_file,
     "cache_only": _truth,
     "cache_ttl": _cache_ttl,
     "namespace": _namespace,

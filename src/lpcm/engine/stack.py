@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
+from lpcm.engine.config import cache_secret
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
 
@@ -59,6 +61,11 @@ def in_front(
 ) -> Coherent:
     from lpcm.coherence.tier import Coherent, Policy  # 5 ms to import, for those who have a cache
 
+    secret = cache_secret(settings)
+    if secret is not None:
+        from lpcm.coherence.sealed import Sealed  # 3 ms to import, for those who share a cache
+
+        cache = Sealed(cache, secret)
     policy = Policy(strict=settings.strict, ttl=settings.cache_ttl)
     # Other servers: other items, so that none is taken for what it is not.
     return Coherent(store, cache, clock, policy, catalogue.prefixes(cache.identity))
