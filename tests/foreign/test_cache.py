@@ -29,7 +29,7 @@ class Planted:
         self.coherent = self.engine.stack.coherent
 
     def plant(self, data, flags=None):
-        where = item(self.coherent._prefix, self.map._use()._map, "k")
+        where = item(self.coherent._prefixes[self.map._use()._map], self.map._use()._map, "k")
         size = len(data) if flags is None else flags
         with socket.create_connection(self.address, 5) as raw:
             raw.sendall(b"set %s %d 60 %d\r\n%s\r\n" % (where.key.encode(), size, len(data), data))

@@ -19,11 +19,11 @@ from lpcm.engine.config import seconds
 from lpcm.errors import BatchError, Conflict, ValueDecodingError
 from lpcm.operations import damage as _damage
 from lpcm.operations.entry import MISSING, Entry
-from lpcm.operations.retry import Retry, etag
-from lpcm.operations.rewriting import mutate, update
+from lpcm.operations.retry import etag
+from lpcm.operations.rewriting import mutate, popitem, update
 from lpcm.ports import Add, Applied, Delete, Form, KeyRange, Put, Refused, Touch, When
 from lpcm.values.arithmetic import add, check_delta, negate
-from lpcm.values.keys import decode, encode, key_of, partition
+from lpcm.values.keys import decode, encode, partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -257,22 +257,6 @@ class Entries:
             raise KeyError(key)
         return fallback
 
-    async def popitem(self, keys: KeyRange) -> tuple[Any, Any]:
-        """Remove the last entry in key order and return it; else raise KeyError."""
-        retry = Retry(self._clock, self._engine.timeout, "popitem", self._name)
-        while True:
-            page = await self._scan(keys, reverse=True, limit=1, values=False)
-            if not page.entries:
-                raise KeyError("popitem(): map is empty")
-            sk, last = page.entries[0]
-            key = key_of(sk)
-            outcome = await self._apply(sk, Delete(last.etag, returning=True))
-            if isinstance(outcome, Applied):
-                return key, await _damage.give_back(self, key, sk, cast("Stored", outcome.previous))
-            if outcome.entry is not None and outcome.entry.etag == last.etag:
-                _damage.readable(self, key, outcome.entry)
-            await retry.pause()
-
     async def expire(self, key: object, ttl: TTL) -> None:
         """Let the entry expire after ``ttl``, None: never; else raise KeyError."""
         expires = None if ttl is None else self._now() + seconds(ttl)
@@ -330,6 +314,7 @@ class Entries:
         return await self._update(key, sk, current, fn, fallback)
 
     mutate = mutate
+    popitem = popitem
     _update = update
 
     # Writing many keys

@@ -1,6 +1,6 @@
 """Values that are read, changed and written back: compare-and-set, until nobody came between.
 
-Operations of ``_entries``, which takes them for its methods. Invariant: what is written was
+Operations of ``operations``, which takes them for its methods. Invariant: what is written was
 made of what was stored in the instant it was written.
 """
 
@@ -11,18 +11,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from lpcm.errors import ValueDecodingError
-from lpcm.operations.damage import read_again, readable
+from lpcm.operations.damage import give_back, read_again, readable
 from lpcm.operations.entry import MISSING
 from lpcm.operations.retry import UNCHANGED, Retry, etag
-from lpcm.ports import Applied, Update, When
-from lpcm.values.keys import encode
+from lpcm.ports import Applied, Delete, Update, When
+from lpcm.values.keys import encode, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lpcm.ports import Action, Step, Stored
+    from lpcm.ports import Action, KeyRange, Step, Stored
 
-__all__ = ["mutate", "update"]
+__all__ = ["mutate", "popitem", "update"]
 
 Use: TypeAlias = Any
 """The operations on a map, ``operations.Entries``, which import this module."""
@@ -101,4 +101,21 @@ async def update(  # noqa: PLR0917  # a method's arguments, its object among the
         if isinstance(outcome, Applied):
             return use._decode(*put.cell)
         current = outcome.entry
+        await retry.pause()
+
+
+async def popitem(use: Use, keys: KeyRange) -> tuple[Any, Any]:
+    """Remove the last entry in key order and return it; else raise KeyError."""
+    retry = Retry(use._clock, use._engine.timeout, "popitem", use._name)
+    while True:
+        page = await use._scan(keys, reverse=True, limit=1, values=False)
+        if not page.entries:
+            raise KeyError("popitem(): map is empty")
+        sk, last = page.entries[0]
+        key = key_of(sk)
+        outcome = await use._apply(sk, Delete(last.etag, returning=True))
+        if isinstance(outcome, Applied):
+            return key, await give_back(use, key, sk, cast("Stored", outcome.previous))
+        if outcome.entry is not None and outcome.entry.etag == last.etag:
+            readable(use, key, outcome.entry)
         await retry.pause()

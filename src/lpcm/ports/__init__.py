@@ -1,33 +1,48 @@
-"""The ports: what a store is to the rest of lpcm, and the types that cross the line.
+"""The ports: what a store, a cache and a clock are to the rest of lpcm, and what crosses the line.
 
-Everything above this module (coherence, engine, map) knows stores by these protocols
-only; every adapter (``lpcm.stores.*``) implements them and imports nothing else of lpcm
-but this module, ``errors`` and ``keys``. All methods are ``async def``; a *blocking*
-adapter never suspends in them, so that ``engine.drive.run`` can drive it without an event loop.
-
-Invariants every store keeps, held to by ``lpcm.testing.StoreContract``:
-
-1. One ``apply`` is atomic: its condition, its effect and the entry it returns belong to
-   one instant, among all threads, processes and machines on the same store.
-2. An entry with ``expires <= now`` is absent: to reads, to scans, to counts and to every
-   condition. ``now`` is the caller's clock, in epoch seconds.
-3. An ``apply`` that returned is durable to the degree the store is configured for; one
-   that raised has written nothing, unless the exception is ``OutcomeUnknown``.
-4. Scans return entries in the order of their encoded keys (code point order of ``sk``,
-   which equals UTF-8 byte order). A scan is not a snapshot: an entry that is present
-   during the whole iteration is returned exactly once.
+Everything above knows adapters by these protocols only. All methods are ``async def``; a *blocking*
+adapter never suspends in them, so that ``engine.drive`` can drive it without an event loop.
 """
 
-from __future__ import annotations
-
-from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
-
+from lpcm.ports.cache import (
+    Cache,
+    CacheLost,
+    Command,
+    Get,
+    Invalidate,
+    Packet,
+    Replies,
+    Result,
+    Set,
+)
+from lpcm.ports.clock import Clock
+from lpcm.ports.store import (
+    MAX_KEY,
+    Aborted,
+    Add,
+    Applied,
+    Change,
+    Check,
+    Condition,
+    Delete,
+    KeyRange,
+    MapInfo,
+    MapState,
+    Op,
+    Outcome,
+    Page,
+    Put,
+    Refused,
+    Store,
+    Stored,
+    Tier,
+    Touch,
+    Update,
+    When,
+    damaged,
+)
 from lpcm.ports.updates import Action, Drop, Extend, Join, Leave, Merge, Place, Step, Sum
 from lpcm.values.codec import DAMAGED, Cell, Form
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = [
     "DAMAGED",
@@ -76,426 +91,3 @@ __all__ = [
     "When",
     "damaged",
 ]
-
-MAX_KEY = "\U0010ffff" * 256
-"""An upper bound: no encoded key (at most 1,024 bytes of UTF-8) sorts after it."""
-
-
-# The types that cross on every operation are NamedTuples, not frozen dataclasses: making
-# one costs 0.2 instead of 0.6 µs, of a budget of 6 µs for a whole embedded read.
-class Stored(NamedTuple):
-    """One entry as the store holds it."""
-
-    data: object
-    """The value in the store's form (see ``codec.Form``)."""
-    kind: str | None
-    """How to read ``data``: the codec's business, opaque to stores but for ``Add``."""
-    etag: int
-    """A signed 64-bit nonce, new with each write; equal etags mean the same write."""
-    expires: float | None
-    """Epoch seconds from which the entry is absent; None: never."""
-
-
-def damaged(why: str, etag: Any, expires: float | None = None) -> Stored:
-    """Return what stands for an entry that lpcm did not write: it is there, and cannot be read.
-
-    So it is in nobody's way: it is found, counted, replaced and deleted as any other, and only
-    who asks for its value gets a ValueDecodingError, which says why. ``etag`` is what the store
-    will compare it with, whatever that is.
-    """
-    return Stored(why, DAMAGED, etag, expires)
-
-
-class When(Enum):
-    """A condition on the entry's presence, for writes."""
-
-    ALWAYS = "always"
-    ABSENT = "absent"
-    PRESENT = "present"
-
-
-Condition: TypeAlias = When | int
-"""A presence, or the etag the entry must have (an absent entry has none, so it fails)."""
-
-
-class Put(NamedTuple):
-    """Store this value, replacing the entry whole, expiry included."""
-
-    cell: Cell
-    etag: int
-    expires: float | None = None
-    when: Condition = When.ALWAYS
-
-
-class Delete(NamedTuple):
-    """Remove the entry.
-
-    With ``returning`` the caller needs the removed entry in ``Applied.previous``, even
-    if a reply of a remote store is lost on the way; without, ``previous`` may be None.
-    """
-
-    when: Condition = When.ALWAYS
-    returning: bool = False
-
-
-class Add(NamedTuple):
-    """Add an int to a stored int, natively: read no further than the store itself.
-
-    Applied only where the result is exactly Python's: the entry holds an int and the sum
-    is one the store can hold and add natively; the expiry is kept. An absent entry
-    becomes ``initial + delta`` that expires at ``expires``, or is refused when ``initial``
-    is None. Anything else is ``Refused`` with the current entry, for the caller to compare-and-set.
-    """
-
-    delta: int
-    initial: int | None
-    etag: int
-    expires: float | None = None
-
-
-class Touch(NamedTuple):
-    """Change a present entry's expiry (None: never expires) and etag, not its value."""
-
-    expires: float | None
-    etag: int
-
-
-class Update(NamedTuple):
-    """Change a part of a stored value, natively: read no further than the store itself.
-
-    Applied only where the result is exactly what Python's containers would make of the
-    stored value, in the form the codec would give it; the expiry is kept. Anything else is
-    ``Refused`` with the current entry, for the caller to compare-and-set: the entry is
-    absent, the path leads nowhere or to another type, the set's members are of another
-    type than those given, none would be left, an int or a value would leave the store's
-    range. A store that can do less, or nothing, refuses more.
-    """
-
-    path: tuple[Step, ...]
-    action: Action
-    etag: int
-
-
-Op: TypeAlias = Put | Delete | Add | Touch | Update
-
-
-class Applied(NamedTuple):
-    """The write happened."""
-
-    entry: Stored | None
-    """The entry after it; None when it is gone."""
-    previous: Stored | None = None
-    """The entry before, for ``Delete(returning=True)``; None where it was absent."""
-
-
-class Refused(NamedTuple):
-    """The condition failed; nothing was written."""
-
-    entry: Stored | None
-    """The entry that refused it, read in the same instant; None when absent."""
-
-
-Outcome: TypeAlias = Applied | Refused
-
-
-class Change(NamedTuple):
-    """A write of a transaction."""
-
-    map: str
-    sk: str
-    op: Put | Delete
-
-
-class Check(NamedTuple):
-    """A condition of a transaction on an entry it does not write."""
-
-    map: str
-    sk: str
-    when: Condition
-
-
-class Aborted(NamedTuple):
-    """The transaction did not happen; nothing was written."""
-
-    reasons: Sequence[tuple[str, str, Refused]]
-    """(map, sk, what refused it) of each condition that failed, at least one."""
-
-
-class KeyRange(NamedTuple):
-    """Encoded keys ``low <= sk < high``, in code point order."""
-
-    low: str = ""
-    high: str = MAX_KEY
-
-
-class Page(NamedTuple):
-    """A piece of a scan, in the order asked for."""
-
-    entries: Sequence[tuple[str, Stored]]
-    """(sk, entry), expired ones left out; empty pages before the last one are legal."""
-    resume: str | None
-    """Pass as ``after`` to go on; None: the scan is complete."""
-
-
-class MapInfo(NamedTuple):
-    """A map's row in the catalogue, written before the map's first entry."""
-
-    name: str
-    format: int = 1
-    codec: str = "typed"
-    shards: int = 1
-
-
-class MapState(NamedTuple):
-    """What a store's catalogue says of a map, and of the namespace that holds the map."""
-
-    identity: str | None
-    """What tells the namespace from all others, of whatever store; None: nothing was ever
-    written to it. Two stores never have one identity, copies of a store included."""
-    info: MapInfo | None
-    """The map's row; None: the map was never written."""
-
-
-class Tier(Protocol):
-    """Entries of maps, one key at a time or in bulk: the face a map works on.
-
-    A store is one; the coherent cache in front of a store is another. ``map`` is the
-    encoded partition (``keys.partition``), ``sk`` an encoded key (``keys.encode``).
-    """
-
-    async def read(self, map: str, sk: str, now: float) -> Stored | None:
-        """Return the entry, as of an instant within the call; None when absent."""
-        ...
-
-    async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
-        """Do one write, atomically."""
-        ...
-
-    async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
-        """Return the entries in the order of ``sks`` (duplicates allowed)."""
-        ...
-
-    async def apply_many(
-        self, map: str, writes: Sequence[tuple[str, Op]], now: float
-    ) -> list[Outcome | Exception]:
-        """Do the writes in order, each atomic by itself; one result for each.
-
-        A write that failed stands as its exception in the result; the rest is done. An
-        error that concerns the whole batch, nothing having been written, is raised.
-        """
-        ...
-
-    async def transact(
-        self, changes: Sequence[Change], checks: Sequence[Check], now: float
-    ) -> list[Applied] | Aborted:
-        """Do all changes if every condition holds, theirs and the checks', in one instant.
-
-        One ``Applied`` for each change, in order. At most 100 changes and checks together,
-        no two of one entry. Where another transaction is in the way the store waits for
-        it, within its time budget. **Raises** ``StoreError`` where it cannot do transactions.
-        """
-        ...
-
-    async def clear(self, map: str, keys: KeyRange) -> None:
-        """Delete every entry of the range, in bulk; not atomic as a whole."""
-        ...
-
-
-class Store(Tier, Protocol):
-    """The truth: where entries live."""
-
-    form: Form
-    """The form of ``Stored.data`` this store holds; the codec is made for it."""
-    identity: str
-    """Where the store is, for messages and for copies; see ``MapState.identity`` for what it is."""
-    blocking: bool
-    """True: the methods never suspend but may block the thread (files, sockets)."""
-
-    async def scan(
-        self,
-        map: str,
-        keys: KeyRange,
-        now: float,
-        *,
-        after: str | None = None,
-        reverse: bool = False,
-        limit: int = 1000,
-        values: bool = True,
-    ) -> Page:
-        """Return at most ``limit`` entries (and about 1 MB) of the range, in key order.
-
-        ``after`` resumes behind that key, in the direction of travel. Without ``values``
-        the entries' ``data`` is None and is not read where the store can avoid it.
-        """
-        ...
-
-    async def count(self, map: str, keys: KeyRange, now: float) -> int:
-        """Count the entries of the range. Cost: reads every one of them."""
-        ...
-
-    async def describe(self, namespace: str, name: str) -> MapState:
-        """Return what the catalogue says, strongly consistent. Writes nothing.
-
-        **Raises** ``StoreDenied`` where this client may not read the catalogue.
-        """
-        ...
-
-    async def register(self, namespace: str, info: MapInfo) -> MapState:
-        """Enter a map into the catalogue unless it is there; return what stands there.
-
-        Makes the namespace's identity as well unless it has one: random, by a put that only
-        one of all clients can win.
-        """
-        ...
-
-    async def renew(self, namespace: str) -> None:
-        """Give the namespace a new identity: what caches hold of it counts no more."""
-        ...
-
-    async def maps(self, namespace: str) -> list[MapInfo]:
-        """Return the namespace's catalogue, sorted by name."""
-        ...
-
-    async def drop(self, namespace: str) -> None:
-        """Delete every entry and catalogue row of the namespace."""
-        ...
-
-    def close(self) -> None:
-        """Let go of every connection; safe to call twice, and while others are in use."""
-        ...
-
-
-# What crosses to a cache: memcached's meta commands on one key, one tuple each.
-
-
-class Get(NamedTuple):
-    """``mg``: look the key up; with ``lease`` a miss makes a stub, and the first wins it."""
-
-    lease: int | None = None
-    """Seconds the stub lives (flag N)."""
-    touch: int | None = None
-    """Seconds the item lives from now on (flag T)."""
-    value: bool = True
-    """Whether ``Result.data`` is wanted (flag v)."""
-
-
-class Set(NamedTuple):
-    """``ms``: store bytes; its client flags say how many of them are the base (flag F)."""
-
-    data: bytes
-    base: int
-    ttl: int
-    """Seconds; ignored by an append."""
-    mode: str = "S"
-    """S: set, E: only if absent, A: append to what is there, flags and ttl unchanged."""
-    cas: int | None = None
-    """Only if the item has this CAS id (flag C); with mode S alone."""
-
-
-class Invalidate(NamedTuple):
-    """``md I``: mark the item stale, so that the next ``Get`` with a lease wins it."""
-
-    ttl: int | None = None
-    cas: int | None = None
-
-
-Command: TypeAlias = Get | Set | Invalidate
-
-
-class Result(NamedTuple):
-    """One command's reply."""
-
-    status: str
-    """VA and HD: done; EN: no such item, NS: not stored, EX: another CAS id, NF: gone;
-    TL: not stored, being too large or for want of memory, the old item maybe gone."""
-    data: bytes = b""
-    cas: int = 0
-    size: int = 0
-    base: int = 0
-    """The client flags: how much of the data is servable."""
-    ttl: int = -1
-    """Seconds left; -1: for ever."""
-    won: bool = False
-    """W: the refill is this caller's."""
-    stale: bool = False
-    """X."""
-    taken: bool = False
-    """Z: someone else has won the refill."""
-
-
-class Replies(NamedTuple):
-    """The results of one packet."""
-
-    results: Sequence[Result]
-    connection: int
-    """Where they came over: a CAS id is a token on this connection only. Never reused."""
-
-
-class CacheLost(Exception):  # what happened, not what to call it
-    """The cache did not answer: unreachable, timed out, or out of step."""
-
-
-class Packet(NamedTuple):
-    """Commands on one key: one send, one reply, in order, on one connection."""
-
-    key: str
-    commands: Sequence[Command]
-    connection: int | None = None
-    """The connection it must go over; CacheLost where that is gone."""
-
-
-class Cache(Protocol):
-    """memcached as the coherence protocol sees it: bytes under keys, per command atomic."""
-
-    identity: str
-    """Its servers, the same for every client that maps keys to servers as this one does."""
-    blocking: bool
-    """True: the methods never suspend but may block the thread."""
-
-    async def look(self, key: str, lease: int) -> bytes | Replies:
-        """Do one ``Get(lease)``, the fast way: the base, where there is one to serve.
-
-        Else the whole reply (the lease may have been won). **Raises** CacheLost.
-        """
-        ...
-
-    async def look_many(
-        self, keys: Sequence[str], lease: int
-    ) -> Sequence[bytes | Replies | CacheLost]:
-        """Do many looks, pipelined to each server; one result each."""
-        ...
-
-    async def send(self, packet: Packet, *, fresh: bool = False) -> Replies:
-        """Do the commands in order, in one round trip; ``fresh``: over a new connection.
-
-        **Raises** CacheLost; then any prefix of the commands may have been done.
-        """
-        ...
-
-    async def send_many(self, packets: Sequence[Packet]) -> list[Replies | CacheLost]:
-        """Do many packets, pipelined to each server; one result each."""
-        ...
-
-    def retry(self) -> None:
-        """Have servers that were given up for a while be asked by who comes next."""
-        ...
-
-    def close(self) -> None:
-        """Close every connection; safe to call twice."""
-        ...
-
-
-class Clock(Protocol):
-    """Time, so that tests and the model checker can own it."""
-
-    def now(self) -> float:
-        """Return epoch seconds: for expiry only."""
-        ...
-
-    def monotonic(self) -> float:
-        """Return seconds that never go back: for budgets."""
-        ...
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        ...

@@ -239,6 +239,7 @@ def entry(item: Mapping[str, Any] | None, now: float) -> Stored | None:
 
 def head(item: Mapping[str, Any]) -> Stored:
     """Return the entry of an item of which the value was not asked for."""
+    check_format(item)
     return Stored(None, None, etag(item), _expiry(item))
 
 
