@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import socket
@@ -145,6 +146,7 @@ def test_what_is_gone_is_not_looked_after() -> None:
     for thing in (kept, gone):
         process.follow(thing, seen.append)
     del thing, gone
+    gc.collect()  # what other tests left in circles
     assert all(reference() is not None for reference, _ in list(process._followed.values()))
     assert seen_in_child(fork_in_c, lambda: (process.forked(), seen == [kept])[1]) == "True"
 

@@ -142,8 +142,8 @@ def test_disable_caching_reads_the_store(memcached, dynoxide_table):  # noqa: F8
     engine = Engine.open(
         f"{dynoxide_table.url}&cache=memcached://{memcached.host}:{memcached.port}"
     )
+    dynoxide_table.empty()
     m, other = LPCM("m", using=engine), LPCM("m", using=engine)
-    m.clear()
     m.set_many({"a": 123, "b": 1})
     behind = LPCM("m", url=dynoxide_table.url)  # without the cache: behind the others' backs
     behind["a"] = 124

@@ -87,7 +87,8 @@ class Catalogue:
             if self._prefixes is not None:
                 self._prefixes.keep(map, *seen)
         try:
-            state = await store.describe(*_names(map))
+            namespace, name = _names(map)  # not *: see Coherent
+            state = await store.describe(namespace, name)
         except StoreDenied:  # who may read the map alone can do without
             state = DENIED
         if state.info is None and state is not DENIED:

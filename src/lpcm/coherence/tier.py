@@ -366,7 +366,8 @@ class Coherent:
 
         async def write(writes: Sequence[tuple[str, Op]]) -> Sequence[Outcome | Exception]:
             if len(writes) == 1:
-                return [await store.apply(map, *writes[0], now)]
+                ((sk, op),) = writes  # not *: such a call may be interrupted before it is awaited
+                return [await store.apply(map, sk, op, now)]
             return await store.apply_many(map, writes, now)
 
         return Calls(self._cache, self._clock, read, write)

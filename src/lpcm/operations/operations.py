@@ -361,7 +361,7 @@ class Entries:
 
         The errors of entries that cannot be read are put into ``failed``, by key.
         """
-        page = await self._scan(keys, after=after, reverse=reverse, limit=limit, values=values)
+        page = await self._scan(keys, after, limit, reverse=reverse, values=values)
         if not values:
             return [(key, None) for key in _damage.keys_of(page.entries)], page.resume
         try:
@@ -385,7 +385,7 @@ class Entries:
 
         The errors of entries that cannot be read are put into ``failed``, by key.
         """
-        page = await self._scan(keys, after=after, limit=limit)
+        page = await self._scan(keys, after, limit, reverse=False, values=True)
         return _damage.entries_of(
             self, _damage.keys_of(page.entries), page.entries, failed, etags=True
         ), page.resume
@@ -402,7 +402,7 @@ class Entries:
         """Tell whether the range has an entry, reading one key."""
         resume: str | None = None
         while True:
-            page = await self._scan(keys, after=resume, limit=1, values=False)
+            page = await self._scan(keys, resume, 1, reverse=False, values=False)
             if page.entries or page.resume is None:
                 return bool(page.entries)
             resume = page.resume
@@ -462,8 +462,13 @@ class Entries:
         if self._until < math.inf:
             self._until = self._until_whole
 
-    async def _scan(self, keys: KeyRange, **options: Any) -> Page:
-        return await self._store.scan(self._map, keys, await self._moment(), **options)
+    async def _scan(
+        self, keys: KeyRange, after: str | None, limit: int, *, reverse: bool, values: bool
+    ) -> Page:
+        now = await self._moment()
+        return await self._store.scan(
+            self._map, keys, now, after=after, reverse=reverse, limit=limit, values=values
+        )
 
     async def _moment(self) -> float:
         """Return the time for an operation on the whole map, whose format is known."""

@@ -108,7 +108,7 @@ async def popitem(use: Use, keys: KeyRange) -> tuple[Any, Any]:
     """Remove the last entry in key order and return it; else raise KeyError."""
     retry = Retry(use._clock, use._engine.timeout, "popitem", use._name)
     while True:
-        page = await use._scan(keys, reverse=True, limit=1, values=False)
+        page = await use._scan(keys, None, 1, reverse=True, values=False)
         if not page.entries:
             raise KeyError("popitem(): map is empty")
         sk, last = page.entries[0]
