@@ -89,6 +89,11 @@ class AsyncTwins(Generic[K, V]):
         use = self._ause()
         await use.drive(use.set(key, value, ttl))
 
+    async def aadd(self, key: K, value: V, *, ttl: TTL = None) -> bool:
+        """Await ``add``."""
+        use = self._ause()
+        return await use.drive(use.add(key, value, ttl))
+
     async def asetdefault(self, key: K, default: Any = MISSING, *, ttl: TTL = None) -> Any:
         """Await ``setdefault``."""
         use = self._ause()
@@ -116,27 +121,44 @@ class AsyncTwins(Generic[K, V]):
         use = self._ause()
         return await use.drive(use.pop(key, default))
 
-    async def apopitem(self) -> tuple[K, V]:
+    async def apopitem(self, last: bool = True) -> tuple[K, V]:  # noqa: FBT001, FBT002  # as popitem
         """Await ``popitem``."""
         use = self._ause()
-        return await use.drive(use.popitem(KeyRange()))
+        return await use.drive(use.popitem(KeyRange(), last=last))
+
+    async def apeekitem(self, last: bool = True) -> tuple[K, V]:  # noqa: FBT001, FBT002  # as peekitem
+        """Await ``peekitem``."""
+        use = self._ause()
+        return await use.drive(use.peekitem(KeyRange(), last=last), reads=True)
 
     async def aexpire(self, key: K, ttl: TTL) -> None:
         """Await ``expire``."""
         use = self._ause()
         await use.drive(use.expire(key, ttl))
 
-    async def aincrement(self, key: K, delta: Any = 1) -> V:
+    async def atouch(self, key: K, ttl: TTL) -> bool:
+        """Await ``touch``."""
+        use = self._ause()
+        return await use.drive(use.touch(key, ttl))
+
+    async def aincrement(self, key: K, delta: Any = 1, *, ttl: TTL = None) -> V:
         """Await ``increment``."""
         use = self._ause()
-        return await use.drive(use.increment(key, delta))
+        return await use.drive(use.increment(key, delta, ttl))
 
-    async def adecrement(self, key: K, delta: Any = 1) -> V:
+    async def adecrement(self, key: K, delta: Any = 1, *, ttl: TTL = None) -> V:
         """Await ``decrement``."""
         use = self._ause()
-        return await use.drive(use.decrement(key, delta))
+        return await use.drive(use.decrement(key, delta, ttl))
 
-    async def atransform(self, key: K, fn: Callable[[V], V], default: V | Missing = MISSING) -> V:
+    async def atransform(
+        self,
+        key: K,
+        fn: Callable[[V], V],
+        default: V | Missing = MISSING,
+        *,
+        ttl: TTL = None,
+    ) -> V:
         """Await ``transform``.
 
         ``fn`` is a plain function and must be quick, for it is called where the operation runs:
@@ -144,7 +166,7 @@ class AsyncTwins(Generic[K, V]):
         threads for writes. For what is slow or must be awaited, see docs/howto/async.md.
         """
         use = self._ause()
-        return await use.drive(use.transform(key, fn, default))
+        return await use.drive(use.transform(key, fn, default, ttl))
 
     async def aset_many(
         self, entries: Mapping[K, V] | Iterable[tuple[K, V]], *, ttl: TTL = None
@@ -197,26 +219,44 @@ class AsyncTwins(Generic[K, V]):
         return self.akeys()
 
     async def akeys(
-        self, *, prefix: Any = None, start: Any = None, stop: Any = None, reverse: bool = False
+        self,
+        *,
+        prefix: Any = None,
+        start: Any = None,
+        stop: Any = None,
+        reverse: bool = False,
+        limit: int | None = None,
     ) -> AsyncIterator[K]:
         """Walk ``keys(...)`` with ``async for``."""
-        part = span(prefix, start, stop, reverse=reverse)
+        part = span(prefix, start, stop, reverse=reverse, limit=limit)
         async for key, _ in self._walk(part, values=False):
             yield key
 
     async def avalues(
-        self, *, prefix: Any = None, start: Any = None, stop: Any = None, reverse: bool = False
+        self,
+        *,
+        prefix: Any = None,
+        start: Any = None,
+        stop: Any = None,
+        reverse: bool = False,
+        limit: int | None = None,
     ) -> AsyncIterator[V]:
         """Walk ``values(...)`` with ``async for``."""
-        part = span(prefix, start, stop, reverse=reverse)
+        part = span(prefix, start, stop, reverse=reverse, limit=limit)
         async for _, value in self._walk(part):
             yield value
 
     async def aitems(
-        self, *, prefix: Any = None, start: Any = None, stop: Any = None, reverse: bool = False
+        self,
+        *,
+        prefix: Any = None,
+        start: Any = None,
+        stop: Any = None,
+        reverse: bool = False,
+        limit: int | None = None,
     ) -> AsyncIterator[tuple[K, V]]:
         """Walk ``items(...)`` with ``async for``."""
-        part = span(prefix, start, stop, reverse=reverse)
+        part = span(prefix, start, stop, reverse=reverse, limit=limit)
         async for pair in self._walk(part):
             yield pair
 

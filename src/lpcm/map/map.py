@@ -1,8 +1,9 @@
 """The map: Python's mapping protocol over the entries of one name.
 
-Checks arguments and chooses the driver; what an operation does is in ``operations.operations``. The
-awaitable half is in ``map.async_methods``. Costs are counted in *requests*, calls of the store: one
-request is one SQL statement or short transaction on SQLite, one round trip elsewhere.
+Checks arguments and chooses the driver; what an operation does is in ``operations.operations``.
+What no dict can do to an entry is in ``map.verbs``; the awaitable half is in ``map.async_methods``.
+Costs are counted in *requests*, calls of the store: one request is one SQL statement or short
+transaction on SQLite, one round trip elsewhere.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from lpcm.engine.drive import do
 from lpcm.live import live as _live
 from lpcm.map import travel as _travel
 from lpcm.map.async_methods import AsyncTwins, pairs
+from lpcm.map.verbs import Verbs
 from lpcm.map.views import Items, Keys, Span, Values, span, stream
 from lpcm.operations.binding import Place
 from lpcm.operations.entry import MISSING, Entry, Missing
@@ -44,7 +46,7 @@ else:
 T = TypeVar("T")
 
 
-class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
+class LPCM(AsyncTwins[K, V], Verbs[K, V], MutableMapping[K, V], Generic[K, V]):
     """A dict whose entries live in a store, shared by every process that opens its name.
 
     Making one costs nothing and touches no file; the store is opened when first used.
@@ -238,23 +240,6 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
             return
         do(use.set, key, value)
 
-    def set(self, key: K, value: V, *, ttl: TTL = None) -> None:
-        """Store the value, expiring in ``ttl`` seconds (or a timedelta).
-
-        An expiry the entry had is gone; without ``ttl`` the map's default holds, if any.
-        **Cost**: one request. **Raises** ValueError for a ttl that is not positive.
-
-        >>> m = LPCM("m")
-        >>> m.set("k", "v", ttl=60)
-        >>> 59 < m.ttl("k") <= 60
-        True
-        >>> m.set("k", "v", ttl=-1)
-        Traceback (most recent call last):
-            ...
-        ValueError: ttl must be a positive, finite number of seconds or timedelta, not -1
-        """
-        do(self._use().set, key, value, ttl)
-
     def setdefault(self, key: K, default: Any = MISSING, *, ttl: TTL = None) -> Any:
         """Store ``default`` unless the key is present; return what is stored then.
 
@@ -268,21 +253,6 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         (1, 1)
         """
         return do(self._use().setdefault, key, default, ttl)
-
-    def replace(self, key: K, value: V, *, if_etag: int | None = None, ttl: TTL = None) -> int:
-        """Store the value only if the key is present, and has that etag; return its new etag.
-
-        **Cost**: one request. **Raises** Conflict when the etag is another by now or the
-        entry is gone; without ``if_etag``, KeyError when it is absent.
-
-        >>> m = LPCM("m")
-        >>> m["k"] = 1
-        >>> m.replace("k", 2, if_etag=12345)
-        Traceback (most recent call last):
-            ...
-        lpcm.errors.Conflict: replace 'k' in 'm': wanted etag 12345, it has etag ...
-        """
-        return do(self._use().replace, key, value, if_etag, ttl)
 
     def __delitem__(self, key: K) -> None:
         do(self._use().remove, key)
@@ -307,61 +277,6 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         (1, None)
         """
         return do(self._use().pop, key, default)
-
-    def popitem(self) -> tuple[K, V]:
-        """Remove and return the last entry in key order.
-
-        **Cost**: two requests, more when others take the same one. **Atomic**: no two
-        callers get one entry. **Raises** KeyError when the map is empty.
-        """
-        return do(self._use().popitem, KeyRange())
-
-    def expire(self, key: K, ttl: TTL) -> None:
-        """Let the entry expire in ``ttl`` seconds from now; None: never.
-
-        **Cost**: one request. **Raises** KeyError when absent.
-        """
-        do(self._use().expire, key, ttl)
-
-    def increment(self, key: K, delta: Any = 1) -> V:
-        """Leave what ``m[key] + delta`` would be, and return it.
-
-        A missing key counts as the map's default, else 0. The sum is exact and of the
-        type Python gives it (see ``lpcm.values.arithmetic``); an expiry stays.
-
-        **Cost**: one request for an int on an int of up to 64 bits; else two, more when
-        others write the same key. **Atomic**: no increment is lost. **Raises** TypeError
-        when either is not a number; Conflict after ``timeout`` seconds of lost races.
-
-        >>> hits = LPCM("hits")
-        >>> hits.increment("home"), hits.increment("home", 2), hits.increment("home", 0.5)
-        (1, 3, 3.5)
-        >>> hits.increment("home", "1")
-        Traceback (most recent call last):
-            ...
-        TypeError: an increment must be an int, float or Decimal, not str '1'
-        """
-        return do(self._use().increment, key, delta)  # type: ignore[no-any-return]  # stored as V
-
-    def decrement(self, key: K, delta: Any = 1) -> V:
-        """Leave what ``m[key] - delta`` would be, and return it; else like ``increment``."""
-        return do(self._use().decrement, key, delta)  # type: ignore[no-any-return]  # stored as V
-
-    def transform(self, key: K, fn: Callable[[V], V], default: V | Missing = MISSING) -> V:
-        """Store ``fn(value)``, and return it: read, apply, compare-and-set, again if need be.
-
-        A missing key gives ``fn`` the ``default``, else the map's. ``fn`` gets a copy of
-        its own, may be called several times, and must return the value to store.
-
-        **Cost**: two requests, one more for each lost race. **Atomic**. **Raises**
-        KeyError when absent without any default; Conflict after ``timeout`` seconds of
-        lost races; what ``fn`` raises, with nothing written.
-
-        >>> m = LPCM("m")
-        >>> m.transform("k", lambda tags: [*tags, "x"], default=[])
-        ['x']
-        """
-        return do(self._use().transform, key, fn, default)  # type: ignore[no-any-return]  # stored as V
 
     # Writing many
 
@@ -400,31 +315,52 @@ class LPCM(AsyncTwins[K, V], MutableMapping[K, V], Generic[K, V]):
         return reversed(Keys(self, self._use, Span()))
 
     def keys(
-        self, *, prefix: Any = None, start: Any = None, stop: Any = None, reverse: bool = False
+        self,
+        *,
+        prefix: Any = None,
+        start: Any = None,
+        stop: Any = None,
+        reverse: bool = False,
+        limit: int | None = None,
     ) -> Keys[K]:
         """Return a view of the keys ``start <= key < stop`` that begin with ``prefix``.
 
-        A str, bytes or tuple prefix selects keys of its own type. **Cost**: none until it
-        is walked, then one request per 1,000 entries.
+        A str, bytes or tuple prefix selects keys of its own type. ``limit`` shows the first so
+        many only, and reads no more. **Cost**: none until it is walked, then one request per
+        1,000 entries.
 
         >>> m = LPCM("m")
         >>> m.update({"eu/de": 1, "eu/fr": 2, "us/ny": 3})
         >>> list(m.keys(prefix="eu/")), list(m.keys(start="eu/f", reverse=True))
         (['eu/de', 'eu/fr'], ['us/ny', 'eu/fr'])
+        >>> next(iter(m.keys(limit=1)))
+        'eu/de'
         """
-        return Keys(self, self._use, span(prefix, start, stop, reverse=reverse))
+        return Keys(self, self._use, span(prefix, start, stop, reverse=reverse, limit=limit))
 
     def values(
-        self, *, prefix: Any = None, start: Any = None, stop: Any = None, reverse: bool = False
+        self,
+        *,
+        prefix: Any = None,
+        start: Any = None,
+        stop: Any = None,
+        reverse: bool = False,
+        limit: int | None = None,
     ) -> Values[V]:
         """Return a view of the values, selected and ordered by key as in ``keys``."""
-        return Values(self, self._use, span(prefix, start, stop, reverse=reverse))
+        return Values(self, self._use, span(prefix, start, stop, reverse=reverse, limit=limit))
 
     def items(
-        self, *, prefix: Any = None, start: Any = None, stop: Any = None, reverse: bool = False
+        self,
+        *,
+        prefix: Any = None,
+        start: Any = None,
+        stop: Any = None,
+        reverse: bool = False,
+        limit: int | None = None,
     ) -> Items[K, V]:
         """Return a view of the (key, value) pairs, selected and ordered as in ``keys``."""
-        return Items(self, self._use, span(prefix, start, stop, reverse=reverse))
+        return Items(self, self._use, span(prefix, start, stop, reverse=reverse, limit=limit))
 
     def copy(self) -> dict[K, V]:
         """Return a plain dict of all entries, in key order. **Cost**: as walking ``items``."""

@@ -13,7 +13,7 @@ instant is promised of the store only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from lpcm.engine.drive import do
 from lpcm.errors import (
@@ -24,15 +24,15 @@ from lpcm.errors import (
     ValueDecodingError,
     ValueTooLarge,
 )
+from lpcm.map.part import Part, Write
 from lpcm.operations.damage import read_again
 from lpcm.operations.entry import MISSING
 from lpcm.operations.retry import Retry, etag
 from lpcm.ports import Aborted, Change, Check, Delete, Put, When
-from lpcm.values.arithmetic import add
 from lpcm.values.keys import encode, key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
     from typing import Self
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from lpcm.operations.binding import Place
     from lpcm.operations.entry import TTL
     from lpcm.operations.operations import Entries
-    from lpcm.ports import Cell, Stored
+    from lpcm.ports import Stored
 
 __all__ = ["Part", "Transaction", "atransact", "transact", "transaction"]
 
@@ -52,20 +52,15 @@ MOST_KEYS: Final = 100
 MOST_BYTES: Final = 4 * 1024 * 1024
 
 
-class _Write(NamedTuple):
-    """What a transaction will write: a cell, or None to delete."""
-
-    cell: Cell | None
-    expires: float | None = None
-
-
 class Transaction:
     """Reads and writes that count together; made by ``transaction``, for one thread, once."""
 
     def __init__(self) -> None:
         self._entries: dict[str, Entries] = {}
         self._read: dict[tuple[str, str], Stored | None] = {}
-        self._writes: dict[tuple[str, str], _Write] = {}
+        self._writes: dict[tuple[str, str], Write] = {}
+        self._seen: set[tuple[str, str]] = set()
+        """What was handed out: assigning it changes an entry and begins none."""
         self._ended = False
         self._awaited = False
         """Whether an event loop runs it, which must not be blocked."""
@@ -110,6 +105,7 @@ class Transaction:
         """Return the value as the transaction left or found it; MISSING where there is none."""
         self._enter(use)
         place = use._map, encode(key)
+        self._seen.add(place)
         if place in self._writes:
             cell = self._writes[place].cell
             return MISSING if cell is None else use.codec.decode(*cell)
@@ -125,22 +121,29 @@ class Transaction:
             found = self._read[place] = await read_again(use, key, place[1], error)
             return MISSING if found is None else use._value(found)
 
-    def _expires(self, use: Entries, key: object) -> float | None:
-        """Return when what was left or found there expires, or a new entry would."""
+    def _expires(self, use: Entries, key: object, ttl: TTL = None) -> float | None:
+        """Return when what was left or found there expires, or a new entry with ``ttl`` would."""
         place = use._map, encode(key)
+        anew = use._expiry(ttl)  # refuses what is none
         held = self._writes[place] if place in self._writes else self._read[place]
-        if held is None or (isinstance(held, _Write) and held.cell is None):
-            return use._expiry(None)
+        if held is None or (isinstance(held, Write) and held.cell is None):
+            return anew
         return held.expires
 
-    def _write(self, use: Entries, key: object, write: _Write) -> None:
+    def _assigned(self, use: Entries, key: object) -> float | None:
+        """Return when an entry that is assigned expires: by the map's ttl, else as it was read."""
+        if use._ttl is None and (use._map, encode(key)) in self._seen:
+            return self._expires(use, key)
+        return use._expiry(None)
+
+    def _write(self, use: Entries, key: object, write: Write) -> None:
         self._enter(use)
         place = use._map, encode(key)
         self._check({place}, {place: write})
         self._writes[place] = write
 
     def _check(
-        self, places: set[tuple[str, str]], writes: dict[tuple[str, str], _Write] | None = None
+        self, places: set[tuple[str, str]], writes: dict[tuple[str, str], Write] | None = None
     ) -> None:
         """Refuse what no store could do together, before it is sent."""
         count = len(places | self._read.keys() | self._writes.keys())
@@ -206,124 +209,6 @@ class Transaction:
         if error is None and self._entries:
             entries = {pk: use.binding.ause() for pk, use in self._entries.items()}
             await next(iter(entries.values())).drive(self._commit(entries))
-
-
-class Part(Generic[K, V]):
-    """A map as a transaction sees it: what others write shows at the end, as a conflict.
-
-    Values are plain: assign what you change. Reading is I/O, and has a-twins; writing is not.
-    In an ``async with`` a method that would have to read raises LPCMError, naming its twin, and
-    reads nothing; what was read or written in the transaction before, it has at hand.
-    """
-
-    def __init__(self, whole: Transaction, map: LPCM[K, V]) -> None:
-        self._whole = whole
-        self._map = map
-
-    def __getitem__(self, key: K) -> V:
-        use = self._entries()
-        return _found(key, self._run(self._get, use, key, "agetitem"))  # type: ignore[no-any-return]  # stored as V
-
-    def get(self, key: K, default: Any = None, /) -> Any:
-        """Return the value, else the default, else the map's own."""
-        use = self._entries()
-        value = self._run(self._get, use, key, "aget")
-        return default if value is MISSING else value
-
-    def __contains__(self, key: object) -> bool:
-        use = self._entries()
-        return self._run(self._whole._stored, use, key, "acontains") is not MISSING
-
-    async def agetitem(self, key: K) -> V:
-        """Await ``part[key]``."""
-        use = self._map._ause()
-        return _found(key, await use.drive(self._get(use, key), reads=True))  # type: ignore[no-any-return]  # as above
-
-    async def aget(self, key: K, default: Any = None, /) -> Any:
-        """Await ``get``."""
-        use = self._map._ause()
-        value = await use.drive(self._get(use, key), reads=True)
-        return default if value is MISSING else value
-
-    async def acontains(self, key: object) -> bool:
-        """Await ``key in part``."""
-        use = self._map._ause()
-        return await use.drive(self._whole._stored(use, key), reads=True) is not MISSING
-
-    async def _get(self, use: Entries, key: object) -> Any:
-        value = await self._whole._stored(use, key)
-        return use.default() if value is MISSING else value
-
-    def __setitem__(self, key: K, value: V) -> None:
-        self.set(key, value)
-
-    def set(self, key: K, value: V, *, ttl: TTL = None) -> None:
-        """Store the value at the end, expiring ``ttl`` seconds from now."""
-        use = self._entries()
-        self._whole._write(use, key, _Write(use.encode(value), use._expiry(ttl)))
-
-    def delete(self, key: K) -> None:
-        """Remove the entry at the end, if there is one."""
-        self._whole._write(self._entries(), key, _Write(None))
-
-    def __delitem__(self, key: K) -> None:
-        use = self._entries()
-        stored = self._run(self._whole._stored, use, key, "adelitem")
-        _found(key, stored)
-        self.delete(key)
-
-    async def adelitem(self, key: K) -> None:
-        """Await ``del part[key]``."""
-        if not await self.acontains(key):
-            raise KeyError(key)
-        self.delete(key)
-
-    def increment(self, key: K, delta: Any = 1) -> Any:
-        """Leave what ``part[key] + delta`` would be, from the map's default or 0; return it.
-
-        An entry keeps its expiry.
-        """
-        use = self._entries()
-        value = self._run(self._get, use, key, "aincrement")
-        return self._add(key, value, delta)
-
-    async def aincrement(self, key: K, delta: Any = 1) -> Any:
-        """Await ``increment``."""
-        return self._add(key, await self.aget(key, MISSING), delta)
-
-    def _add(self, key: K, value: Any, delta: Any) -> Any:
-        total = add(0 if value is MISSING else value, delta)
-        use = self._entries()
-        expires = self._whole._expires(use, key)
-        self._whole._write(use, key, _Write(use.encode(total), expires))
-        return total
-
-    def _run(
-        self,
-        operation: Callable[[Entries, object], Coroutine[Any, Any, T]],
-        use: Entries,
-        key: object,
-        twin: str,
-    ) -> T:
-        """Run what reads, unless that would block an event loop."""
-        whole = self._whole
-        if whole._awaited and not whole._known(use, key):
-            raise LPCMError(
-                f"this transaction is an event loop's, which reading {key!r} here would block: "
-                f"await {twin}(...) instead; nothing was read"
-            )
-        return do(operation, use, key)
-
-    def _entries(self) -> Entries:
-        """Return the entries the transaction reads with, else those for its kind of use."""
-        use = self._map._ause() if self._whole._awaited else self._map._use()
-        return self._whole._entries.get(use._map, use)
-
-
-def _found(key: object, value: Any) -> Any:
-    if value is MISSING:
-        raise KeyError(key)
-    return value
 
 
 def _size(part: Any) -> int:

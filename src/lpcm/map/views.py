@@ -9,7 +9,8 @@ An entry that cannot be read does not end a walk: the others are given, and at t
 BatchError has what failed, by key; with 1,000 of them the walk ends after that page. Keys are
 always given.
 
-``len(view)`` counts in the store, which reads every entry of the range there. A key or
+``len(view)`` counts in the store, which reads every entry of the range there. A view with a
+``limit`` is of the first entries at the time; all that is asked of it walks them. A key or
 item view is a set: ``in`` and ``&`` read what they are asked about, in bulk; the other
 operations walk the view.
 """
@@ -24,6 +25,7 @@ from collections.abc import (
     KeysView,
     ValuesView,
 )
+from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from lpcm.engine.drive import do
@@ -50,39 +52,52 @@ class Span(NamedTuple):
 
     keys: KeyRange = KeyRange()
     reverse: bool = False
+    limit: int | None = None
+    """How many entries at most; None: all."""
 
 
-def span(prefix: object, start: object, stop: object, *, reverse: bool) -> Span:
+def span(
+    prefix: object, start: object, stop: object, *, reverse: bool, limit: int | None = None
+) -> Span:
     """Return the span of the keys ``start <= key < stop`` that begin with ``prefix``.
 
     >>> span("eu/", None, "eu/k", reverse=False)
-    Span(keys=KeyRange(low='eu/', high='eu/k'), reverse=False)
+    Span(keys=KeyRange(low='eu/', high='eu/k'), reverse=False, limit=None)
     """
     low, high = ("", MAX_KEY) if prefix is None else prefix_range(prefix)
     if start is not None:
         low = max(low, encode(start))
     if stop is not None:
         high = min(high, encode(stop))
-    return Span(KeyRange(low, high), reverse)
+    if limit is not None and (limit := index(limit)) < 0:
+        raise ValueError(f"limit must be 0 or more, not {limit}")
+    return Span(KeyRange(low, high), reverse, limit)
 
 
 def stream(
     use: Callable[[], Entries], span: Span, *, reverse: bool = False, values: bool = True
 ) -> Iterator[tuple[Any, Any]]:
     """Walk the (key, value) pairs of a span, page by page."""
+    if reverse and span.limit is not None:
+        # The end of what the span shows is where it stops, which only the walk there finds.
+        yield from reversed([*stream(use, span, values=values)])
+        return
     back = span.reverse != reverse
-
     failed: dict[Any, Exception] = {}
 
     def page(after: str | None) -> Coroutine[Any, Any, tuple[Sequence[Any], str | None]]:
-        return use().page(span.keys, after, failed, reverse=back, values=values, limit=PAGE)
+        size = PAGE if left is None else min(left, PAGE)
+        return use().page(span.keys, after, failed, reverse=back, values=values, limit=size)
 
     after: str | None = None
-    while True:
+    left = span.limit
+    while left != 0:
         pairs, after = do(page, after)
         yield from pairs
         if after is None or len(failed) >= MANY:
             break
+        if left is not None:
+            left -= len(pairs)
     if failed:
         raise BatchError(failed)
 
@@ -93,22 +108,32 @@ async def astream(
     """Walk the (key, value) pairs of a span without blocking the event loop."""
     failed: dict[Any, Exception] = {}
     after: str | None = None
-    while True:
+    left = span.limit
+    while left != 0:
         entries = use()
+        size = PAGE if left is None else min(left, PAGE)
         pairs, after = await entries.drive(
-            entries.page(span.keys, after, failed, reverse=span.reverse, values=values, limit=PAGE),
+            entries.page(span.keys, after, failed, reverse=span.reverse, values=values, limit=size),
             reads=True,
         )
         for pair in pairs:
             yield pair
         if after is None or len(failed) >= MANY:
             break
+        if left is not None:
+            left -= len(pairs)
     if failed:
         raise BatchError(failed)
 
 
 def _inside(key: object, span: Span) -> bool:
     return span.keys.low <= encode(key) < span.keys.high
+
+
+def _count(use: Callable[[], Entries], span: Span) -> int:
+    if span.limit is None:
+        return do(use().count, span.keys)
+    return sum(1 for _ in stream(use, span, values=False))
 
 
 class Keys(KeysView[K]):
@@ -122,10 +147,14 @@ class Keys(KeysView[K]):
         self._span = span
 
     def __len__(self) -> int:
-        return do(self._use().count, self._span.keys)
+        return _count(self._use, self._span)
 
     def __contains__(self, key: object) -> bool:
-        return _inside(key, self._span) and key in self._mapping
+        if not _inside(key, self._span):
+            return False
+        if self._span.limit is not None:
+            return any(held == key for held in self)
+        return key in self._mapping
 
     def __iter__(self) -> Iterator[K]:
         return (key for key, _ in stream(self._use, self._span, values=False))
@@ -138,6 +167,8 @@ class Keys(KeysView[K]):
         """Return the keys that are in both; one bulk read."""
         if not isinstance(other, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             return NotImplemented
+        if self._span.limit is not None:
+            return {*self} & {*other}
         wanted = [key for key in other if _inside(key, self._span)]
         return do(self._use().known, wanted)
 
@@ -162,7 +193,7 @@ class Values(ValuesView[V]):
         self._span = span
 
     def __len__(self) -> int:
-        return do(self._use().count, self._span.keys)
+        return _count(self._use, self._span)
 
     def __contains__(self, value: object) -> bool:
         return any(held is value or held == value for held in self)
@@ -188,12 +219,14 @@ class Items(ItemsView[K, V]):
         self._span = span
 
     def __len__(self) -> int:
-        return do(self._use().count, self._span.keys)
+        return _count(self._use, self._span)
 
     def __contains__(self, item: object) -> bool:
         if not (isinstance(item, tuple) and len(item) == 2):
             return False
         key, value = item
+        if self._span.limit is not None:
+            return any(held == item for held in self)
         found = do(self._use().get_many, [key]) if _inside(key, self._span) else {}
         return bool(found) and found[key] == value
 

@@ -18,15 +18,15 @@ from lpcm.coherence.catalogue import LOOK_AGAIN
 from lpcm.engine.config import seconds
 from lpcm.errors import BatchError, Conflict, ValueDecodingError
 from lpcm.operations import damage as _damage
+from lpcm.operations.counting import decrement, grow, increment
 from lpcm.operations.entry import MISSING, Entry
 from lpcm.operations.retry import etag
-from lpcm.operations.rewriting import mutate, popitem, update
-from lpcm.ports import Add, Applied, Delete, Form, KeyRange, Put, Refused, Touch, When
-from lpcm.values.arithmetic import add, check_delta, negate
+from lpcm.operations.rewriting import mutate, peekitem, popitem, transform, update
+from lpcm.ports import Applied, Delete, Form, KeyRange, Put, Refused, Touch, When
 from lpcm.values.keys import decode, encode, partition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Coroutine, Iterable, Sequence
 
     from lpcm.engine.engine import Engine
     from lpcm.engine.stack import Stack
@@ -257,64 +257,24 @@ class Entries:
             raise KeyError(key)
         return fallback
 
-    async def expire(self, key: object, ttl: TTL) -> None:
-        """Let the entry expire after ``ttl``, None: never; else raise KeyError."""
+    async def touch(self, key: object, ttl: TTL) -> bool:
+        """Let the entry expire after ``ttl``, None: never; tell whether there is one."""
         expires = None if ttl is None else self._now() + seconds(ttl)
         outcome = await self._apply(encode(key), Touch(expires, etag()))
-        if isinstance(outcome, Refused):
-            if outcome.entry is not None:
-                _damage.readable(self, key, outcome.entry)
+        if isinstance(outcome, Refused) and outcome.entry is not None:
+            _damage.readable(self, key, outcome.entry)
+        return isinstance(outcome, Applied)
+
+    async def expire(self, key: object, ttl: TTL) -> None:
+        """Let the entry expire after ``ttl``, None: never; else raise KeyError."""
+        if not await self.touch(key, ttl):
             raise KeyError(key)
 
-    async def increment(self, key: object, delta: object) -> Any:
-        """Leave what ``m[key] + delta`` would be, from the map's default or 0."""
-        check_delta(delta)
-        sk = encode(key)
-        initial = self.default()
-        initial = 0 if initial is MISSING else initial
-        if type(delta) is int and type(initial) is int:
-            outcome = await self._apply(sk, Add(delta, initial, etag(), self._expiry(None)))
-            if isinstance(outcome, Applied):
-                return self._value(cast("Stored", outcome.entry))
-            current = outcome.entry
-        else:
-            current = await self.find(sk)
-        return await self._update(key, sk, current, lambda value: add(value, delta), initial)
-
-    async def grow(
-        self, key: object, delta: object, added: Callable[[Any], Any] | None = None
-    ) -> Any:
-        """Leave what ``m[key] + delta`` would be; else, without any default, raise KeyError.
-
-        ``added`` makes that sum of what is stored, where it is not an int plus an int.
-        """
-        sk = encode(key)
-        initial = self.default()
-        if type(delta) is int and (initial is MISSING or type(initial) is int):
-            start = None if initial is MISSING else initial
-            outcome = await self._apply(sk, Add(delta, start, etag(), self._expiry(None)))
-            if isinstance(outcome, Applied):
-                return self._value(cast("Stored", outcome.entry))
-            current = outcome.entry
-        else:
-            current = await self.find(sk)
-        change = added or (lambda value: add(value, delta))
-        return await self._update(key, sk, current, change, MISSING)
-
-    async def decrement(self, key: object, delta: object) -> Any:
-        """Leave what ``m[key] - delta`` would be, from the map's default or 0."""
-        return await self.increment(key, negate(delta))
-
-    async def transform(
-        self, key: object, fn: Callable[[Any], Any], fallback: object = MISSING
-    ) -> Any:
-        """Store ``fn(value)`` if nobody wrote in between, else try again; return it."""
-        sk = encode(key)
-        current = await self.find(sk)
-        return await self._update(key, sk, current, fn, fallback)
-
+    increment, decrement, grow = increment, decrement, grow
     mutate = mutate
+    peekitem = peekitem
     popitem = popitem
+    transform = transform
     _update = update
 
     # Writing many keys

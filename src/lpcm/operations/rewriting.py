@@ -20,9 +20,10 @@ from lpcm.values.keys import encode, key_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lpcm.operations.entry import TTL
     from lpcm.ports import Action, KeyRange, Step, Stored
 
-__all__ = ["mutate", "popitem", "update"]
+__all__ = ["mutate", "peekitem", "popitem", "transform", "update"]
 
 Use: TypeAlias = Any
 """The operations on a map, ``operations.Entries``, which import this module."""
@@ -81,8 +82,12 @@ async def update(  # noqa: PLR0917  # a method's arguments, its object among the
     current: Stored | None,
     fn: Callable[[Any], Any],
     fallback: object,
+    ttl: TTL = None,
 ) -> Any:
-    """Compare-and-set from ``current`` on; a refusal brings the next one along."""
+    """Compare-and-set from ``current`` on; a refusal brings the next one along.
+
+    ``ttl`` is of an entry that this begins; one that is there keeps its expiry.
+    """
     retry = Retry(use._clock, use._engine.timeout, f"update of {key!r}", use._name)
     while True:
         if current is not None:
@@ -96,7 +101,7 @@ async def update(  # noqa: PLR0917  # a method's arguments, its object among the
             value = use.default() if fallback is MISSING else fallback
             if value is MISSING:
                 raise KeyError(key)
-            put = use._put(fn(value), use._expiry(None), When.ABSENT)
+            put = use._put(fn(value), use._expiry(ttl), When.ABSENT)
         outcome = await use._apply(sk, put)
         if isinstance(outcome, Applied):
             return use._decode(*put.cell)
@@ -104,18 +109,51 @@ async def update(  # noqa: PLR0917  # a method's arguments, its object among the
         await retry.pause()
 
 
-async def popitem(use: Use, keys: KeyRange) -> tuple[Any, Any]:
-    """Remove the last entry in key order and return it; else raise KeyError."""
+async def transform(
+    use: Use,
+    key: object,
+    fn: Callable[[Any], Any],
+    fallback: object = MISSING,
+    ttl: TTL = None,
+) -> Any:
+    """Store ``fn(value)`` if nobody wrote in between, else try again; return it."""
+    sk = encode(key)
+    use._expiry(ttl)  # refuses what is none
+    current = await use.find(sk)
+    return await use._update(key, sk, current, fn, fallback, ttl)
+
+
+async def popitem(use: Use, keys: KeyRange, *, last: bool = True) -> tuple[Any, Any]:
+    """Remove the last entry in key order, or the first, and return it; else raise KeyError."""
     retry = Retry(use._clock, use._engine.timeout, "popitem", use._name)
+    after: str | None = None
     while True:
-        page = await use._scan(keys, None, 1, reverse=True, values=False)
+        page = await use._scan(keys, after, 1, reverse=last, values=False)
         if not page.entries:
-            raise KeyError("popitem(): map is empty")
-        sk, last = page.entries[0]
+            after = page.resume  # what it met has expired
+            if after is None:
+                raise KeyError("popitem(): map is empty")
+            continue
+        sk, found = page.entries[0]
         key = key_of(sk)
-        outcome = await use._apply(sk, Delete(last.etag, returning=True))
+        outcome = await use._apply(sk, Delete(found.etag, returning=True))
         if isinstance(outcome, Applied):
             return key, await give_back(use, key, sk, cast("Stored", outcome.previous))
-        if outcome.entry is not None and outcome.entry.etag == last.etag:
+        if outcome.entry is not None and outcome.entry.etag == found.etag:
             readable(use, key, outcome.entry)
+        after = None
         await retry.pause()
+
+
+async def peekitem(use: Use, keys: KeyRange, *, last: bool = True) -> tuple[Any, Any]:
+    """Return the last entry in key order, or the first; else raise KeyError."""
+    after: str | None = None
+    while True:
+        page = await use._scan(keys, after, 1, reverse=last, values=True)
+        if page.entries:
+            sk, found = page.entries[0]
+            key = key_of(sk)
+            return key, use._woken(key, readable(use, key, found))
+        after = page.resume  # what it met has expired
+        if after is None:
+            raise KeyError("peekitem(): map is empty")

@@ -51,6 +51,10 @@ class _Colour(str, Enum):  # noqa: UP042  # the older spelling, which many have
     RED = "red"
 
 
+def _double(number: int) -> int:
+    return 2 * number
+
+
 class _Caught:
     """What ``raises`` caught."""
 
@@ -190,6 +194,45 @@ class MappingContract:
         assert [m.popitem() for _ in range(5)] == [("b", 1), ("a", 2), (10, 3), (9, 4), (None, 5)]
         with raises(KeyError):
             m.popitem()
+
+    def test_popitem_takes_the_first(self) -> None:
+        """``popitem(last=False)`` takes entries from the beginning, what has expired left out."""
+        m = self.filled(b=1, c=2)
+        m.set("a", 0, ttl=1)
+        m.set("d", 3, ttl=1)
+        self.clock.advance(1)
+        assert [m.popitem(last=False), m.popitem()] == [("b", 1), ("c", 2)]
+        for last in (True, False):
+            with raises(KeyError):
+                m.popitem(last=last)
+
+    def test_peekitem(self) -> None:
+        """``peekitem`` reads the last entry or the first, what has expired left out."""
+        m = self.filled(b=[1], c=2)
+        m.set("a", 0, ttl=1)
+        m.set("d", 3, ttl=1)
+        self.clock.advance(1)
+        assert [m.peekitem(), m.peekitem(last=False)] == [("c", 2), ("b", [1])]
+        assert m == {"b": [1], "c": 2}
+        m.clear()
+        for last in (True, False):
+            with raises(KeyError):
+                m.peekitem(last=last)
+
+    def test_add(self) -> None:
+        """``add`` stores only where there is nothing, and tells whether it did."""
+        m = self.make(ttl=100)
+        assert m.add("k", None, ttl=60)
+        assert not m.add("k", 2, ttl=7)
+        assert (m["k"], m.ttl("k")) == (None, 60)
+        self.clock.advance(60)
+        assert m.add("k", 3)
+        assert (m["k"], m.ttl("k")) == (3, 100)
+        with raises(ValueError, "ttl must be"):
+            m.add("j", 1, ttl=0)
+        with raises(ValueEncodingError):
+            m.add("k", object())
+        assert m == {"k": 3}
 
     def test_delete_is_silent(self) -> None:
         """``delete`` removes an entry and says nothing where there is none."""
@@ -500,6 +543,34 @@ class MappingContract:
             assert (list(empty), len(empty)) == ([], 0)
             assert list(reversed(empty)) == []
 
+    def test_limit(self) -> None:
+        """A view with a ``limit`` is of the first entries of its walk, to whatever asks it."""
+        m = self.filled(a=1, b=2, c=3)
+        m.set("0", 0, ttl=1)
+        self.clock.advance(1)
+        assert next(iter(m.keys(limit=1))) == "a"
+        assert [*m.keys(limit=0)] == []
+        assert [*m.values(limit=2)] == [1, 2]
+        assert [*m.items(limit=9, reverse=True)] == [("c", 3), ("b", 2), ("a", 1)]
+        assert [*m.keys(limit=2, start="b")] == ["b", "c"]
+        two = m.keys(limit=2)
+        assert (len(two), [*reversed(two)], "b" in two, "c" in two) == (2, ["b", "a"], True, False)
+        assert (two & {"a", "c"}, two | {"z"}) == ({"a"}, {"a", "b", "z"})
+        assert [*reversed(m.keys(limit=2, reverse=True))] == ["b", "c"]
+        assert ("b", 2) in m.items(limit=2)
+        assert ("c", 3) not in m.items(limit=2)
+        assert 3 not in m.values(limit=2)
+        with raises(ValueError, "limit must be 0 or more"):
+            m.keys(limit=-1)
+        with raises(TypeError):
+            m.keys(limit="1")  # type: ignore[arg-type]  # refused
+
+    def test_a_limit_of_several_pages(self) -> None:
+        """A ``limit`` over the entries of one page ends where it says."""
+        m = self.make()
+        m.update((n, n) for n in range(1_203))
+        assert [*m.keys(limit=1_201)] == [*range(1_201)]
+
     def test_iteration_of_many_pages(self) -> None:
         """Walking more than a page meets every entry once, in key order, both ways."""
         m = self.make()
@@ -657,6 +728,51 @@ class MappingContract:
             with raises(ValueError, "ttl must be"):
                 m.expire("k", bad)
         assert m.ttl("k") is None
+
+    def test_touch(self) -> None:
+        """``touch`` is ``expire`` that tells, where that raises."""
+        m = self.filled(k=[1])
+        assert m.touch("k", 5)
+        assert m.ttl("k") == 5
+        assert m.touch("k", None)
+        assert m.ttl("k") is None
+        assert m.touch("k", timedelta(minutes=1))
+        self.clock.advance(60)
+        assert not m.touch("k", 60)
+        assert not m.touch("gone", None)
+        with raises(ValueError, "ttl must be"):
+            m.touch("gone", 0)
+        assert not m
+
+    def test_the_ttl_of_a_new_entry(self) -> None:
+        """The ``ttl`` of ``increment``, ``decrement`` and ``transform`` is a new entry's only."""
+        for own in (None, 1000):
+            m = self.make(ttl=own)
+            for name, more in (
+                ("increment", ()),
+                ("increment", (0.5,)),
+                ("decrement", ()),
+                ("transform", (_double, 1)),
+            ):
+                write = getattr(m, name)
+                m.clear()
+                write("k", *more, ttl=60)
+                assert m.ttl("k") == 60
+                self.clock.advance(50)
+                write("k", *more, ttl=60)
+                assert m.ttl("k") == 10
+                self.clock.advance(10)
+                assert "k" not in m
+                write("k", *more, ttl=60)
+                assert m.ttl("k") == 60
+        m.clear()
+        for bad in (0, -1, math.nan):
+            for delta in (1, 0.5):
+                with raises(ValueError, "ttl must be"):
+                    m.increment("k", delta, ttl=bad)
+            with raises(ValueError, "ttl must be"):
+                m.transform("k", str, 0, ttl=bad)
+        assert not m
 
     def test_increments_and_transforms_keep_an_expiry(self) -> None:
         """``increment``, ``decrement`` and ``transform`` leave the expiry alone."""

@@ -1,0 +1,178 @@
+"""What a map can do to an entry that no dict can: conditions, counters and expiry.
+
+A part of ``map.map.LPCM``, with its argument checks and its driver. Knows the operations only.
+Invariant: each verb is decided in the store, in one instant.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from lpcm.engine.drive import do
+from lpcm.operations.entry import MISSING, Missing
+from lpcm.ports import KeyRange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lpcm.operations.entry import TTL
+    from lpcm.operations.operations import Entries
+
+__all__ = ["Verbs"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Verbs(Generic[K, V]):
+    """The methods of ``LPCM`` beyond dict's that write or take single entries."""
+
+    def _use(self) -> Entries:
+        """Return the entries as configured now."""
+        raise NotImplementedError
+
+    def set(self, key: K, value: V, *, ttl: TTL = None) -> None:
+        """Store the value, expiring in ``ttl`` seconds (or a timedelta).
+
+        An expiry the entry had is gone; without ``ttl`` the map's default holds, if any.
+        **Cost**: one request. **Raises** ValueError for a ttl that is not positive.
+
+        >>> m = LPCM("m")
+        >>> m.set("k", "v", ttl=60)
+        >>> 59 < m.ttl("k") <= 60
+        True
+        >>> m.set("k", "v", ttl=-1)
+        Traceback (most recent call last):
+            ...
+        ValueError: ttl must be a positive, finite number of seconds or timedelta, not -1
+        """
+        do(self._use().set, key, value, ttl)
+
+    def add(self, key: K, value: V, *, ttl: TTL = None) -> bool:
+        """Store the value unless the key is present; tell whether it was stored.
+
+        **Cost**: one request. **Atomic**: of several concurrent callers one gets True.
+        **Raises** ValueError for a ttl that is not positive.
+
+        >>> from lpcm import LPCM
+        >>> locks = LPCM("locks")
+        >>> locks.add("job", "me", ttl=60), locks.add("job", "you", ttl=60), locks["job"]
+        (True, False, 'me')
+        """
+        return do(self._use().add, key, value, ttl)
+
+    def replace(self, key: K, value: V, *, if_etag: int | None = None, ttl: TTL = None) -> int:
+        """Store the value only if the key is present, and has that etag; return its new etag.
+
+        **Cost**: one request. **Raises** Conflict when the etag is another by now or the
+        entry is gone; without ``if_etag``, KeyError when it is absent.
+
+        >>> m = LPCM("m")
+        >>> m["k"] = 1
+        >>> m.replace("k", 2, if_etag=12345)
+        Traceback (most recent call last):
+            ...
+        lpcm.errors.Conflict: replace 'k' in 'm': wanted etag 12345, it has etag ...
+        """
+        return do(self._use().replace, key, value, if_etag, ttl)
+
+    def popitem(self, last: bool = True) -> tuple[K, V]:  # noqa: FBT001, FBT002  # OrderedDict's
+        """Remove and return the last entry in key order, or the first.
+
+        **Cost**: two requests, more when others take the same one. **Atomic**: no two
+        callers get one entry. **Raises** KeyError when the map is empty.
+
+        >>> from lpcm import LPCM
+        >>> jobs = LPCM("jobs")
+        >>> jobs.update({1: "a", 2: "b", 3: "c"})
+        >>> jobs.popitem(), jobs.popitem(last=False)
+        ((3, 'c'), (1, 'a'))
+        """
+        return do(lambda: self._use().popitem(KeyRange(), last=last))
+
+    def peekitem(self, last: bool = True) -> tuple[K, V]:  # noqa: FBT001, FBT002  # as popitem
+        """Return the last entry in key order, or the first; it stays.
+
+        **Cost**: one request, which reads one entry. **Raises** KeyError when the map is empty.
+
+        >>> from lpcm import LPCM
+        >>> jobs = LPCM("jobs")
+        >>> jobs.update({1: "a", 2: "b"})
+        >>> jobs.peekitem(), jobs.peekitem(last=False)
+        ((2, 'b'), (1, 'a'))
+        """
+        return do(lambda: self._use().peekitem(KeyRange(), last=last))
+
+    def expire(self, key: K, ttl: TTL) -> None:
+        """Let the entry expire in ``ttl`` seconds from now; None: never.
+
+        **Cost**: one request. **Raises** KeyError when absent.
+        """
+        do(self._use().expire, key, ttl)
+
+    def touch(self, key: K, ttl: TTL) -> bool:
+        """Let the entry expire in ``ttl`` seconds from now, None: never; False when absent.
+
+        **Cost**: one request. **Atomic**. **Raises** ValueError for a ttl that is not positive.
+
+        >>> from lpcm import LPCM
+        >>> m = LPCM("m")
+        >>> m["k"] = 1
+        >>> m.touch("k", 60), m.touch("gone", 60)
+        (True, False)
+        """
+        return do(self._use().touch, key, ttl)
+
+    def increment(self, key: K, delta: Any = 1, *, ttl: TTL = None) -> V:
+        """Leave what ``m[key] + delta`` would be, and return it.
+
+        A missing key counts as the map's default, else 0, and gets ``ttl``, else the map's; an
+        entry that is there keeps its expiry. The sum is exact and of the type Python gives it
+        (see ``lpcm.values.arithmetic``).
+
+        **Cost**: one request for an int on an int of up to 64 bits; else two, more when
+        others write the same key. **Atomic**: no increment is lost, and the first brings the
+        expiry. **Raises** TypeError when either is not a number; ValueError for a ttl that is not
+        positive; Conflict after ``timeout`` seconds of lost races.
+
+        >>> from lpcm import LPCM
+        >>> hits = LPCM("hits")
+        >>> hits.increment("home"), hits.increment("home", 2), hits.increment("home", 0.5)
+        (1, 3, 3.5)
+        >>> hits.increment("ann", ttl=60) <= 100      # at most 100 in the minute that begins now
+        True
+        >>> hits.increment("home", "1")
+        Traceback (most recent call last):
+            ...
+        TypeError: an increment must be an int, float or Decimal, not str '1'
+        """
+        return do(self._use().increment, key, delta, ttl)  # type: ignore[no-any-return]  # stored as V
+
+    def decrement(self, key: K, delta: Any = 1, *, ttl: TTL = None) -> V:
+        """Leave what ``m[key] - delta`` would be, and return it; else like ``increment``."""
+        return do(self._use().decrement, key, delta, ttl)  # type: ignore[no-any-return]  # stored as V
+
+    def transform(
+        self,
+        key: K,
+        fn: Callable[[V], V],
+        default: V | Missing = MISSING,
+        *,
+        ttl: TTL = None,
+    ) -> V:
+        """Store ``fn(value)``, and return it: read, apply, compare-and-set, again if need be.
+
+        A missing key gives ``fn`` the ``default``, else the map's, and the new entry gets ``ttl``,
+        else the map's; an entry that is there keeps its expiry. ``fn`` gets a copy of
+        its own, may be called several times, and must return the value to store.
+
+        **Cost**: two requests, one more for each lost race. **Atomic**. **Raises**
+        KeyError when absent without any default; ValueError for a ttl that is not positive;
+        Conflict after ``timeout`` seconds of lost races; what ``fn`` raises, with nothing written.
+
+        >>> from lpcm import LPCM
+        >>> m = LPCM("m")
+        >>> m.transform("k", lambda tags: [*tags, "x"], default=[], ttl=60)
+        ['x']
+        """
+        return do(self._use().transform, key, fn, default, ttl)  # type: ignore[no-any-return]  # stored as V
