@@ -2,9 +2,14 @@
 
 import random
 from collections import Counter
+from contextlib import closing
 
+import pytest
+
+from lpcm import LPCM, Engine
 from tests.consistency import workers
 from tests.consistency.processes import crew, lines, looking, until
+from tests.dynamodb.conftest import dynoxide_table  # noqa: F401  # a fixture
 
 
 def test_increments_survive_kills(tmp_path):
@@ -43,6 +48,31 @@ def test_increments_survive_kills(tmp_path):
 def acknowledged(log):
     """Count the increments that returned."""
     return sum(line.startswith("=") for line in lines(log))
+
+
+@pytest.fixture(params=["sqlite", "dynoxide behind memcached"])
+def url(request, tmp_path):
+    """Return the URL of an empty store that several processes reach."""
+    if request.param == "sqlite":
+        return workers.url(tmp_path / "m.sqlite3")
+    table = request.getfixturevalue("dynoxide_table")
+    table.empty()
+    memcached = request.getfixturevalue("memcached")
+    return f"{table.url}&cache=memcached://{memcached.host}:{memcached.port}"
+
+
+def test_one_begins_and_all_count(url, tmp_path):
+    """Of 8 processes one adds each key, all count, and what is begun has its expiry."""
+    logs, times = [tmp_path / f"log{number}" for number in range(8)], 15
+    with crew() as processes:
+        processes.wait(*(processes.start(workers.begin, url, log, times) for log in logs))
+    won = Counter(line for log in logs for line in lines(log))
+    assert won == {str(number): 1 for number in range(times)}
+    with closing(Engine.open(url)) as engine:
+        m = LPCM("m", using=engine)
+        for number in range(times):
+            assert [m.get(f"{what}{number}") for what in "ift"] == [8, 4.0, 8]
+            assert all(540 < m.ttl(f"{what}{number}") <= 600 for what in "aift")
 
 
 def test_transforms_survive_kills(tmp_path):

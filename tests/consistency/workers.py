@@ -49,6 +49,17 @@ def count(path, log, times, keys):
         log("=", key, counters.increment(key))
 
 
+def begin(url, log, times):
+    """Add the same keys as the others do, and count at others, with a line for each won."""
+    entries, log = LPCM("m", url=url), Log(log)
+    for number in range(int(times)):
+        if entries.add(f"a{number}", os.getpid(), ttl=600):
+            log(number)
+        entries.increment(f"i{number}", ttl=600)
+        entries.increment(f"f{number}", 0.5, ttl=600)
+        entries.transform(f"t{number}", lambda n: n + 1, 0, ttl=600)
+
+
 def append(path, log, times, key):
     """Transform one list, with a line for each of the items that are in."""
     lists, log, me = opened(path), Log(log), os.getpid()

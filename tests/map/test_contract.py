@@ -38,6 +38,16 @@ class TestSQLite(OnEngine):
         )
 
 
+class TestBehindMemcached(OnEngine):
+    @pytest.fixture(autouse=True)
+    def _file(self, tmp_path, memcached):
+        cache = f"memcached://{memcached.host}:{memcached.port}"
+        self.engine = Engine.open(
+            f"sqlite:///{tmp_path}/m.sqlite3?synchronous=normal&max_value={LIMIT}&cache={cache}",
+            clock=self.clock,
+        )
+
+
 @pytest.fixture(params=["memory", "sqlite"])
 def url(request, tmp_path):
     """Yield a URL of each store; what it opened is closed again."""

@@ -85,6 +85,84 @@ def test_sums_pile_up_and_go_down(m):
     assert m["k"] == 113
 
 
+OPERATORS = {
+    "*": (int, float, D),
+    "/": (int, float, D),
+    "//": (int, float, D),
+    "%": (int, float, D),
+    "**": (int, float, D),
+    **dict.fromkeys(("<<", ">>", "&", "|", "^"), (int,)),
+}
+
+
+@pytest.mark.parametrize(
+    ("operator", "kind"), [(name, kind) for name, kinds in OPERATORS.items() for kind in kinds]
+)
+def test_an_operator_is_done_to_what_is_stored(m, operator, kind):
+    """``m[k] *= n`` is done to what is stored by then, once, keeps the expiry, and is Python's."""
+    m.set("k", kind(7), ttl=60)
+    m["d"] = {"k": kind(7)}
+    number, inner = m["k"], m["d"]["k"]
+    m.increment("k")
+    m["d"]["k"] += 1
+    names = {"m": m, "number": number, "inner": inner, "plain": kind(7), "eight": kind(8)}
+    source = f"""
+number += 1
+number {operator}= 2
+number -= 1
+m["k"] = number
+inner {operator}= 2
+m["d"]["k"] = inner
+plain += 1
+plain {operator}= 2
+plain -= 1
+wanted = (eight + 1) {operator} 2
+wanted -= 1
+"""
+    exec(source, names)
+    stored, wanted = plain(m, "k"), names["wanted"]
+    assert (type(stored), stored) == (type(wanted), wanted)
+    assert names["number"] == names["plain"]
+    assert m.ttl("k") == 60
+    inside = eval(f"eight {operator} 2", names)
+    assert repr(plain(m, "d")) == repr({"k": inside})
+    m["k"] = names["number"]  # the second time: an assignment
+    assert plain(m, "k") == names["plain"]
+    assert m.ttl("k") is None
+
+
+def test_what_an_operator_does_not_do(m):
+    """A number that is no more, or no number by now, is refused; what Python refuses, too."""
+    m["k"] = 2
+    number = m["k"]
+    number *= 3
+    m["k"] = "x"
+    with pytest.raises(TypeError, match="cannot change a str"):
+        m["k"] = number
+    del m["k"]
+    with pytest.raises(KeyError):
+        m["k"] = number
+    assert not m
+    m["k"] = 0
+    with pytest.raises(ZeroDivisionError):
+        m["k"] //= 0
+    with pytest.raises(TypeError):
+        m["k"] *= None
+    m["k"] *= [1]  # no number: an assignment
+    assert plain(m, "k") == []
+
+
+def test_what_was_read_before_an_operator_is_assigned(m):
+    """The number of which another was made is itself an assignment."""
+    m["k"] = 1
+    before = m["k"]
+    after = before
+    after += 5
+    m.increment("k", 100)
+    m["k"] = before
+    assert plain(m, "k") == 1
+
+
 def test_numbers_of_one_read_are_added_once(m):
     """Of the numbers made from one read only the first that is assigned is a sum."""
     m["k"] = 1

@@ -172,6 +172,59 @@ def test_an_expiry_stays_with_an_increment(maps):
     assert 59 < one.ttl("j") <= 60
 
 
+VERBS = {
+    "add": ("add", "k", 1),
+    "increment": ("increment", "k", 2),
+    "increment by a float": ("increment", "k", 0.5),
+    "decrement": ("decrement", "k", 2),
+    "transform": ("transform", "k", lambda value: value * 2, 7),
+    "touch": ("touch", "k"),
+}
+
+
+@pytest.mark.parametrize("awaited", [False, True], ids=["blocking", "awaited"])
+@pytest.mark.parametrize("own", [None, 1000])
+@pytest.mark.parametrize("there", [False, True], ids=["absent", "there"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_does_in_a_transaction_what_it_does_outside(engine, verb, there, own, awaited):
+    """A verb returns and leaves in a transaction what it does outside, expiry included."""
+    name, key, *args = VERBS[verb]
+    inside, outside = (LPCM(each, using=engine, ttl=own) for each in ("one", "two"))
+    for each in (inside, outside):
+        each.clear()
+        if there:
+            each.set(key, 3, ttl=500)
+
+    async def main():
+        async with lpcm.transaction() as t:
+            within = await getattr(t[inside], f"a{name}")(key, *args, ttl=60)
+        return within, await getattr(outside, f"a{name}")(key, *args, ttl=60)
+
+    if awaited:
+        returned = asyncio.run(main())
+    else:
+        with lpcm.transaction() as t:
+            returned = getattr(t[inside], name)(key, *args, ttl=60)
+        returned = returned, getattr(outside, name)(key, *args, ttl=60)
+    assert returned[0] == returned[1]
+    assert type(returned[0]) is type(returned[1])
+    assert inside.copy() == outside.copy()
+    for each in (inside, outside):
+        if key in each:
+            wanted = 500 if there and name != "touch" else 60
+            assert wanted - 10 < each.ttl(key) <= wanted
+
+
+def test_verbs_of_an_absent_key(maps):
+    """``transform`` without any default is a KeyError, and nothing is written."""
+    one, _ = maps
+    with pytest.raises(KeyError), lpcm.transaction() as t:
+        assert not t[one].touch("k", 1)
+        t[one]["j"] = 1
+        t[one].transform("k", str)
+    assert one.copy() == {}
+
+
 def test_sets_take_what_they_take(maps, engine):
     """A map of sets stores sets in a transaction as well, and reads a missing one as empty."""
     tags = LPCMSet("two", using=engine)

@@ -22,7 +22,6 @@ from django.conf import settings
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 
 from lpcm import LPCM
-from lpcm.engine.drive import run
 from lpcm.errors import ValueDecodingError
 
 __all__ = ["MAP", "SessionStore"]
@@ -109,8 +108,7 @@ class SessionStore(SessionBase):
         if age <= 0:
             self._map.delete(name)
         elif must_create:
-            use = self._map._use()  # noqa: SLF001  # no dict has it
-            if not run(use.add(name, data, age)):
+            if not self._map.add(name, data, ttl=age):
                 raise CreateError
         else:
             self._replace(name, data, age)
@@ -139,8 +137,7 @@ class SessionStore(SessionBase):
         if age <= 0:
             await self._map.adelete(name)
         elif must_create:
-            use = self._map._ause()  # noqa: SLF001  # as above
-            if not await use.drive(use.add(name, data, age)):
+            if not await self._map.aadd(name, data, ttl=age):
                 raise CreateError
         else:
             try:

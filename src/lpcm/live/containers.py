@@ -68,7 +68,7 @@ def _comes_back(live: Any, at: Any, value: Any) -> bool:
         if not _numbers.comes_back(value, spot.place.identity, spot.key, path):
             return False
         with _numbers.spending(value):
-            _do(live, _numbers.adding(at, value._sum))
+            _do(live, _numbers.coming(at, value))
         return True
     return type(value) in CONTAINERS and echoes(value, spot.place.identity, spot.key, path)
 

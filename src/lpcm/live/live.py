@@ -60,7 +60,8 @@ ASLEEP: Final[Wakers] = ({}, {})
 def returns(value: Any, use: Entries, key: object) -> bool:
     """Do what ``m[key] = value`` means where a live value comes back; else do nothing.
 
-    A sum is added to what is stored; what an operator like ``|=`` made is stored already.
+    A sum is added to what is stored, what ``*=`` did to a number is done to that; what an operator
+    like ``|=`` made of a container is stored already.
     """
     if type(value) in NUMBERS:
         if not comes_back(value, use.identity, key, ()):

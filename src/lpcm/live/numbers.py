@@ -2,16 +2,19 @@
 
 An int, float or Decimal that was read by subscripting remembers where. ``+=`` and ``-=``
 make a number that remembers the sum so far as well; the first assignment of it back to the
-same spot adds that sum to what is stored then. Every other use is the plain number's.
+same spot adds that sum to what is stored then. The other operators, ``*=`` and so on, make one
+that remembers the steps so far, which are then taken from what is stored. Every other use is the
+plain number's.
 
-Invariant: a sum is added once. Numbers made from one read share a *ticket*, which the first
-assignment takes; where nothing was written, the ticket is given back.
+Invariant: a sum is added once, and steps are taken once. Numbers made from one read share a
+*ticket*, which the first assignment takes; where nothing was written, the ticket is given back.
 """
 
 # ruff: noqa: SLF001  # the functions here are the three classes' methods
 
 from __future__ import annotations
 
+import operator
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -25,7 +28,7 @@ from lpcm.values.codec import accept
 from lpcm.values.path import step
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from lpcm.operations.binding import Place
     from lpcm.operations.operations import Entries
@@ -34,8 +37,8 @@ __all__ = [
     "LiveDecimal",
     "LiveFloat",
     "LiveInt",
-    "adding",
     "comes_back",
+    "coming",
     "inner",
     "settle",
     "spending",
@@ -64,11 +67,48 @@ def _plus(self: Any, delta: Any) -> Any:
     kind: Any = type(total)
     made = kind.__new__(_CLASSES[kind], total)
     made._place, made._key, made._spot, made._at = self._place, self._key, self._spot, self._at
-    if self._ticket is None:
-        self._ticket = [True]
-    made._ticket = self._ticket
-    made._sum = delta if self._sum is None else add(self._sum, delta)
+    made._ticket = _ticket_of(self)
+    if self._steps is not None:
+        made._steps = (*self._steps, (add, delta))
+    else:
+        made._sum = delta if self._sum is None else add(self._sum, delta)
     return made
+
+
+def _ticket_of(number: Any) -> list[bool]:
+    if number._ticket is None:
+        number._ticket = [True]
+    ticket: list[bool] = number._ticket
+    return ticket
+
+
+def _stepping(operate: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return the method of an operator that is no sum."""
+
+    def operated(self: Any, other: Any) -> Any:
+        if not isinstance(other, (int, float, Decimal)):
+            return operate(_plain(self), other)  # a list times a number, and what others define
+        other = _plain(other)
+        result = operate(_plain(self), other)
+        kind: Any = type(result)
+        if kind not in _CLASSES:
+            return result
+        made = kind.__new__(_CLASSES[kind], result)
+        made._place, made._key, made._spot, made._at = self._place, self._key, self._spot, self._at
+        made._ticket = _ticket_of(self)
+        before = () if self._sum is None else ((add, self._sum),)
+        made._steps = (*(self._steps or before), (operate, other))
+        return made
+
+    return operated
+
+
+_multiply, _divide, _floor, _modulo, _power = map(
+    _stepping, (operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow)
+)
+_left, _right, _and, _or, _xor = map(
+    _stepping, (operator.lshift, operator.rshift, operator.and_, operator.or_, operator.xor)
+)
 
 
 def _minus(self: Any, delta: Any) -> Any:
@@ -115,6 +155,8 @@ class LiveInt(int):
     """Its key or index there."""
     _sum: Any = None
     """What was added since it was read."""
+    _steps: tuple[tuple[Callable[[Any, Any], Any], Any], ...] | None = None
+    """What was done to it instead, where that is no sum: functions and what they were given."""
     _ticket: list[bool] | None = None
 
     def __new__(cls, value: Any = 0, /) -> int:  # type: ignore[misc]  # plain
@@ -123,6 +165,10 @@ class LiveInt(int):
 
     __iadd__ = _plus
     __isub__ = _minus
+    __imul__, __itruediv__, __ifloordiv__ = _multiply, _divide, _floor
+    __imod__, __ipow__ = _modulo, _power
+    __ilshift__, __irshift__ = _left, _right
+    __iand__, __ior__, __ixor__ = _and, _or, _xor
     increment, decrement = _increment, _decrement
     aincrement, adecrement = _aincrement, _adecrement
 
@@ -138,6 +184,7 @@ class LiveFloat(float):
     _spot: Spot | None = None
     _at: Any = None
     _sum: Any = None
+    _steps: tuple[tuple[Callable[[Any, Any], Any], Any], ...] | None = None
     _ticket: list[bool] | None = None
 
     def __new__(cls, value: Any = 0.0, /) -> float:  # type: ignore[misc]  # plain
@@ -146,6 +193,8 @@ class LiveFloat(float):
 
     __iadd__ = _plus
     __isub__ = _minus
+    __imul__, __itruediv__, __ifloordiv__ = _multiply, _divide, _floor
+    __imod__, __ipow__ = _modulo, _power
     increment, decrement = _increment, _decrement
     aincrement, adecrement = _aincrement, _adecrement
 
@@ -161,6 +210,7 @@ class LiveDecimal(Decimal):
     _spot: Spot | None = None
     _at: Any = None
     _sum: Any = None
+    _steps: tuple[tuple[Callable[[Any, Any], Any], Any], ...] | None = None
     _ticket: list[bool] | None = None
 
     def __new__(cls, value: Any = "0", context: Any = None) -> Decimal:  # type: ignore[misc]  # plain
@@ -169,6 +219,8 @@ class LiveDecimal(Decimal):
 
     __iadd__ = _plus
     __isub__ = _minus
+    __imul__, __itruediv__, __ifloordiv__ = _multiply, _divide, _floor
+    __imod__, __ipow__ = _modulo, _power
     increment, decrement = _increment, _decrement
     aincrement, adecrement = _aincrement, _adecrement
 
@@ -202,8 +254,10 @@ def inner(value: Any, spot: Spot, at: Any) -> Any:
 
 
 def comes_back(value: Any, place: tuple[int, str], key: object, path: tuple[Any, ...]) -> bool:
-    """Tell whether this is the first assignment of a sum back to where it was read."""
-    if value._sum is None or not value._ticket[0] or value._place.identity != place:
+    """Tell whether this is the first assignment of a sum or of steps back to where it was read."""
+    if value._sum is None and value._steps is None:
+        return False
+    if not value._ticket[0] or value._place.identity != place:
         return False
     if not (value._key is key or value._key == key):
         return False
@@ -226,9 +280,37 @@ def spending(value: Any) -> Generator[None, None, None]:
 
 
 def settle(value: Any, use: Entries) -> None:
-    """Add the sum to the entry it was read from."""
+    """Add the sum to the entry it was read from, or take the steps there."""
     with spending(value):
-        do(use.grow, value._key, value._sum)
+        if value._steps is None:
+            do(use.grow, value._key, value._sum)
+        else:
+            do(use.transform, value._key, _taking(value._steps))
+
+
+def _taking(steps: Any) -> Callable[[Any], Any]:
+    """Return what takes these steps from a number; TypeError if it is none."""
+
+    def take(number: Any) -> Any:
+        for operate, operand in steps:
+            if not isinstance(number, (int, float, Decimal)):
+                raise TypeError(f"cannot change a {type(number).__name__} as a number")
+            number = operate(number, operand)
+        return number
+
+    return take
+
+
+def coming(at: Any, value: Any) -> Deed:
+    """Return the deed that a number means that comes back to a key or index of a container."""
+    if value._steps is None:
+        return adding(at, value._sum)
+    take = _taking(value._steps)
+
+    def change(container: Any) -> None:
+        container[at] = take(container[at])
+
+    return Deed("__setitem__", change)
 
 
 def adding(at: Any, delta: Any) -> Deed:

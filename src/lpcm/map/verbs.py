@@ -37,6 +37,7 @@ class Verbs(Generic[K, V]):
         An expiry the entry had is gone; without ``ttl`` the map's default holds, if any.
         **Cost**: one request. **Raises** ValueError for a ttl that is not positive.
 
+        >>> from lpcm import LPCM
         >>> m = LPCM("m")
         >>> m.set("k", "v", ttl=60)
         >>> 59 < m.ttl("k") <= 60
@@ -67,6 +68,7 @@ class Verbs(Generic[K, V]):
         **Cost**: one request. **Raises** Conflict when the etag is another by now or the
         entry is gone; without ``if_etag``, KeyError when it is absent.
 
+        >>> from lpcm import LPCM
         >>> m = LPCM("m")
         >>> m["k"] = 1
         >>> m.replace("k", 2, if_etag=12345)

@@ -24,10 +24,12 @@ from contextlib import contextmanager
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import Enum
+from itertools import product
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from lpcm import transaction
 from lpcm.errors import (
     BatchError,
     Conflict,
@@ -53,6 +55,46 @@ class _Colour(str, Enum):  # noqa: UP042  # the older spelling, which many have
 
 def _double(number: int) -> int:
     return 2 * number
+
+
+EXPIRY: Final[Mapping[str, tuple[Any, ...]]] = {
+    'm["k"] = 1': (1, None, 1000, None, 1000),
+    'm["k"] = m["k"] + 1': (1, None, 1000, 500, 1000),
+    'm["k"] = 1; m["k"]; m["k"] = 2': (1, None, 1000, None, 1000),
+    'm.set("k", 1)': (1, None, 1000, None, 1000),
+    'm["k"]; m.set("k", 1)': (1, None, 1000, None, 1000),
+    'm.set("k", 1, ttl=60)': (1, 60, 60, 60, 60),
+    'm.delete("k"); m["k"] = 1': (1, None, 1000, None, 1000),
+    'm["k"] += 1': (1, 500, 500, 500, 1000),
+    'm["k"] -= 0.5': (1.5, 500, 500, 500, 1000),
+    'm["k"] *= 2': (1, 500, 500, 500, 1000),
+    'm["k"] //= 2': (7, 500, 500, 500, 1000),
+    'm["k"] **= 2': (0.5, 500, 500, 500, 1000),
+    'm["k"] |= 2': (1, 500, 500, 500, 1000),
+    'm["k"] += [2]': ([1], 500, 500, 500, 1000),
+    'm["k"] *= 2 ': ([1], 500, 500, 500, 1000),
+    'm["k"] |= {2}': ({1}, 500, 500, 500, 1000),
+    'm["k"] |= {"a": 2}': ({"b": 1}, 500, 500, 500, 1000),
+    'm["k"] += "x"': ("x", None, 1000, 500, 1000),
+    'm["k"] += (2,)': ((1,), None, 1000, 500, 1000),
+    'm.increment("k", ttl=60)': (1, 500, 500, 500, 500),
+    'm.decrement("k", 0.5, ttl=60)': (1, 500, 500, 500, 500),
+    'm.transform("k", str, ttl=60)': (1, 500, 500, 500, 500),
+    'm.add("k", 2, ttl=60)': (1, 500, 500, 500, 500),
+    'm.touch("k", 60)': (1, 60, 60, 60, 60),
+    'm.touch("k", None)': (1, None, None, None, None),
+    'm["k"].append(2)': ([1], 500, 500),
+    'm["k"]["a"] = 2': ({"b": 1}, 500, 500),
+    'm["k"]["b"] *= 2': ({"b": 1}, 500, 500),
+    'm["k"].increment()': (1, 500, 500),
+    'm.expire("k", 60)': (1, 60, 60),
+    'm.replace("k", 2)': (1, None, 1000),
+    'm.replace("k", 2, ttl=60)': (1, 60, 60),
+    "m.update(k=2)": (1, None, 1000),
+    'm.setdefault("k", 2, ttl=60)': (1, 500, 500),
+}
+"""What is left of 500 seconds after a spelling, of a value: outside a transaction without and with
+a map's own ttl of 1000, then in one, where that is possible."""
 
 
 class _Caught:
@@ -783,6 +825,16 @@ class MappingContract:
             m.decrement("k", delta)
             m.transform("k", lambda value: value)
             assert m.ttl("k") == 60
+
+    def test_one_rule_of_expiry(self) -> None:
+        """Each spelling of a write leaves the expiry that the table has, in a transaction too."""
+        for spelling, (stored, *wanted) in EXPIRY.items():
+            for (inside, own), left in zip(product((False, True), (None, 1000)), wanted):  # noqa: B905  # of those that are in a transaction
+                m = self.make(ttl=own)
+                m.set("k", stored, ttl=500)
+                with transaction() as t:
+                    exec(spelling, {"m": t[m] if inside else m})  # noqa: S102  # the table's own
+                assert m.ttl("k") == left, (spelling, inside, own)
 
     def test_the_default_ttl_of_a_map(self) -> None:
         """A map's ``ttl`` holds for every write that gives none of its own."""
