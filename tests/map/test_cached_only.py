@@ -61,6 +61,21 @@ def test_no_store_is_opened(url):
     lpcm.close()
 
 
+def test_what_begins_has_its_own_end(url):
+    """``add``, and ``increment`` and ``transform`` with a ``ttl``, begin entries that expire."""
+    m = LPCM("begun", url=url, cache_only=True)
+    assert [m.add("a", 1, ttl=60), m.add("a", 2, ttl=600)] == [True, False]
+    for _ in range(2):
+        m.increment("i", ttl=60)
+        m.increment("f", 0.5, ttl=60)
+        m.transform("t", lambda n: n + 1, 0, ttl=60)
+    assert m.get_many("aift") == {"a": 1, "i": 2, "f": 1.0, "t": 2}
+    assert all(50 < m.ttl(key) <= 60 for key in "aift")
+    assert [m.touch("a", 600), m.touch("gone", 600)] == [True, False]
+    assert 500 < m.ttl("a") <= 600
+    m.delete_many("aift")
+
+
 def test_a_configuration_can_say_so(nowhere):
     """``cache_only=true`` in the URL or ``configure`` is the same for all maps of an alias."""
     m = LPCM("m", url=f"{nowhere}&cache_only=true")

@@ -121,12 +121,12 @@ class AsyncTwins(Generic[K, V]):
         use = self._ause()
         return await use.drive(use.pop(key, default))
 
-    async def apopitem(self, last: bool = True) -> tuple[K, V]:  # noqa: FBT001, FBT002  # as popitem
+    async def apopitem(self, *, last: bool = True) -> tuple[K, V]:
         """Await ``popitem``."""
         use = self._ause()
         return await use.drive(use.popitem(KeyRange(), last=last))
 
-    async def apeekitem(self, last: bool = True) -> tuple[K, V]:  # noqa: FBT001, FBT002  # as peekitem
+    async def apeekitem(self, *, last: bool = True) -> tuple[K, V]:
         """Await ``peekitem``."""
         use = self._ause()
         return await use.drive(use.peekitem(KeyRange(), last=last), reads=True)

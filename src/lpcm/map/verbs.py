@@ -78,7 +78,7 @@ class Verbs(Generic[K, V]):
         """
         return do(self._use().replace, key, value, if_etag, ttl)
 
-    def popitem(self, last: bool = True) -> tuple[K, V]:  # noqa: FBT001, FBT002  # OrderedDict's
+    def popitem(self, *, last: bool = True) -> tuple[K, V]:
         """Remove and return the last entry in key order, or the first.
 
         **Cost**: two requests, more when others take the same one. **Atomic**: no two
@@ -92,7 +92,7 @@ class Verbs(Generic[K, V]):
         """
         return do(lambda: self._use().popitem(KeyRange(), last=last))
 
-    def peekitem(self, last: bool = True) -> tuple[K, V]:  # noqa: FBT001, FBT002  # as popitem
+    def peekitem(self, *, last: bool = True) -> tuple[K, V]:
         """Return the last entry in key order, or the first; it stays.
 
         **Cost**: one request, which reads one entry. **Raises** KeyError when the map is empty.
