@@ -82,6 +82,8 @@ AFTER_EXPIRY: list[tuple[Any, ...]] = [
     ("delete",),
     ("pop",),
     ("expire", 60),
+    ("touch", 60),
+    ("add", 7),
     ("increment",),
     ("increment", 0.5),
     ("decrement", 2),
@@ -329,13 +331,24 @@ def machine(open_engine: Callable[[FakeClock], Engine]) -> type[RuleBasedStateMa
         def pop(self, s, f, a, key, default):
             self.both(s, f, a, "pop", key, *default)
 
-        @rule(s=sides, f=faces, a=asynchronous)
-        def popitem(self, s, f, a):
-            self.both(s, f, a, "popitem")
+        @rule(s=sides, f=faces, a=asynchronous, last=st.booleans())
+        def popitem(self, s, f, a, last):
+            self.both(s, f, a, "popitem", last=last)
 
-        @rule(s=sides, f=faces, a=asynchronous, key=keys, ttl=ttls)
-        def expire(self, s, f, a, key, ttl):
-            self.both(s, f, a, "expire", key, ttl)
+        @rule(s=sides, f=faces, a=asynchronous, key=keys, value=values, ttl=ttls)
+        def add(self, s, f, a, key, value, ttl):
+            self.both(s, f, a, "add", key, value, ttl=ttl)
+
+        @rule(
+            s=sides,
+            f=faces,
+            a=asynchronous,
+            name=st.sampled_from(["expire", "touch"]),
+            key=keys,
+            ttl=ttls,
+        )
+        def expire(self, s, f, a, name, key, ttl):
+            self.both(s, f, a, name, key, ttl)
 
         @rule(
             s=sides,
@@ -360,9 +373,10 @@ def machine(open_engine: Callable[[FakeClock], Engine]) -> type[RuleBasedStateMa
             name=st.sampled_from(["increment", "decrement"]),
             key=keys,
             delta=st.lists(st.sampled_from(DELTAS), max_size=1),
+            ttl=ttls,
         )
-        def increment(self, s, f, a, name, key, delta):
-            self.both(s, f, a, name, key, *delta)
+        def increment(self, s, f, a, name, key, delta, ttl):
+            self.both(s, f, a, name, key, *delta, ttl=ttl)
 
         @rule(
             s=sides,
@@ -371,9 +385,10 @@ def machine(open_engine: Callable[[FakeClock], Engine]) -> type[RuleBasedStateMa
             key=keys,
             fn=st.sampled_from(CHANGES),
             default=st.lists(values, max_size=1),
+            ttl=ttls,
         )
-        def transform(self, s, f, a, key, fn, default):
-            self.both(s, f, a, "transform", key, fn, *default)
+        def transform(self, s, f, a, key, fn, default, ttl):
+            self.both(s, f, a, "transform", key, fn, *default, ttl=ttl)
 
         # Writing many keys
 

@@ -170,6 +170,12 @@ class Model:
             default = None if (start := self.start()) is MISSING else start
         return self._put(key, default, self._until(ttl))
 
+    def add(self, key: Any, value: Any, *, ttl: Any = None) -> bool:
+        if self.held(key) is not None:
+            return False
+        self._put(key, value, self._until(ttl))
+        return True
+
     def replace(self, key: Any, value: Any, *, ttl: Any = None) -> None:
         self._present(key)
         self._put(key, value, self._until(ttl))
@@ -188,35 +194,41 @@ class Model:
         del self[key]
         return held.value
 
-    def popitem(self) -> tuple[Any, Any]:
+    def popitem(self, *, last: bool = True) -> tuple[Any, Any]:
         items = self.items()
         if not items:
             raise KeyError("popitem(): map is empty")
-        self.delete(items[-1][0])
-        return items[-1]
+        self.delete(items[-last][0])
+        return items[-last]
 
     def expire(self, key: Any, ttl: Any) -> None:
         held = self._present(key)
         self._put(key, held.value, None if ttl is None else self._until(ttl))
 
-    def increment(self, key: Any, delta: Any = 1) -> Any:
-        return self.transform(key, lambda value: plus(value, delta), self._zero())
+    def touch(self, key: Any, ttl: Any) -> bool:
+        if (held := self.held(key)) is None:
+            return False
+        self._put(key, held.value, None if ttl is None else self._until(ttl))
+        return True
 
-    def decrement(self, key: Any, delta: Any = 1) -> Any:
+    def increment(self, key: Any, delta: Any = 1, *, ttl: Any = None) -> Any:
+        return self.transform(key, lambda value: plus(value, delta), self._zero(), ttl=ttl)
+
+    def decrement(self, key: Any, delta: Any = 1, *, ttl: Any = None) -> Any:
         if not isinstance(delta, int | float | Decimal):
             raise TypeError(delta)
-        return self.increment(key, minus(delta))
+        return self.increment(key, minus(delta), ttl=ttl)
 
     def _zero(self) -> Any:
         return 0 if (start := self.start()) is MISSING else start
 
-    def transform(self, key: Any, fn: Any, default: Any = MISSING) -> Any:
+    def transform(self, key: Any, fn: Any, default: Any = MISSING, *, ttl: Any = None) -> Any:
         if (held := self.held(key)) is not None:
             return self._put(key, fn(held.value), held.expires)
         value = self.start() if default is MISSING else default
         if value is MISSING:
             raise KeyError(key)
-        return self._put(key, fn(value), self._until(None))
+        return self._put(key, fn(value), self._until(ttl))
 
     def set_many(self, entries: Any, *, ttl: Any = None) -> None:
         for key, value in entries.items() if isinstance(entries, dict) else entries:
