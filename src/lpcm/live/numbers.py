@@ -67,19 +67,14 @@ def _plus(self: Any, delta: Any) -> Any:
     kind: Any = type(total)
     made = kind.__new__(_CLASSES[kind], total)
     made._place, made._key, made._spot, made._at = self._place, self._key, self._spot, self._at
-    made._ticket = _ticket_of(self)
+    if self._ticket is None:
+        self._ticket = [True]
+    made._ticket = self._ticket
     if self._steps is not None:
         made._steps = (*self._steps, (add, delta))
     else:
         made._sum = delta if self._sum is None else add(self._sum, delta)
     return made
-
-
-def _ticket_of(number: Any) -> list[bool]:
-    if number._ticket is None:
-        number._ticket = [True]
-    ticket: list[bool] = number._ticket
-    return ticket
 
 
 def _stepping(operate: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -95,7 +90,9 @@ def _stepping(operate: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
             return result
         made = kind.__new__(_CLASSES[kind], result)
         made._place, made._key, made._spot, made._at = self._place, self._key, self._spot, self._at
-        made._ticket = _ticket_of(self)
+        if self._ticket is None:
+            self._ticket = [True]
+        made._ticket = self._ticket
         before = () if self._sum is None else ((add, self._sum),)
         made._steps = (*(self._steps or before), (operate, other))
         return made
