@@ -9,14 +9,16 @@ import json
 import math
 import subprocess
 import sys
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
+from django.utils.safestring import SafeString
 from hypothesis import given, settings
 
 from lpcm.errors import ValueDecodingError, ValueEncodingError
@@ -372,6 +374,10 @@ class Text(str):
     __slots__ = ()
 
 
+class Octets(bytes):
+    """A subclass of bytes, likewise."""
+
+
 @both_forms
 @pytest.mark.parametrize(
     ("value", "message"),
@@ -388,6 +394,16 @@ class Text(str):
         (bytearray(b"a"), r"its type would not come back; store bytes\(\.\.\.\)"),
         (OrderedDict(a=1), r"OrderedDict: its type would not come back; store dict\(\.\.\.\)"),
         (Text("a"), r"Text: its type would not come back; store str\(\.\.\.\)"),
+        (SafeString("a"), r"SafeString: .*; store str\.__str__\(\.\.\.\) of it"),
+        (Octets(b"a"), r"Octets: its type would not come back; store bytes\(\.\.\.\)"),
+        (Counter("a"), r"store dict\(\.\.\.\) of it, or lpcm\.register\(Counter, encode="),
+        (defaultdict(int), r"store dict\(\.\.\.\) of it, or lpcm\.register\(defaultdict, encode="),
+        ([np.int64(1)], r"value\[0\] is of type int64: NumPy's .*; store int\(\.\.\.\) of it"),
+        (np.bool_(1), r"; store bool\(\.\.\.\) of it"),
+        (np.float32(1), r"; store float\(\.\.\.\) of it"),
+        (np.float64(1), r"float64: its type would not come back; store float\(\.\.\.\) of it"),
+        ({"a": np.str_("a")}, r"value\['a'\] is of type str_: .*; store str\(\.\.\.\) of it"),
+        ({np.int64(1): 1}, r"store int\(\.\.\.\) of it"),
         ([Colour.RED], r"value\[0\] is of type Colour: lpcm.register\(Colour\) first"),
         ({Colour.RED: 1}, r"of type Colour: lpcm.register\(Colour\) first"),
         ("a\ud800", "value has a lone surrogate at position 1, which is no text: 'a"),

@@ -15,7 +15,9 @@ from itertools import groupby, pairwise, product
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import numpy as np
 import pytest
+from django.utils.safestring import SafeString
 from hypothesis import assume, example, given, reject, settings
 from hypothesis import strategies as st
 
@@ -224,6 +226,10 @@ def test_a_subclass_is_what_it_equals():
         def __str__(self) -> str:
             return "something else"
 
+    class Octets(bytes):
+        def decode(self, *_: object) -> str:
+            return "something else"
+
     class Pair(NamedTuple):
         a: int
         b: int
@@ -234,8 +240,31 @@ def test_a_subclass_is_what_it_equals():
 
     assert encode(Text("pi")) == "pi"
     assert encode((Text("pi"),)) == encode(("pi",))
+    assert encode(Octets(b"pi")) == encode(b"pi")
+    assert encode(SafeString("pi")) == "pi"
+    assert encode(SafeString("é ")) == encode("é ")
     assert encode(Pair(1, 2)) == encode((1, 2))
     assert encode(Moment(2026, 5, 1)) == encode(datetime(2026, 5, 1))
+
+
+def test_a_numpy_number_is_what_it_equals():
+    """A NumPy integer, boolean, float, str or bytes is the key of Python's that it equals."""
+    for key, plain in [
+        (np.int64(-7), -7),
+        (np.uint8(200), 200),
+        (np.bool_(1), True),
+        (np.float64(0.1), 0.1),
+        (np.float32(0.1), float(np.float32(0.1))),
+        (np.float16(0.5), 0.5),
+        (np.str_("pi"), "pi"),
+        (np.bytes_(b"pi"), b"pi"),
+    ]:
+        assert key == plain
+        assert encode(key) == encode(plain)
+        assert encode(("a", key)) == encode(("a", plain))
+        assert type(decode(encode(key))) is type(decode(encode(plain)))
+    with pytest.raises(KeyEncodingError, match="key is NaN"):
+        encode(np.float32("nan"))
 
 
 # The format
@@ -427,6 +456,11 @@ class Nanoseconds(datetime):
         (object(), "key is a object"),
         (str, "key is a type"),
         (Plain.ONE, "key is a Plain"),
+        (np.timedelta64(1, "us"), "key is a timedelta64"),
+        (np.datetime64(1, "ns"), "key is a datetime64"),
+        (np.complex64(1), "key is a complex64"),
+        (np.longdouble(1), "key is a longdouble"),
+        (np.array(1), "key is a ndarray"),
         ("a\ud800", "key has a lone surrogate at position 1, which is no text"),
         (("a", [1]), r"key\[1\] is a list"),
         (("a", ("b", math.nan)), r"key\[1\]\[1\] is NaN"),

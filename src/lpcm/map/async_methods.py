@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lpcm.operations.entry import TTL
     from lpcm.operations.operations import Entries
 
-__all__ = ["AsyncTwins"]
+__all__ = ["AsyncTwins", "missed", "pairs"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -51,7 +51,10 @@ class AsyncTwins(Generic[K, V]):
     async def agetitem(self, key: K) -> V:
         """Await ``m[key]``."""
         use = self._ause()
-        return await use.drive(use.item(key), reads=True)
+        try:
+            return await use.drive(use.item(key), reads=True)
+        except KeyError as error:
+            return missed(self, key, error)  # type: ignore[no-any-return]  # a V, as dict's own
 
     @overload
     async def aget(self, key: K, /) -> V | None: ...
@@ -262,6 +265,14 @@ class AsyncTwins(Generic[K, V]):
 
     def _walk(self, part: Span, *, values: bool = True) -> AsyncIterator[tuple[K, V]]:
         return astream(self._ause, part, values=values)
+
+
+def missed(of: object, key: object, error: KeyError) -> Any:
+    """Return what the ``__missing__`` of a subclass makes of a missing key, as a dict does."""
+    missing = getattr(type(of), "__missing__", None)
+    if missing is None:
+        raise error
+    return missing(of, key)
 
 
 async def _walked(what: Any, *, pairs: bool = False) -> Any:

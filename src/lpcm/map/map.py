@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from itertools import chain, zip_longest
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from lpcm.engine import engine as _engine
@@ -17,7 +18,7 @@ from lpcm.engine.config import Url, seconds
 from lpcm.engine.drive import do
 from lpcm.live import live as _live
 from lpcm.map import travel as _travel
-from lpcm.map.async_methods import AsyncTwins, pairs
+from lpcm.map.async_methods import AsyncTwins, missed, pairs
 from lpcm.map.verbs import Verbs
 from lpcm.map.views import Items, Keys, Span, Values, span, stream
 from lpcm.operations.binding import Place
@@ -177,7 +178,10 @@ class LPCM(AsyncTwins[K, V], Verbs[K, V], MutableMapping[K, V], Generic[K, V]):
     # Reading
 
     def __getitem__(self, key: K) -> V:
-        return do(self._use().item, key)  # type: ignore[no-any-return]  # stored as V
+        try:
+            return do(self._use().item, key)  # type: ignore[no-any-return]  # stored as V
+        except KeyError as error:
+            return missed(self, key, error)  # type: ignore[no-any-return]  # as above
 
     @overload
     def get(self, key: K, /) -> V | None: ...
@@ -377,10 +381,10 @@ class LPCM(AsyncTwins[K, V], Verbs[K, V], MutableMapping[K, V], Generic[K, V]):
         [('b', 3), ('c', 2)]
         """
         if n is None:
-            return sorted(self.items(), key=_count, reverse=True)
+            return sorted(self.items(), key=itemgetter(1), reverse=True)
         from heapq import nlargest  # as collections.Counter does
 
-        return nlargest(n, self.items(), key=_count)
+        return nlargest(n, self.items(), key=itemgetter(1))
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, LPCM):
@@ -424,10 +428,6 @@ class LPCM(AsyncTwins[K, V], Verbs[K, V], MutableMapping[K, V], Generic[K, V]):
         made: LPCM[K, Any] = cls(name, **options)
         made.set_many((key, value) for key in iterable)
         return made
-
-
-def _count(item: tuple[Any, Any]) -> Any:
-    return item[1]
 
 
 def _plain(mapping: Mapping[Any, Any]) -> dict[Any, Any]:

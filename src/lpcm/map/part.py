@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from lpcm.engine.config import seconds
 from lpcm.engine.drive import do
-from lpcm.errors import LPCMError
+from lpcm.errors import KeyEncodingError, LPCMError
+from lpcm.operations.absent import absent
 from lpcm.operations.entry import MISSING
 from lpcm.values.arithmetic import add, check_delta, negate
 
@@ -101,7 +102,10 @@ class Part(Generic[K, V]):
 
     def delete(self, key: K) -> None:
         """Remove the entry at the end, if there is one."""
-        self._whole._write(self._entries(), key, Write(None))
+        try:
+            self._whole._write(self._entries(), key, Write(None))
+        except KeyEncodingError as error:
+            absent(key, error)
 
     def __delitem__(self, key: K) -> None:
         use = self._entries()

@@ -19,12 +19,14 @@ from lpcm.engine.drive import do
 from lpcm.errors import (
     ConfigError,
     Conflict,
+    KeyEncodingError,
     LPCMError,
     PickleRefused,
     ValueDecodingError,
     ValueTooLarge,
 )
 from lpcm.map.part import Part, Write
+from lpcm.operations.absent import absent
 from lpcm.operations.damage import read_again
 from lpcm.operations.entry import MISSING
 from lpcm.operations.retry import Retry, etag
@@ -98,13 +100,20 @@ class Transaction:
 
     def _known(self, use: Entries, key: object) -> bool:
         """Tell whether the entry was read or written here already."""
-        place = use._map, encode(key)
+        try:
+            place = use._map, encode(key)
+        except KeyEncodingError:
+            return True  # that there is none
         return place in self._writes or place in self._read
 
     async def _stored(self, use: Entries, key: object) -> Any:
         """Return the value as the transaction left or found it; MISSING where there is none."""
         self._enter(use)
-        place = use._map, encode(key)
+        try:
+            place = use._map, encode(key)
+        except KeyEncodingError as error:
+            absent(key, error)
+            return MISSING
         self._seen.add(place)
         if place in self._writes:
             cell = self._writes[place].cell

@@ -29,7 +29,8 @@ from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from lpcm.engine.drive import do
-from lpcm.errors import BatchError
+from lpcm.errors import BatchError, KeyEncodingError
+from lpcm.operations.absent import absent
 from lpcm.operations.damage import MANY
 from lpcm.ports import MAX_KEY, KeyRange
 from lpcm.values.keys import encode, prefix_range
@@ -127,7 +128,10 @@ async def astream(
 
 
 def _inside(key: object, span: Span) -> bool:
-    return span.keys.low <= encode(key) < span.keys.high
+    try:
+        return span.keys.low <= encode(key) < span.keys.high
+    except KeyEncodingError as error:
+        return absent(key, error) is not None
 
 
 def _count(use: Callable[[], Entries], span: Span) -> int:
@@ -145,6 +149,11 @@ class Keys(KeysView[K]):
         super().__init__(mapping)
         self._use = use
         self._span = span
+
+    @property
+    def mapping(self) -> Mapping[K, Any]:
+        """The map it is a view of."""
+        return self._mapping
 
     def __len__(self) -> int:
         return _count(self._use, self._span)
@@ -192,6 +201,11 @@ class Values(ValuesView[V]):
         self._use = use
         self._span = span
 
+    @property
+    def mapping(self) -> Mapping[Any, V]:
+        """The map it is a view of."""
+        return self._mapping
+
     def __len__(self) -> int:
         return _count(self._use, self._span)
 
@@ -217,6 +231,11 @@ class Items(ItemsView[K, V]):
         super().__init__(mapping)
         self._use = use
         self._span = span
+
+    @property
+    def mapping(self) -> Mapping[K, V]:
+        """The map it is a view of."""
+        return self._mapping
 
     def __len__(self) -> int:
         return _count(self._use, self._span)

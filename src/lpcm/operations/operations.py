@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lpcm.coherence.catalogue import LOOK_AGAIN
 from lpcm.engine.config import seconds
-from lpcm.errors import BatchError, Conflict, ValueDecodingError
+from lpcm.errors import Conflict, KeyEncodingError, ValueDecodingError
 from lpcm.operations import damage as _damage
+from lpcm.operations.absent import absent
+from lpcm.operations.bulk import apply_many, delete_many, get_many, known, set_many
 from lpcm.operations.counting import decrement, grow, increment
 from lpcm.operations.entry import MISSING, Entry
 from lpcm.operations.retry import etag
@@ -90,7 +92,10 @@ class Entries:
         now = self._now()
         if now >= self._until:
             await self._look(now)
-        stored = await self._read(self._map, encode(key), now)
+        try:
+            stored = await self._read(self._map, encode(key), now)
+        except KeyEncodingError as error:
+            stored = absent(key, error)
         if stored is None:
             return self._woken(key, self.default()) if fallback is MISSING else fallback
         data, kind, _, _ = stored
@@ -114,7 +119,10 @@ class Entries:
         now = self._now()
         if now >= self._until:
             await self._look(now)
-        stored = await self._read(self._map, encode(key), now)
+        try:
+            stored = await self._read(self._map, encode(key), now)
+        except KeyEncodingError as error:
+            stored = absent(key, error)
         if stored is not None:
             data, kind, _, _ = stored
             try:
@@ -135,7 +143,10 @@ class Entries:
 
     async def contains(self, key: object) -> bool:
         """Tell whether the key has an entry."""
-        return await self.find(encode(key)) is not None
+        try:
+            return await self.find(encode(key)) is not None
+        except KeyEncodingError as error:
+            return absent(key, error) is not None
 
     async def entry(self, key: object) -> Entry[Any]:
         """Return the entry with its etag and expiry; else raise KeyError."""
@@ -155,36 +166,8 @@ class Entries:
         # It may have expired since it was read, and was there then.
         return None if expires is None else max(0.0, expires - self._now())
 
-    async def get_many(self, keys: Iterable[Any]) -> dict[Any, Any]:
-        """Return the values of those keys that are present."""
-        wanted = {key: encode(key) for key in keys}
-        now = self._now()
-        if now >= self._until:
-            await self._look(now)
-        found = await self._tier.read_many(self._map, list(wanted.values()), now)
-        bare, decoded, wakers = self._bare, self._decode, self._wakers
-        try:
-            # The body of _value once more: its call is a tenth of a cached read.
-            values = {
-                key: data
-                if bare and stored[1] is None and (data := stored[0]) is not None
-                else decoded(stored[0], stored[1])
-                for key, stored in zip(wanted, found, strict=True)
-                if stored is not None
-            }
-        except ValueDecodingError:
-            return await _damage.found_of(self, wanted, found)
-        if wakers:
-            for key, value in values.items():
-                if type(value) in wakers:
-                    values[key] = self._woken(key, value)
-        return values
-
-    async def known(self, keys: Iterable[Any]) -> set[Any]:
-        """Return which of those keys are present, whatever stands there."""
-        wanted = {key: encode(key) for key in keys}
-        found = await self._tier.read_many(self._map, list(wanted.values()), self._now())
-        return {key for key, stored in zip(wanted, found, strict=True) if stored is not None}
+    get_many = get_many
+    known = known
 
     def default(self) -> Any:
         """Return a fresh copy of the map's default, or MISSING."""
@@ -234,11 +217,11 @@ class Entries:
 
     async def delete(self, key: object) -> bool:
         """Remove the entry if there is one; tell whether there was."""
-        match await self._apply(encode(key), Delete(When.PRESENT)):
-            case Applied():
-                return True
-            case Refused():
-                return False
+        try:
+            outcome = await self._apply(encode(key), Delete(When.PRESENT))
+        except KeyEncodingError as error:
+            outcome = Refused(absent(key, error))
+        return isinstance(outcome, Applied)
 
     async def remove(self, key: object) -> None:
         """Remove the entry; else raise KeyError."""
@@ -247,8 +230,10 @@ class Entries:
 
     async def pop(self, key: object, fallback: object = MISSING) -> Any:
         """Remove the entry and return its value, else the fallback; else raise KeyError."""
-        sk = encode(key)
-        outcome = await self._apply(sk, Delete(When.PRESENT, returning=True))
+        try:
+            outcome = await self._apply(sk := encode(key), Delete(When.PRESENT, returning=True))
+        except KeyEncodingError as error:
+            sk, outcome = "", Refused(absent(key, error))
         if isinstance(outcome, Applied):
             return await _damage.give_back(self, key, sk, cast("Stored", outcome.previous))
         if outcome.entry is not None:  # the store hands over nothing that cannot be read
@@ -260,7 +245,10 @@ class Entries:
     async def touch(self, key: object, ttl: TTL) -> bool:
         """Let the entry expire after ``ttl``, None: never; tell whether there is one."""
         expires = None if ttl is None else self._now() + seconds(ttl)
-        outcome = await self._apply(encode(key), Touch(expires, etag()))
+        try:
+            outcome = await self._apply(encode(key), Touch(expires, etag()))
+        except KeyEncodingError as error:
+            outcome = Refused(absent(key, error))
         if isinstance(outcome, Refused) and outcome.entry is not None:
             _damage.readable(self, key, outcome.entry)
         return isinstance(outcome, Applied)
@@ -276,34 +264,9 @@ class Entries:
     popitem = popitem
     transform = transform
     _update = update
-
-    # Writing many keys
-
-    async def set_many(self, pairs: Iterable[tuple[Any, Any]], ttl: TTL = None) -> None:
-        """Store every pair, the last of equal keys winning; each key atomic by itself."""
-        expires = self._expiry(ttl)
-        writes = {encode(key): (key, self._put(value, expires)) for key, value in pairs}
-        await self._apply_many({sk: put for sk, (_, put) in writes.items()}, writes)
-
-    async def delete_many(self, keys: Iterable[Any]) -> None:
-        """Remove the entries of these keys, where there are any."""
-        names = {encode(key): (key, None) for key in keys}
-        await self._apply_many(dict.fromkeys(names, Delete()), names)
-
-    async def _apply_many(
-        self, writes: dict[str, Put] | dict[str, Delete], names: dict[str, tuple[Any, Any]]
-    ) -> None:
-        if not writes:
-            return
-        await self._enter_catalogue()
-        outcomes = await self._tier.apply_many(self._map, list(writes.items()), self._now())
-        errors = {
-            names[sk][0]: outcome
-            for sk, outcome in zip(writes, outcomes, strict=True)
-            if isinstance(outcome, Exception)
-        }
-        if errors:
-            raise BatchError(errors)
+    set_many = set_many
+    delete_many = delete_many
+    _apply_many = apply_many
 
     # The whole map
 
@@ -403,7 +366,10 @@ class Entries:
         return None if length is None else self._now() + length
 
     async def _present(self, key: object) -> Stored:
-        stored = await self.find(encode(key))
+        try:
+            stored = await self.find(encode(key))
+        except KeyEncodingError as error:
+            stored = absent(key, error)
         if stored is None:
             raise KeyError(key)
         return stored

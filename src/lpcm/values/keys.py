@@ -49,6 +49,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from lpcm.errors import KeyEncodingError, KeyTooLong, ValueDecodingError
+from lpcm.values.numpy_number import numpy_number
 from lpcm.values.partitions import partition
 from lpcm.values.path import shown
 from lpcm.values.raw_key import RawKey
@@ -153,13 +154,15 @@ def _element(key: object, where: str, depth: int) -> str:
         case float() | Decimal():
             return f"!1{_number(key, where)}"
         case bytes():
-            return f"!2{key.decode('latin-1').translate(_ESCAPES)}"
+            return f"!2{bytes.decode(key, 'latin-1').translate(_ESCAPES)}"
         case tuple():
             return _tuple(key, where, depth)
         case datetime() | date() | time() | timedelta():
             return _moment(key, where)
         case _ if _is_uuid(key):
             return f"!9{key}"
+        case _ if (number := numpy_number(key)) is not None:
+            return f"!1{_number(number, where)}"
         case _:
             raise KeyEncodingError(
                 f"{where} is a {type(key).__name__}, which no key can be: {_ALLOWED}"

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from enum import Enum
+from enum import Enum, Flag
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from lpcm.errors import ConfigError, ValueDecodingError
+from lpcm.values.numpy_number import numpy_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -36,6 +39,7 @@ class Registered(NamedTuple):
 
 _by_class: dict[type, Registered] = {}
 _by_name: dict[str, Registered] = {}
+_DECLARED = ("__dataclass_fields__", "model_dump", "__attrs_attrs__", "__struct_fields__")
 
 
 @overload
@@ -72,7 +76,8 @@ def register(
 ) -> Any:
     """Let objects of a class be values; a decorator, or a call.
 
-    An Enum is stored by its member's name, a dataclass by its init fields, a pydantic
+    An Enum is stored by its member's name (a combination of Flags by a list of them), a
+    dataclass, NamedTuple, attrs class or msgspec Struct by its init fields, a pydantic
     model by ``model_dump``; any other class by ``encode``, which returns something
     storable, and ``decode``, which makes the object of it. ``name`` is what entries hold
     (the class's qualified name where none is given). Raise ``version`` when what is stored
@@ -146,7 +151,7 @@ def _same_class(one: type, two: type) -> bool:
 
 def _ways(cls: Any) -> tuple[Callable[[Any], object], Callable[[Any], Any]]:
     if issubclass(cls, Enum):
-        return _member_name, lambda name: cls[name]
+        return _member_names if issubclass(cls, Flag) else _member_name, _members(cls)
     if hasattr(cls, "__dataclass_fields__"):
         fields = cls.__dataclass_fields__.values()
         if any(field._field_type.name == "_FIELD_INITVAR" for field in fields):  # noqa: SLF001  # see _is_init
@@ -154,11 +159,15 @@ def _ways(cls: Any) -> tuple[Callable[[Any], object], Callable[[Any], Any]]:
                 f"cannot register {cls.__qualname__}: give encode= and decode=, since its objects "
                 "do not keep the InitVars they are made with"
             )
-        names = [field.name for field in fields if _is_init(field)]
-        return (
-            lambda value: {name: getattr(value, name) for name in names},
-            lambda data: cls(**data),
-        )
+        return _fields(cls, {field.name: field.name for field in fields if _is_init(field)})
+    if hasattr(cls, "__attrs_attrs__"):  # attrs before 22.2 knows no alias
+        made_with = [field for field in cls.__attrs_attrs__ if field.init]
+        aliases = [getattr(field, "alias", field.name.lstrip("_")) for field in made_with]
+        return _fields(cls, dict(zip([field.name for field in made_with], aliases, strict=True)))
+    for declared in ("__struct_fields__", "_fields"):  # of a msgspec Struct, of a NamedTuple
+        names = getattr(cls, declared, None)
+        if names is not None and (declared != "_fields" or issubclass(cls, tuple)):
+            return _fields(cls, {name: name for name in names})
     if hasattr(cls, "model_dump") and hasattr(cls, "model_validate"):
         # By field names, not aliases. pydantic before 2.11 does not know these options.
         known = cls.model_validate.__kwdefaults__ or {}
@@ -169,7 +178,7 @@ def _ways(cls: Any) -> tuple[Callable[[Any], object], Callable[[Any], Any]]:
         )
     raise ConfigError(
         f"cannot register {cls.__qualname__}: give encode= and decode=, since it is no Enum, "
-        "dataclass or pydantic model"
+        "dataclass, NamedTuple, attrs class, msgspec Struct or pydantic model"
     )
 
 
@@ -178,11 +187,40 @@ def _is_init(field: Any) -> bool:
     return bool(field.init and field._field_type.name == "_FIELD")  # noqa: SLF001  # the import costs 8 ms
 
 
+def _fields(
+    cls: Any, parameters: dict[str, str]
+) -> tuple[Callable[[Any], object], Callable[[Any], Any]]:
+    """Return the ways of a class whose objects are made of these fields, by their parameters."""
+    return (
+        lambda value: {name: getattr(value, name) for name in parameters},
+        lambda data: cls(**{parameters.get(name, name): part for name, part in data.items()}),
+    )
+
+
 def _member_name(member: Any) -> str:
-    name: str | None = member.name
-    if name is None or name not in type(member).__members__:
-        raise TypeError(f"{member!r} is no single member of {type(member).__qualname__}")
+    name: str = member.name
     return name
+
+
+def _member_names(flag: Any) -> str | list[str]:
+    """Return the name of a Flag, or those of what it combines."""
+    cls = type(flag)
+    if flag.name is not None and flag.name in cls.__members__:
+        return str(flag.name)
+    names = [str(one.name) for one in flag]
+    if _members(cls)(names) != flag:  # an IntFlag may have bits that no member has
+        raise TypeError(
+            f"{flag!r} has bits that are no members of {cls.__qualname__}, which "
+            "encode= and decode= of lpcm.register could keep"
+        )
+    return names
+
+
+def _members(cls: Any) -> Callable[[Any], Any]:
+    """Return what makes a member of its name, or a Flag of several."""
+    return lambda names: (
+        cls[names] if isinstance(names, str) else reduce(or_, [cls[name] for name in names], cls(0))
+    )
 
 
 def find(cls: type) -> Registered | None:
@@ -195,17 +233,20 @@ def hint(value: object) -> str | None:
     cls = type(value)
     if (
         isinstance(value, Enum)
-        or hasattr(cls, "__dataclass_fields__")
-        or hasattr(cls, "model_dump")
+        or any(hasattr(cls, name) for name in _DECLARED)
+        or (isinstance(value, tuple) and hasattr(cls, "_fields"))
     ):
         return f"lpcm.register({cls.__qualname__}) first"
+    way = f"lpcm.register({cls.__qualname__}, encode=..., decode=...) first"
     for plain in (dict, list, tuple, set, frozenset, str, bytes, int, float, bytearray):
         if isinstance(value, plain):
             target = "bytes" if plain is bytearray else plain.__name__
-            return (
-                f"its type would not come back; store {target}(...) of it, or lpcm.register"
-                f"({cls.__qualname__})"
-            )
+            if plain is str and type(str(value)) is not str:  # Django's returns itself
+                target = "str.__str__"
+            return f"its type would not come back; store {target}(...) of it, or {way}"
+    number = numpy_number(value)
+    if number is not None:
+        return f"NumPy's types would not come back; store {type(number).__name__}(...) of it"
     return None
 
 

@@ -1,0 +1,46 @@
+"""Keys that no entry can have, where they are only read: absent, as in a dict.
+
+Knows keys and no store. Invariant: what can be a key costs nothing here; what no dict could
+look up either (it has no hash) keeps its error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lpcm.errors import KeyEncodingError
+from lpcm.values.keys import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lpcm.ports import Stored
+
+__all__ = ["absent", "encodable"]
+
+
+def absent(key: object, error: KeyEncodingError) -> Stored | None:
+    """Return None, what is stored under a key that cannot be one.
+
+    **Raises** the error of its encoding, a TypeError, where the key has no hash.
+    """
+    try:
+        hash(key)
+    except TypeError:
+        raise error from None
+    return None
+
+
+def encodable(keys: Iterable[Any]) -> dict[Any, str]:
+    """Return those of the keys that an entry can have, with their encodings.
+
+    >>> encodable(["a", object(), "x" * 2000])
+    {'a': 'a'}
+    """
+    wanted: dict[Any, str] = {}
+    for key in keys:
+        try:
+            wanted[key] = encode(key)
+        except KeyEncodingError as error:
+            absent(key, error)
+    return wanted
