@@ -191,10 +191,14 @@ def _fields(
     cls: Any, parameters: dict[str, str]
 ) -> tuple[Callable[[Any], object], Callable[[Any], Any]]:
     """Return the ways of a class whose objects are made of these fields, by their parameters."""
-    return (
-        lambda value: {name: getattr(value, name) for name in parameters},
-        lambda data: cls(**{parameters.get(name, name): part for name, part in data.items()}),
-    )
+
+    def decode(data: Any) -> Any:
+        arguments: dict[str, Any] = {}
+        for name, part in data.items():
+            arguments[parameters[name] if name in parameters else name] = part  # noqa: SIM401  # of str
+        return cls(**arguments)
+
+    return lambda value: {name: getattr(value, name) for name in parameters}, decode
 
 
 def _member_name(member: Any) -> str:
