@@ -144,6 +144,14 @@ def test_exactly_once_writes_no_damage(dynoxide_table):
     planted.engine.close()
 
 
+def test_a_number_of_many_zeros_is_given_back(planted):
+    """What cannot be read is there after ``pop``, with a number that only DynamoDB writes so."""
+    planted.plant(v={"M": {"!tuple": {"N": "1E+125"}}})
+    with pytest.raises(ValueDecodingError):
+        planted.map.pop("k")
+    assert "k" in planted.map
+
+
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

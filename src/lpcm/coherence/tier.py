@@ -98,7 +98,7 @@ class Coherent:
             found = await self._look(key, self._lease)
             if type(found) is bytes:
                 entry = unpack(found, name)
-                if entry is None or (entry.expires is not None and entry.expires <= now):
+                if entry is None or ((expires := entry[3]) is not None and expires <= now):
                     return None
                 return entry
             first: Replies | CacheLost | None = cast("Replies", found)

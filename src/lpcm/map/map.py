@@ -178,10 +178,13 @@ class LPCM(AsyncTwins[K, V], Verbs[K, V], MutableMapping[K, V], Generic[K, V]):
     # Reading
 
     def __getitem__(self, key: K) -> V:
-        try:
-            return do(self._use().item, key)  # type: ignore[no-any-return]  # stored as V
+        try:  # ``drive.do``, without its call
+            self._use().item(key).send(None)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]  # stored as V
         except KeyError as error:
             return missed(self, key, error)  # type: ignore[no-any-return]  # as above
+        raise RuntimeError("a blocking operation suspended")
 
     @overload
     def get(self, key: K, /) -> V | None: ...

@@ -125,12 +125,14 @@ class Entries:
             stored = absent(key, error)
         if stored is not None:
             data, kind, _, _ = stored
-            try:
-                bare = kind is None and self._bare and data is not None
-                value = data if bare else self._decode(data, kind)
-            except ValueDecodingError as error:
-                again = await _damage.read_again(self, key, encode(key), error)
-                value = self.default() if again is None else self._value(again)
+            if kind is None and self._bare and data is not None:
+                value = data
+            else:
+                try:
+                    value = self._decode(data, kind)
+                except ValueDecodingError as error:
+                    again = await _damage.read_again(self, key, encode(key), error)
+                    value = self.default() if again is None else self._value(again)
         else:
             value = self.default()
         if value is MISSING:

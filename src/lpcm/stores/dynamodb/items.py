@@ -160,11 +160,15 @@ def decode(attribute: Mapping[str, Any]) -> Any:
 def _decode_number(text: str) -> int | Decimal:
     if len(text) > _NUMBER_LIMIT:
         raise ValueError(f"a number of {len(text)} characters")
-    if text.isdecimal():
+    if text.isdecimal() and len(text) <= _DIGITS:
         return int(text)
     exact = Decimal(text)
     if not -_NUMBER_LIMIT < exact.adjusted() < _NUMBER_LIMIT:  # before the digits are written out
         raise ValueError(f"an exponent of {exact.adjusted()}")
+    if exact.adjusted() >= _DIGITS:  # no int of lpcm's; so it can be written as it was read
+        sign, digits, exponent = exact.as_tuple()
+        kept = digits[: len("".join(map(str, digits)).rstrip("0"))]
+        return Decimal((sign, kept, int(exponent) + len(digits) - len(kept)))
     return int(exact) if exact == exact.to_integral_value() else exact
 
 
