@@ -3,7 +3,7 @@
 import json
 
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from lpcm import LPCM
 from lpcm.cli import main
@@ -18,6 +18,7 @@ def cli(*words, input=None):  # click's own name
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(bad=strategies.lines)
+@example(bad="\r0")
 def test_any_line(tmp_path, bad):
     """Whatever a line says: it is stored, or named, and the lines beside it are stored."""
     url = f"sqlite:///{tmp_path}/m.sqlite3"

@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from contextlib import contextmanager, nullcontext
+from io import TextIOWrapper
 from itertools import groupby
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -183,6 +184,8 @@ def import_(
     simply started again. Stops at the first line that cannot be used, with its number,
     unless it is to keep going.
     """
+    if isinstance(file, TextIOWrapper):
+        file.reconfigure(newline="\n")  # a carriage return ends no line: their numbers are said
     stored = expired = 0
     bad: list[str] | None = [] if keep_going else None
     try:
