@@ -58,7 +58,7 @@ def worker(directory, url, namespace, processes):
     assert serving.end(), serving.log
 
 
-def notes(directory, names, seconds=60.0):
+def notes(directory, names, seconds=240.0):
     """Return what each task has left, once all have."""
     deadline = time.monotonic() + seconds
     found = {}

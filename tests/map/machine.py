@@ -275,6 +275,7 @@ def machine(open_engine: Callable[[FakeClock], Engine]) -> type[RuleBasedStateMa
                 assert actual == (KeyError, (key,))
                 return multiple()
             found = actual[1]
+            assert hasattr(found, "etag"), actual
             assert (found.key, found.expires) == (key, held.expires)
             assert fingerprint(found.value) == fingerprint(held.value)
             assert self.etags.setdefault(held.version, found.etag) == found.etag
