@@ -1,7 +1,7 @@
 """Entries that cannot be read: what becomes of them, and of what was asked for.
 
 Their errors come here from where values are decoded, and leave with map and key. Knows
-operations (``_entries``) and no store.
+operations (``operations``) and no store.
 
 Invariants: a value that only a cache has damaged is read from the store; an entry that the
 store itself has damaged is never taken for absent, never lost by a ``pop``, and keeps nobody

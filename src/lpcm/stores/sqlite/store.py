@@ -187,7 +187,7 @@ class SQLiteStore:
             with connection.lock:
                 connection.busy = True
                 connection.execute(PUT, (map, sk, kind, etag, None, data))
-                # Is the file still in its place? See _sqlite_place; without its calls.
+                # Is the file still in its place? See location; without its calls.
                 try:
                     folder = directory(place.folder)
                 except OSError:
