@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lpcm.errors import StoreBusy, StoreError, StoreReadOnly
@@ -161,11 +160,11 @@ class ReadOnlyStore:
     def __repr__(self) -> str:
         return f"<ReadOnlyStore {self._file.path}>"
 
-    async def _steadily(self, read: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
+    async def _steadily(self, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
         for attempt in range(_ATTEMPTS):
             state = self._file.follow()
             try:
-                result = await read(*arguments)
+                result = await read()
             except StoreError:  # of what is half of one state and half of another, perhaps
                 if self._file.same(state, attempt):
                     raise
@@ -177,11 +176,11 @@ class ReadOnlyStore:
 
     async def read(self, map: str, sk: str, now: float) -> Stored | None:
         """Return the entry."""
-        return await self._steadily(self._store.read, map, sk, now)
+        return await self._steadily(lambda: self._store.read(map, sk, now))
 
     async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
         """Return the entries."""
-        return await self._steadily(self._store.read_many, map, sks, now)
+        return await self._steadily(lambda: self._store.read_many(map, sks, now))
 
     async def scan(
         self,
@@ -195,20 +194,23 @@ class ReadOnlyStore:
         values: bool = True,
     ) -> Page:
         """Return a page."""
-        scan = partial(self._store.scan, after=after, reverse=reverse, limit=limit, values=values)
-        return await self._steadily(scan, map, keys, now)
+        return await self._steadily(
+            lambda: self._store.scan(
+                map, keys, now, after=after, reverse=reverse, limit=limit, values=values
+            )
+        )
 
     async def count(self, map: str, keys: KeyRange, now: float) -> int:
         """Count the range."""
-        return await self._steadily(self._store.count, map, keys, now)
+        return await self._steadily(lambda: self._store.count(map, keys, now))
 
     async def maps(self, namespace: str) -> list[MapInfo]:
         """Return the namespace's catalogue."""
-        return await self._steadily(self._store.maps, namespace)
+        return await self._steadily(lambda: self._store.maps(namespace))
 
     async def backup(self, path: str) -> None:
         """Copy the file."""
-        await self._steadily(self._store.backup, path)
+        await self._steadily(lambda: self._store.backup(path))
 
     async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:  # noqa: ARG002  # the port's
         """Refuse."""
@@ -232,7 +234,7 @@ class ReadOnlyStore:
         """Refuse what would write; judge the conditions of what only reads."""
         if changes:
             raise self._refusal()
-        return await self._steadily(self._store.transact, changes, checks, now)
+        return await self._steadily(lambda: self._store.transact(changes, checks, now))
 
     async def clear(self, map: str, keys: KeyRange) -> None:  # noqa: ARG002  # the port's
         """Refuse."""
@@ -240,7 +242,7 @@ class ReadOnlyStore:
 
     async def describe(self, namespace: str, name: str) -> MapState:
         """Return what the catalogue says of a map."""
-        return await self._steadily(self._store.describe, namespace, name)
+        return await self._steadily(lambda: self._store.describe(namespace, name))
 
     async def renew(self, namespace: str) -> None:  # noqa: ARG002  # the port's
         """Refuse."""
