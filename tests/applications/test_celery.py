@@ -13,11 +13,25 @@ from tests.applications.serving import ROOT, Serving, environment
 
 
 @contextmanager
-def worker(directory, url, namespace, processes):
-    """Run a Celery worker with that many processes; yield what sends it tasks."""
+def worker(directory, url, namespace, processes, task, *calls):
+    """Send a task once for each tuple of arguments, and run a Celery worker on them.
+
+    Sent before the worker looks: the broker of files gives out a message half written.
+    """
     for name in ("queue", "control"):
         (directory / name).mkdir()
     surroundings = environment(url, namespace) | {"CELERY_DIRECTORY": str(directory)}
+    script = (
+        "import json, sys; from tests.applications import tasks\n"
+        "for call in json.loads(sys.argv[2]): getattr(tasks, sys.argv[1]).delay(*call)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script, task, json.dumps(calls)],
+        cwd=ROOT,
+        env=surroundings,
+        check=True,
+        timeout=60,
+    )
     log = directory / "worker.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -35,22 +49,8 @@ def worker(directory, url, namespace, processes):
         )  # fmt: skip
     serving = Serving(process, 0, log)
 
-    def send(task, *calls):
-        """Send a task once for each tuple of arguments."""
-        script = (
-            "import json, sys; from tests.applications import tasks\n"
-            "for call in json.loads(sys.argv[2]): getattr(tasks, sys.argv[1]).delay(*call)"
-        )
-        subprocess.run(
-            [sys.executable, "-c", script, task, json.dumps(calls)],
-            cwd=ROOT,
-            env=surroundings,
-            check=True,
-            timeout=60,
-        )
-
     try:
-        yield send
+        yield
     except BaseException:
         serving.end()
         print(f"== log of celery\n{serving.log[-20_000:]}")
@@ -58,7 +58,7 @@ def worker(directory, url, namespace, processes):
     assert serving.end(), serving.log
 
 
-def notes(directory, names, seconds=240.0):
+def notes(directory, names, seconds=60.0):
     """Return what each task has left, once all have."""
     deadline = time.monotonic() + seconds
     found = {}
@@ -76,8 +76,7 @@ def test_what_a_handler_writes_is_there_after_a_kill(tmp_path, namespace, reques
     """A write acknowledged after a soft time limit is in the file when the process is killed."""
     tasks = request.config.getoption("--application-tasks")
     urls = {f"t{number}": f"sqlite:///{tmp_path}/t{number}.sqlite3" for number in range(tasks)}
-    with worker(tmp_path, "memory://", namespace, 8) as send:
-        send("count_and_die", *urls.items())
+    with worker(tmp_path, "memory://", namespace, 8, "count_and_die", *urls.items()):
         told = notes(tmp_path, urls)
     lost = []
     for name, url in urls.items():
@@ -94,8 +93,7 @@ def test_what_a_handler_writes_is_there_after_a_kill(tmp_path, namespace, reques
 def test_interrupted_tasks_leave_a_clean_process(url, namespace, tmp_path):
     """After a soft time limit the same process reads its own writes, and others see them."""
     names = [f"t{number}" for number in range(12)]
-    with worker(tmp_path, url, namespace, 4) as send:
-        send("count_and_go_on", *([name] for name in names))
+    with worker(tmp_path, url, namespace, 4, "count_and_go_on", *([name] for name in names)):
         told = notes(tmp_path, names)
     engine = Engine.open(url, namespace=namespace)
     counts, totals = (LPCM(name, using=engine, live=False) for name in ("counts", "totals"))
