@@ -30,11 +30,11 @@ from lpcm.ports import (
     Check,
     Delete,
     Get,
-    Join,
     Packet,
     Put,
     Refused,
     Replies,
+    SetAdd,
     Update,
     When,
 )
@@ -364,7 +364,7 @@ async def _transact(tier: Coherent, operation: Operation, now: float) -> tuple[A
 async def _join(tier: Coherent, key: str, member: int, now: float) -> Any:
     """Insert into a set as ``LPCMSet`` does: a missing one is made, unless others are first."""
     while True:
-        outcome = await tier.apply("", key, Update((), Join(frozenset({member})), member), now)
+        outcome = await tier.apply("", key, Update((), SetAdd(frozenset({member})), member), now)
         if isinstance(outcome, Refused) and outcome.entry is None:
             put = Put(Cell(member, None), member, None, When.ABSENT)
             outcome = await tier.apply("", key, put, now)

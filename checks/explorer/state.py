@@ -17,10 +17,10 @@ from lpcm.ports import (
     Aborted,
     Add,
     Applied,
-    Join,
     Put,
     Refused,
     Replies,
+    SetAdd,
     Stored,
     Update,
     When,
@@ -168,7 +168,7 @@ def apply(value: Value, op: Op, now: float) -> tuple[Value, Outcome]:
         case Add(delta, initial, etag):
             held = cast("int", initial if current is None else current.data)
             made = Stored(held + delta, None, etag, current.expires if current else None)
-        case Update(_, Join(members), etag):  # a set is an int here, a bit for each member
+        case Update(_, SetAdd(members), etag):  # a set is an int here, a bit for each member
             if current is None:
                 return value, Refused(current)
             held = cast("int", current.data)

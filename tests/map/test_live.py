@@ -304,8 +304,8 @@ def test_what_is_plain(m, engine):
     for read in (m.get("i"), m.get_many("i")["i"], dict(m.items())["i"], m.increment("i", 0)):
         assert type(read) is int
     assert [type(member) for member in m["l"]] == [int]
-    asleep = LPCM("m", live=False, using=engine)
-    assert [type(asleep[key]) for key in "il"] == [int, list]
+    flat = LPCM("m", live=False, using=engine)
+    assert [type(flat[key]) for key in "il"] == [int, list]
     assert type(pickle.loads(pickle.dumps(LPCM("m", live=False)))._live) is bool
     assert type(m.setdefault("i", 0)) is not int
 

@@ -205,7 +205,7 @@ class LPCMCache(BaseCache):
             return self._stored(key, loaded + delta)
 
         try:
-            return self._loaded(key, await use.grow(key, delta, added))
+            return self._loaded(key, await use.increment_existing(key, delta, added))
         except (KeyError, ValueDecodingError):
             raise ValueError(f"Key {key!r} not found") from None
 

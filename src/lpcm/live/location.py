@@ -1,11 +1,11 @@
-"""Spots: where in a map a live value was read, and how a change is made there.
+"""Where in a map a live container was read, and how a change is made there.
 
-A spot is a place, a key, and the path of a container within the entry's value. A deed is one
-call of a container's method: what it does to a plain container, and, where a store may do
-it natively, as an action of the port.
+A ``ValuePath`` is a map, a key, and the steps that lead from the entry's value to a container
+inside it. A ``Mutation`` is one call of a container's method: a function that changes a plain
+container, and, where a store can make the same change natively, an action of the port.
 
-Invariant: a deed is done to what is stored at the spot, whatever the copy at hand says; it
-raises what the plain container there would, and then nothing is written.
+Invariant: a mutation changes the value that is stored at the path, whatever the caller's copy
+holds. It raises what the stored container would raise, and then nothing is written.
 """
 
 from __future__ import annotations
@@ -17,77 +17,80 @@ from lpcm.values.path import DEPTH_LIMIT, depth
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lpcm.operations.binding import Place
+    from lpcm.operations.binding import Place as MapBinding
     from lpcm.operations.operations import Entries
     from lpcm.ports import Action, Step
 
-__all__ = ["Deed", "Spot", "perform"]
+__all__ = ["Mutation", "ValuePath", "perform"]
 
 
-class Spot(NamedTuple):
-    """Where a container is."""
+class ValuePath(NamedTuple):
+    """Where a container is stored."""
 
-    place: Place
+    binding: MapBinding
     key: object
-    path: tuple[Any, ...] = ()
-    """The dict keys and indices that lead from the entry's value to it."""
+    steps: tuple[Any, ...] = ()
+    """The dict keys and indices that lead from the entry's value to the container."""
     tree: tuple[Step, ...] | None = ()
-    """The same in the store's tree; None where it leads through a dict without names."""
+    """The same steps in the store's tree; None where a dict on the way has other keys than str."""
 
-    def inside(self, at: Any, *steps: Step | None) -> Spot:
-        """Return the spot of what is at a key or index of this container."""
-        tree = None if self.tree is None or None in steps else (*self.tree, *steps)
-        return Spot(self.place, self.key, (*self.path, at), tree)  # type: ignore[arg-type]  # no None in it
+    def inside(self, at: Any, *tree: Step | None) -> ValuePath:
+        """Return the path of the value at a key or index of this container."""
+        below = None if self.tree is None or None in tree else (*self.tree, *tree)
+        return ValuePath(self.binding, self.key, (*self.steps, at), below)  # type: ignore[arg-type]  # no None in it
 
     def find(self, value: Any) -> Any:
         """Return the container within the entry's value; KeyError, IndexError, TypeError."""
-        for at in self.path:
+        for at in self.steps:
             value = value[at]
         return value
 
-    def leads_to(self, place: tuple[int, str], key: object, path: tuple[Any, ...]) -> bool:
-        """Tell whether this is that spot."""
-        same = self.place.identity == place and self.path == path
+    def leads_to(self, identity: tuple[int, str], key: object, steps: tuple[Any, ...]) -> bool:
+        """Tell whether this is the path of these steps in that entry."""
+        same = self.binding.identity == identity and self.steps == steps
         return same and (self.key is key or self.key == key)
 
     def part(self, value: object) -> object | None:
         """Return a value as part of the tree here; None where the store must not put it itself."""
         if self.tree is None or value is None:
             return None
-        part = self.place.engine.codec.part(value)
+        part = self.binding.engine.codec.part(value)
         return part if len(self.tree) + 1 + depth(part) <= DEPTH_LIMIT else None
 
 
-class Deed(NamedTuple):
-    """One call of a method of a container."""
+class Mutation(NamedTuple):
+    """One call of a method that changes a container."""
 
     method: str
     apply: Callable[[Any], Any]
-    """Do it to a plain container; what it returns, or ``UNCHANGED``."""
+    """Change a plain container; return what the method returns, or ``UNCHANGED``."""
     action: Action | None = None
+    """The same change as a store makes it natively; None: a store has none."""
     at: tuple[Step, ...] = ()
-    """Where the action is done, from the container on."""
+    """The steps from the container to the part that the action changes."""
 
 
-async def perform(use: Entries, spot: Spot, kinds: tuple[type, ...], deed: Deed) -> tuple[Any, Any]:
-    """Do the deed to the container of one of these kinds that is stored at the spot.
+async def perform(
+    use: Entries, path: ValuePath, kinds: tuple[type, ...], mutation: Mutation
+) -> tuple[Any, Any]:
+    """Change the container of one of these kinds that is stored at the path.
 
-    Return the container after it, a plain one, and what the deed returned.
+    Return the container after the change, a plain one, and what the method returned.
     """
 
     def change(value: Any) -> Any:
-        container = spot.find(value)
+        container = path.find(value)
         if type(container) not in kinds:
-            if not deed.method.startswith("__"):
-                getattr(container, deed.method)  # AttributeError, as Python has it
+            if not mutation.method.startswith("__"):
+                getattr(container, mutation.method)  # AttributeError, as Python has it
             raise TypeError(
-                f"{spot.key!r}{''.join(f'[{at!r}]' for at in spot.path)} holds "
-                f"{type(container).__name__!r} by now, no {kinds[0].__name__!r}"
+                f"{path.key!r}{''.join(f'[{at!r}]' for at in path.steps)} now holds "
+                f"{type(container).__name__!r}, not {kinds[0].__name__!r}; nothing was written"
             )
-        return deed.apply(container)
+        return mutation.apply(container)
 
     native = None
-    if deed.action is not None and spot.tree is not None:
-        native = (*spot.tree, *deed.at), deed.action
-    value, result = await use.mutate(spot.key, change, native)
-    return spot.find(value), result
+    if mutation.action is not None and path.tree is not None:
+        native = (*path.tree, *mutation.at), mutation.action
+    value, result = await use.mutate(path.key, change, native)
+    return path.find(value), result

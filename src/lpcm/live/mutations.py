@@ -1,120 +1,121 @@
-"""Deeds: each method of Python's containers that changes one, as something to do to a store.
+"""Mutations: each method of Python's containers that changes one, as a change of a store.
 
-A deed holds the call with its arguments, so it can be done to a plain container again and
-again, and where the port has an action that does the same, that too. Which methods have one
-is listed in docs/explanation/live-values.md. Knows no entry and does nothing by itself.
+A mutation holds the call with its arguments, so it can be applied to a plain container any
+number of times. Where the port has an action that makes the same change, the mutation holds that
+too: docs/explanation/live-values.md lists those methods. Knows no entry and changes nothing itself.
 
-Invariant: an argument that can be walked once only is walked here, once.
+Invariant: an argument that can be iterated only once is iterated here, once.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lpcm.live.location import Deed
+from lpcm.live.location import Mutation
 from lpcm.operations.retry import UNCHANGED
-from lpcm.ports import Drop, Extend, Join, Leave, Merge, Place
+from lpcm.ports import DeleteItem, Extend, ListSet, Merge, SetAdd, SetRemove
 from lpcm.values.path import step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lpcm.live.location import Spot
+    from lpcm.live.location import ValuePath
 
 __all__ = [
     "call",
+    "delete_item",
     "dict_pop",
     "dict_set",
     "dict_setdefault",
     "dict_update",
-    "discard",
-    "drop",
     "extend",
-    "join",
-    "leave",
     "list_set",
-    "remove",
+    "set_add",
+    "set_discard",
+    "set_remove",
 ]
 
 _NAMES = 25
-"""More than these at once are left to compare-and-set: expressions have limits."""
+"""More keys than these at once go by compare-and-set: a store's expressions have limits."""
 _INT = 10**38
 
 
-def call(method: str, *args: Any, **options: Any) -> Deed:
-    """Call the method; never native."""
-    return Deed(method, lambda container: getattr(container, method)(*args, **options))
+def call(method: str, *args: Any, **options: Any) -> Mutation:
+    """Any method, by compare-and-set."""
+    return Mutation(method, lambda container: getattr(container, method)(*args, **options))
 
 
-def drop(at: Any) -> Deed:
+def delete_item(at: Any) -> Mutation:
     """``del container[at]``."""
 
     def change(container: Any) -> None:
         del container[at]
 
     name = at if type(at) is int and at >= 0 else step(at)
-    return Deed("__delitem__", change, None if name is None else Drop(name))
+    return Mutation("__delitem__", change, None if name is None else DeleteItem(name))
 
 
 # Lists
 
 
-def extend(spot: Spot, method: str, items: list[Any]) -> Deed:
+def extend(path: ValuePath, method: str, items: list[Any]) -> Mutation:
     """``list.extend``, and ``append`` of one."""
 
     def change(container: Any) -> Any:
         container.extend(items)
         return None if items else UNCHANGED
 
-    parts = spot.part(items) if items else None
-    return Deed(method, change, Extend(parts) if isinstance(parts, list) else None)
+    parts = path.part(items) if items else None
+    return Mutation(method, change, Extend(parts) if isinstance(parts, list) else None)
 
 
-def list_set(spot: Spot, at: int, value: Any) -> Deed:
+def list_set(path: ValuePath, at: int, value: Any) -> Mutation:
     """``list[at] = value``."""
 
     def change(container: Any) -> None:
         container[at] = value
 
-    parts = spot.part([value]) if at >= 0 else None
-    action = Place(at, parts[0]) if isinstance(parts, list) else None
-    return Deed("__setitem__", change, action)
+    parts = path.part([value]) if at >= 0 else None
+    action = ListSet(at, parts[0]) if isinstance(parts, list) else None
+    return Mutation("__setitem__", change, action)
 
 
 # Dicts
 
 
-def _merge(spot: Spot, items: dict[Any, Any], seen: Iterable[Any], **options: Any) -> Merge | None:
+def _merge(
+    path: ValuePath, items: dict[Any, Any], seen: Iterable[Any], **options: Any
+) -> Merge | None:
     names = {step(key): key for key in items}
     if None in names or not 0 < len(names) <= _NAMES:
         return None
-    parts = spot.part(items)
+    parts = path.part(items)
     if not isinstance(parts, dict) or parts.keys() != names.keys():
         return None
     beside = next((step(key) for key in seen if key not in items), None)
     return Merge(parts, beside=beside, **options)
 
 
-def dict_set(spot: Spot, key: Any, value: Any, seen: Iterable[Any]) -> Deed:
-    """``dict[key] = value``; ``seen`` are names the copy at hand has."""
+def dict_set(path: ValuePath, key: Any, value: Any, seen: Iterable[Any]) -> Mutation:
+    """``dict[key] = value``; ``seen`` are the keys that the caller's copy has."""
 
     def change(container: Any) -> None:
         container[key] = value
 
-    return Deed("__setitem__", change, _merge(spot, {key: value}, seen))
+    return Mutation("__setitem__", change, _merge(path, {key: value}, seen))
 
 
-def dict_update(spot: Spot, items: dict[Any, Any], seen: Iterable[Any]) -> Deed:
+def dict_update(path: ValuePath, items: dict[Any, Any], seen: Iterable[Any]) -> Mutation:
     """``dict.update``."""
 
     def change(container: Any) -> Any:
         container.update(items)
         return None if items else UNCHANGED
 
-    return Deed("update", change, _merge(spot, items, seen))
+    return Mutation("update", change, _merge(path, items, seen))
 
 
-def dict_setdefault(spot: Spot, key: Any, value: Any, seen: Iterable[Any]) -> Deed:
+def dict_setdefault(path: ValuePath, key: Any, value: Any, seen: Iterable[Any]) -> Mutation:
     """``dict.setdefault``."""
 
     def change(container: Any) -> Any:
@@ -123,10 +124,10 @@ def dict_setdefault(spot: Spot, key: Any, value: Any, seen: Iterable[Any]) -> De
         container[key] = value
         return None
 
-    return Deed("setdefault", change, _merge(spot, {key: value}, seen, absent=True))
+    return Mutation("setdefault", change, _merge(path, {key: value}, seen, absent=True))
 
 
-def dict_pop(key: Any, fallback: tuple[Any, ...]) -> Deed:
+def dict_pop(key: Any, fallback: tuple[Any, ...]) -> Mutation:
     """``dict.pop``."""
 
     def change(container: Any) -> Any:
@@ -134,22 +135,22 @@ def dict_pop(key: Any, fallback: tuple[Any, ...]) -> Deed:
             return UNCHANGED
         return container.pop(key)
 
-    return Deed("pop", change)
+    return Mutation("pop", change)
 
 
 # Sets
 
 
-def _members(spot: Spot, members: set[Any]) -> frozenset[Any] | None:
-    """Return members of one type that a store has sets of; refuse what no value can be."""
-    spot.place.engine.codec.part(members)
+def _members(path: ValuePath, members: set[Any]) -> frozenset[Any] | None:
+    """Return the members if stores have sets of their type; refuse one that no value can be."""
+    path.binding.engine.codec.part(members)
     kinds = {type(member) for member in members}
     if kinds in ({str}, {bytes}) or (kinds == {int} and all(abs(m) < _INT for m in members)):
         return frozenset(members)
     return None
 
 
-def join(spot: Spot, method: str, members: set[Any]) -> Deed:
+def set_add(path: ValuePath, method: str, members: set[Any]) -> Mutation:
     """``set.update``, and ``add`` of one."""
 
     def change(container: Any) -> Any:
@@ -157,11 +158,11 @@ def join(spot: Spot, method: str, members: set[Any]) -> Deed:
         container.update(members)
         return UNCHANGED if len(container) == before else None
 
-    native = _members(spot, members)
-    return Deed(method, change, None if native is None else Join(native))
+    native = _members(path, members)
+    return Mutation(method, change, None if native is None else SetAdd(native))
 
 
-def leave(spot: Spot, method: str, members: set[Any]) -> Deed:
+def set_discard(path: ValuePath, method: str, members: set[Any]) -> Mutation:
     """``set.difference_update``, and ``discard`` of one."""
 
     def change(container: Any) -> Any:
@@ -169,17 +170,12 @@ def leave(spot: Spot, method: str, members: set[Any]) -> Deed:
         container.difference_update(members)
         return UNCHANGED if len(container) == before else None
 
-    native = _members(spot, members)
-    return Deed(method, change, None if native is None else Leave(native))
+    native = _members(path, members)
+    return Mutation(method, change, None if native is None else SetRemove(native))
 
 
-def discard(spot: Spot, member: Any) -> Deed:
-    """``set.discard``."""
-    return leave(spot, "discard", {member})
-
-
-def remove(spot: Spot, member: Any) -> Deed:
+def set_remove(path: ValuePath, member: Any) -> Mutation:
     """``set.remove``."""
-    native = _members(spot, {member})
-    action = None if native is None else Leave(native, present=True)
-    return Deed("remove", lambda container: container.remove(member), action)
+    native = _members(path, {member})
+    action = None if native is None else SetRemove(native, present=True)
+    return Mutation("remove", lambda container: container.remove(member), action)

@@ -1,13 +1,14 @@
-"""Live numbers: ``m[k] += n`` adds n to what is stored, whoever else does.
+"""Live numbers: ``m[k] += n`` adds n to the stored number, whatever others add meanwhile.
 
-An int, float or Decimal that was read by subscripting remembers where. ``+=`` and ``-=``
-make a number that remembers the sum so far as well; the first assignment of it back to the
-same spot adds that sum to what is stored then. The other operators, ``*=`` and so on, make one
-that remembers the steps so far, which are then taken from what is stored. Every other use is the
-plain number's.
+An int, float or Decimal that was read by subscripting remembers where. ``+=`` and ``-=`` make a
+number that also remembers the sum added so far. Its first assignment back to the place it was read
+from adds that sum to the number stored then. The other operators, ``*=`` and so on, make a number
+that remembers the operations so far; its first assignment back applies those to the number stored
+then. Every other use is the plain number's.
 
-Invariant: a sum is added once, and steps are taken once. Numbers made from one read share a
-*ticket*, which the first assignment takes; where nothing was written, the ticket is given back.
+Invariant: a sum is added once, and operations are applied once. The numbers made from one read
+share a *ticket*. The first assignment uses the ticket; where nothing was written, it gives the
+ticket back.
 """
 
 # ruff: noqa: SLF001  # the functions here are the three classes' methods
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from lpcm.engine.drive import do
 from lpcm.errors import OutcomeUnknown
-from lpcm.live.location import Deed, Spot, perform
+from lpcm.live.location import Mutation, ValuePath, perform
 from lpcm.ports import Sum
 from lpcm.values.arithmetic import add, check_delta, negate
 from lpcm.values.codec import accept
@@ -30,23 +31,23 @@ from lpcm.values.path import step
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from lpcm.operations.binding import Place
+    from lpcm.operations.binding import Place as MapBinding
     from lpcm.operations.operations import Entries
 
 __all__ = [
     "LiveDecimal",
     "LiveFloat",
     "LiveInt",
-    "comes_back",
-    "coming",
-    "inner",
-    "settle",
-    "spending",
+    "apply_to_entry",
+    "element",
+    "mutation",
+    "returns_to",
+    "using_ticket",
 ]
 
 
 def _plain(value: Any) -> Any:
-    """Return a number as one of Python's own: whatever its class adds is gone."""
+    """Return a number as an instance of Python's own class."""
     match value:
         case bool():
             return value
@@ -58,110 +59,113 @@ def _plain(value: Any) -> Any:
             return Decimal(value)
 
 
-def _plus(self: Any, delta: Any) -> Any:
-    """Return the sum as Python has it, and where it belongs."""
+def _derived(number: Any, value: Any) -> Any:
+    """Return a live number of that value that was read where this number was, with its ticket."""
+    kind: Any = type(value)
+    made = kind.__new__(_CLASSES[kind], value)
+    made._binding, made._key = number._binding, number._key
+    made._container, made._at = number._container, number._at
+    if number._ticket is None:
+        number._ticket = [True]
+    made._ticket = number._ticket
+    return made
+
+
+def _iadd(self: Any, delta: Any) -> Any:
+    """Return the sum as a live number that remembers what was added."""
     if not isinstance(delta, (int, float, Decimal)):
         return NotImplemented
     delta = _plain(delta)
     total = add(_plain(self), delta)
-    kind: Any = type(total)
-    made = kind.__new__(_CLASSES[kind], total)
-    made._place, made._key, made._spot, made._at = self._place, self._key, self._spot, self._at
-    if self._ticket is None:
-        self._ticket = [True]
-    made._ticket = self._ticket
-    if self._steps is not None:
-        made._steps = (*self._steps, (add, delta))
+    made = _derived(self, total)
+    if self._operations is not None:
+        made._operations = (*self._operations, (add, delta))
     else:
         made._sum = delta if self._sum is None else add(self._sum, delta)
     return made
 
 
-def _stepping(operate: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Return the method of an operator that is no sum."""
+def _operator(operate: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return the method of an operator other than ``+=`` and ``-=``."""
 
     def operated(self: Any, other: Any) -> Any:
         if not isinstance(other, (int, float, Decimal)):
-            return operate(_plain(self), other)  # a list times a number, and what others define
+            # A list times a number, and operators that other classes define.
+            return operate(_plain(self), other)
         other = _plain(other)
         result = operate(_plain(self), other)
-        kind: Any = type(result)
-        if kind not in _CLASSES:
+        if type(result) not in _CLASSES:
             return result
-        made = kind.__new__(_CLASSES[kind], result)
-        made._place, made._key, made._spot, made._at = self._place, self._key, self._spot, self._at
-        if self._ticket is None:
-            self._ticket = [True]
-        made._ticket = self._ticket
+        made = _derived(self, result)
         before = () if self._sum is None else ((add, self._sum),)
-        made._steps = (*(self._steps or before), (operate, other))
+        made._operations = (*(self._operations or before), (operate, other))
         return made
 
     return operated
 
 
 _multiply, _divide, _floor, _modulo, _power = map(
-    _stepping, (operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow)
+    _operator, (operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow)
 )
 _left, _right, _and, _or, _xor = map(
-    _stepping, (operator.lshift, operator.rshift, operator.and_, operator.or_, operator.xor)
+    _operator, (operator.lshift, operator.rshift, operator.and_, operator.or_, operator.xor)
 )
 
 
-def _minus(self: Any, delta: Any) -> Any:
+def _isub(self: Any, delta: Any) -> Any:
     if not isinstance(delta, (int, float, Decimal)):
         return NotImplemented
-    return _plus(self, negate(_plain(delta)))
+    return _iadd(self, negate(_plain(delta)))
 
 
 def _increment(self: Any, delta: Any = 1) -> Any:
-    """Add to what is stored, atomically, and return the new value, a plain number.
+    """Add to the stored number, atomically, and return the new value, a plain number.
 
     **Raises** KeyError when the entry is gone and the map has no default; TypeError when
-    what is there is no number by now.
+    the stored value is no number any more.
     """
-    return do(_grow, self._place.use(), self, delta)
+    return do(_add_to_stored, self._binding.use(), self, delta)
 
 
 def _decrement(self: Any, delta: Any = 1) -> Any:
-    """Subtract from what is stored; else like ``increment``."""
-    return do(_grow, self._place.use(), self, negate(delta))
+    """Subtract from the stored number; else like ``increment``."""
+    return do(_add_to_stored, self._binding.use(), self, negate(delta))
 
 
 async def _aincrement(self: Any, delta: Any = 1) -> Any:
     """Await ``increment``."""
-    use = self._place.ause()
-    return await use.drive(_grow(use, self, delta))
+    use = self._binding.ause()
+    return await use.drive(_add_to_stored(use, self, delta))
 
 
 async def _adecrement(self: Any, delta: Any = 1) -> Any:
     """Await ``decrement``."""
-    use = self._place.ause()
-    return await use.drive(_grow(use, self, negate(delta)))
+    use = self._binding.ause()
+    return await use.drive(_add_to_stored(use, self, negate(delta)))
 
 
 # Three times the same body: a class between these and Python's own would slow every read.
 class LiveInt(int):
-    """An int that knows where it was read."""
+    """An int that remembers where it was read."""
 
-    _place: Place
+    _binding: MapBinding
     _key: object
-    _spot: Spot | None = None
-    """The container it stands in; None: it is the entry's value."""
+    _container: ValuePath | None = None
+    """The path of the container that holds it; None: it is the entry's value."""
     _at: Any = None
-    """Its key or index there."""
+    """Its key or index in that container."""
     _sum: Any = None
-    """What was added since it was read."""
-    _steps: tuple[tuple[Callable[[Any, Any], Any], Any], ...] | None = None
-    """What was done to it instead, where that is no sum: functions and what they were given."""
+    """The sum added since it was read."""
+    _operations: tuple[tuple[Callable[[Any, Any], Any], Any], ...] | None = None
+    """Where other operators were applied: the functions and their operands."""
     _ticket: list[bool] | None = None
 
     def __new__(cls, value: Any = 0, /) -> int:  # type: ignore[misc]  # plain
         """Return a plain number: only a map makes live ones."""
         return int(value)
 
-    __iadd__ = _plus
-    __isub__ = _minus
+    __iadd__ = _iadd
+    __isub__ = _isub
     __imul__, __itruediv__, __ifloordiv__ = _multiply, _divide, _floor
     __imod__, __ipow__ = _modulo, _power
     __ilshift__, __irshift__ = _left, _right
@@ -174,22 +178,22 @@ class LiveInt(int):
 
 
 class LiveFloat(float):
-    """A float that knows where it was read."""
+    """A float that remembers where it was read."""
 
-    _place: Place
+    _binding: MapBinding
     _key: object
-    _spot: Spot | None = None
+    _container: ValuePath | None = None
     _at: Any = None
     _sum: Any = None
-    _steps: tuple[tuple[Callable[[Any, Any], Any], Any], ...] | None = None
+    _operations: tuple[tuple[Callable[[Any, Any], Any], Any], ...] | None = None
     _ticket: list[bool] | None = None
 
     def __new__(cls, value: Any = 0.0, /) -> float:  # type: ignore[misc]  # plain
         """Return a plain number: only a map makes live ones."""
         return float(value)
 
-    __iadd__ = _plus
-    __isub__ = _minus
+    __iadd__ = _iadd
+    __isub__ = _isub
     __imul__, __itruediv__, __ifloordiv__ = _multiply, _divide, _floor
     __imod__, __ipow__ = _modulo, _power
     increment, decrement = _increment, _decrement
@@ -200,22 +204,22 @@ class LiveFloat(float):
 
 
 class LiveDecimal(Decimal):
-    """A Decimal that knows where it was read."""
+    """A Decimal that remembers where it was read."""
 
-    _place: Place
+    _binding: MapBinding
     _key: object
-    _spot: Spot | None = None
+    _container: ValuePath | None = None
     _at: Any = None
     _sum: Any = None
-    _steps: tuple[tuple[Callable[[Any, Any], Any], Any], ...] | None = None
+    _operations: tuple[tuple[Callable[[Any, Any], Any], Any], ...] | None = None
     _ticket: list[bool] | None = None
 
     def __new__(cls, value: Any = "0", context: Any = None) -> Decimal:  # type: ignore[misc]  # plain
         """Return a plain number: only a map makes live ones."""
         return Decimal(value, context)
 
-    __iadd__ = _plus
-    __isub__ = _minus
+    __iadd__ = _iadd
+    __isub__ = _isub
     __imul__, __itruediv__, __ifloordiv__ = _multiply, _divide, _floor
     __imod__, __ipow__ = _modulo, _power
     increment, decrement = _increment, _decrement
@@ -239,32 +243,32 @@ for _kind, _class in _CLASSES.items():
     accept(_class, _kind)
 
 
-def inner(value: Any, spot: Spot, at: Any) -> Any:
-    """Return a number of the container at that spot live, anything else as it is."""
+def element(value: Any, path: ValuePath, at: Any) -> Any:
+    """Return a number of the container at that path live, anything else as it is."""
     kind: Any = type(value)
     made = _CLASSES.get(kind)
     if made is None:
         return value
     live = kind.__new__(made, value)
-    live._place, live._key, live._spot, live._at = spot.place, spot.key, spot, at
+    live._binding, live._key, live._container, live._at = path.binding, path.key, path, at
     return live
 
 
-def comes_back(value: Any, place: tuple[int, str], key: object, path: tuple[Any, ...]) -> bool:
-    """Tell whether this is the first assignment of a sum or of steps back to where it was read."""
-    if value._sum is None and value._steps is None:
+def returns_to(value: Any, identity: tuple[int, str], key: object, steps: tuple[Any, ...]) -> bool:
+    """Tell whether this is a changed number's first assignment back to where it was read."""
+    if value._sum is None and value._operations is None:
         return False
-    if not value._ticket[0] or value._place.identity != place:
+    if not value._ticket[0] or value._binding.identity != identity:
         return False
     if not (value._key is key or value._key == key):
         return False
-    at = () if value._spot is None else (*value._spot.path, value._at)
-    return bool(at == path)
+    own = () if value._container is None else (*value._container.steps, value._at)
+    return bool(own == steps)
 
 
 @contextmanager
-def spending(value: Any) -> Generator[None, None, None]:
-    """Take the number's ticket; give it back if nothing was written."""
+def using_ticket(value: Any) -> Generator[None, None, None]:
+    """Use the number's ticket; give it back if nothing was written."""
     ticket = value._ticket
     ticket[0] = False
     try:
@@ -276,57 +280,57 @@ def spending(value: Any) -> Generator[None, None, None]:
         raise
 
 
-def settle(value: Any, use: Entries) -> None:
-    """Add the sum to the entry it was read from, or take the steps there."""
-    with spending(value):
-        if value._steps is None:
-            do(use.grow, value._key, value._sum)
+def apply_to_entry(value: Any, use: Entries) -> None:
+    """Add the sum to the entry it was read from, or apply the operations to it."""
+    with using_ticket(value):
+        if value._operations is None:
+            do(use.increment_existing, value._key, value._sum)
         else:
-            do(use.transform, value._key, _taking(value._steps))
+            do(use.transform, value._key, _applying(value._operations))
 
 
-def _taking(steps: Any) -> Callable[[Any], Any]:
-    """Return what takes these steps from a number; TypeError if it is none."""
+def _applying(operations: Any) -> Callable[[Any], Any]:
+    """Return a function that applies these operations to a number; TypeError for anything else."""
 
-    def take(number: Any) -> Any:
-        for operate, operand in steps:
+    def apply(number: Any) -> Any:
+        for operate, operand in operations:
             if not isinstance(number, (int, float, Decimal)):
                 raise TypeError(f"cannot change a {type(number).__name__} as a number")
             number = operate(number, operand)
         return number
 
-    return take
+    return apply
 
 
-def coming(at: Any, value: Any) -> Deed:
-    """Return the deed that a number means that comes back to a key or index of a container."""
-    if value._steps is None:
-        return adding(at, value._sum)
-    take = _taking(value._steps)
+def mutation(at: Any, value: Any) -> Mutation:
+    """Return the mutation of a changed number's assignment back to its key or index."""
+    if value._operations is None:
+        return _addition(at, value._sum)
+    applied = _applying(value._operations)
 
     def change(container: Any) -> None:
-        container[at] = take(container[at])
+        container[at] = applied(container[at])
 
-    return Deed("__setitem__", change)
+    return Mutation("__setitem__", change)
 
 
-def adding(at: Any, delta: Any) -> Deed:
-    """Return the deed that adds to the number at a key or index of a container."""
+def _addition(at: Any, delta: Any) -> Mutation:
+    """Return the mutation that adds to the number at a key or index of a container."""
 
     def change(container: Any) -> None:
         container[at] = add(container[at], delta)
 
     name = at if type(at) is int and at >= 0 else step(at)
     if type(delta) is not int or name is None:
-        return Deed("__setitem__", change)
-    return Deed("__setitem__", change, Sum(delta), (name,))
+        return Mutation("__setitem__", change)
+    return Mutation("__setitem__", change, Sum(delta), (name,))
 
 
-async def _grow(use: Entries, value: Any, delta: Any) -> Any:
-    """Add to what is stored where a number was read; return the new value."""
+async def _add_to_stored(use: Entries, value: Any, delta: Any) -> Any:
+    """Add to the stored number where this one was read; return the new value."""
     check_delta(delta)
     delta = _plain(delta)
-    if value._spot is None:
-        return await use.grow(value._key, delta)
-    container, _ = await perform(use, value._spot, (dict, list), adding(value._at, delta))
+    if value._container is None:
+        return await use.increment_existing(value._key, delta)
+    container, _ = await perform(use, value._container, (dict, list), _addition(value._at, delta))
     return container[value._at]

@@ -140,7 +140,7 @@ class LPCM(AsyncTwins[K, V], Verbs[K, V], MutableMapping[K, V], Generic[K, V]):
         engine = _travel.resolve(
             self._using, self._url, cache_only=self._cache_only, cache_timeout=self._cache_timeout
         )
-        wakers = _live.AWAKE if self._live else _live.ASLEEP
+        wakers = _live.LIVE if self._live else _live.PLAIN
         options = MapOptions(self._default, self._ttl, wakers, self._fit, self._caching)
         place = Place(engine, self._name, options)
         self._bound = now, place.use(), place
@@ -243,7 +243,7 @@ class LPCM(AsyncTwins[K, V], Verbs[K, V], MutableMapping[K, V], Generic[K, V]):
 
     def __setitem__(self, key: K, value: V) -> None:
         use = self._use()
-        if type(value) in _live.TYPES and _live.returns(value, use, key):
+        if type(value) in _live.TYPES and _live.assigned_back(value, use, key):
             return
         do(use.set, key, value)
 

@@ -1,6 +1,6 @@
 """Maps of sets: members come and go atomically, and a missing key reads as the empty set.
 
-Knows sets of members as live values do (``live.mutations``); everything else is a map's.
+Changes sets by the mutations of live values (``live.mutations``); everything else is a map's.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lpcm.engine.drive import do
-from lpcm.live import mutations as _deeds
-from lpcm.live.location import Spot, perform
+from lpcm.live import mutations as _mutations
+from lpcm.live.location import ValuePath, perform
 from lpcm.map.map import LPCM
 from lpcm.values.path import shown
 
@@ -90,7 +90,7 @@ class LPCMSet(LPCM[K, set[T]]):
         TypeError for a member that no set can hold, ValueEncodingError for one no value can.
         """
         use = self._use()
-        do(lambda: self._change(use, key, set(values), _deeds.join, "update"))
+        do(lambda: self._change(use, key, set(values), _mutations.set_add, "update"))
 
     def remove_values(self, key: K, values: Iterable[T], /) -> None:
         """Take these members out of the set, where they are in it; else like ``insert_values``.
@@ -98,20 +98,22 @@ class LPCMSet(LPCM[K, set[T]]):
         A set that loses its last member stays, empty.
         """
         use = self._use()
-        do(lambda: self._change(use, key, set(values), _deeds.leave, "difference_update"))
+        do(lambda: self._change(use, key, set(values), _mutations.set_discard, "difference_update"))
 
     async def ainsert_values(self, key: K, values: Iterable[T], /) -> None:
         """Await ``insert_values``."""
         use = self._ause()
-        await use.drive(self._change(use, key, set(values), _deeds.join, "update"))
+        await use.drive(self._change(use, key, set(values), _mutations.set_add, "update"))
 
     async def aremove_values(self, key: K, values: Iterable[T], /) -> None:
         """Await ``remove_values``."""
         use = self._ause()
-        await use.drive(self._change(use, key, set(values), _deeds.leave, "difference_update"))
+        await use.drive(
+            self._change(use, key, set(values), _mutations.set_discard, "difference_update")
+        )
 
     def _change(
         self, use: Any, key: K, members: set[Any], make: Callable[..., Any], method: str
     ) -> Coroutine[Any, Any, Any]:
-        spot = Spot(self._bound[2], key)
-        return perform(use, spot, (set,), make(spot, method, members))
+        path = ValuePath(self._bound[2], key)
+        return perform(use, path, (set,), make(path, method, members))

@@ -1,4 +1,4 @@
-"""Numbers that grow where they are stored: one request where a store does it exactly.
+"""Increments of stored numbers: one request where a store does it exactly.
 
 Operations of ``operations``, which takes them for its methods. Knows when an increment is a
 store's own (``ports.Add``); all others are ``rewriting.update``. Invariant: what is left is what
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lpcm.operations.entry import TTL
     from lpcm.ports import Stored
 
-__all__ = ["decrement", "grow", "increment"]
+__all__ = ["decrement", "increment", "increment_existing"]
 
 Use: TypeAlias = Any
 """The operations on a map, ``operations.Entries``, which import this module."""
@@ -54,7 +54,7 @@ async def decrement(use: Use, key: object, delta: object, ttl: TTL = None) -> An
     return await increment(use, key, negate(delta), ttl)
 
 
-async def grow(
+async def increment_existing(
     use: Use, key: object, delta: object, added: Callable[[Any], Any] | None = None
 ) -> Any:
     """Leave what ``m[key] + delta`` would be; else, without any default, raise KeyError.

@@ -20,7 +20,7 @@ from lpcm.errors import Conflict, KeyEncodingError, ValueDecodingError
 from lpcm.operations import damage as _damage
 from lpcm.operations.absent import absent
 from lpcm.operations.bulk import apply_many, delete_many, get_many, known, set_many
-from lpcm.operations.counting import decrement, grow, increment
+from lpcm.operations.counting import decrement, increment, increment_existing
 from lpcm.operations.entry import MISSING, Entry
 from lpcm.operations.retry import etag
 from lpcm.operations.rewriting import mutate, peekitem, popitem, transform, update
@@ -260,7 +260,7 @@ class Entries:
         if not await self.touch(key, ttl):
             raise KeyError(key)
 
-    increment, decrement, grow = increment, decrement, grow
+    increment, decrement, increment_existing = increment, decrement, increment_existing
     mutate = mutate
     peekitem = peekitem
     popitem = popitem

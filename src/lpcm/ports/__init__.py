@@ -41,7 +41,17 @@ from lpcm.ports.store import (
     When,
     damaged,
 )
-from lpcm.ports.updates import Action, Drop, Extend, Join, Leave, Merge, Place, Step, Sum
+from lpcm.ports.updates import (
+    Action,
+    DeleteItem,
+    Extend,
+    ListSet,
+    Merge,
+    SetAdd,
+    SetRemove,
+    Step,
+    Sum,
+)
 from lpcm.values.codec import DAMAGED, Cell, Form
 
 __all__ = [
@@ -60,14 +70,13 @@ __all__ = [
     "Command",
     "Condition",
     "Delete",
-    "Drop",
+    "DeleteItem",
     "Extend",
     "Form",
     "Get",
     "Invalidate",
-    "Join",
     "KeyRange",
-    "Leave",
+    "ListSet",
     "MapInfo",
     "MapState",
     "Merge",
@@ -75,12 +84,13 @@ __all__ = [
     "Outcome",
     "Packet",
     "Page",
-    "Place",
     "Put",
     "Refused",
     "Replies",
     "Result",
     "Set",
+    "SetAdd",
+    "SetRemove",
     "Step",
     "Store",
     "Stored",

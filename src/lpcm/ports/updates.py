@@ -1,11 +1,11 @@
-"""The actions of an Update: what can be done to a part of a stored value where it is.
+"""The actions of an Update: changes of a part of a stored value, made by the store.
 
-Each is a method of Python's containers, as data that a store may turn into something of its
-own (see ``ports.Update``, which says when it must refuse).
+Each is a method of Python's containers as data, which a store may translate into a request of
+its own. ``ports.Update`` says when the store must refuse.
 
-A *step* leads from a container of a tree (see ``codec``) to a part of it: a name as the tree
-has it, escaped or a tag, or an index from 0 on. A *part* is a piece of such a tree. Of a
-dict the store must make sure that it is none that stands for something else, a tag.
+A *step* leads from a container of a tree (see ``codec``) to a part of it: a name as it stands in
+the tree, escaped or a tag, or an index from 0 on. A *part* is a piece of such a tree. The
+store must refuse a dict that is a tag: it represents a value of another type.
 """
 
 from __future__ import annotations
@@ -15,13 +15,23 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Action", "Drop", "Extend", "Join", "Leave", "Merge", "Place", "Step", "Sum"]
+__all__ = [
+    "Action",
+    "DeleteItem",
+    "Extend",
+    "ListSet",
+    "Merge",
+    "SetAdd",
+    "SetRemove",
+    "Step",
+    "Sum",
+]
 
 Step: TypeAlias = str | int
 
 
 class Sum(NamedTuple):
-    """Add to the int at the path, which is not empty: for that, see Add."""
+    """Add to the int at the path. The path is not empty: ``Add`` is for the whole value."""
 
     delta: int
 
@@ -31,20 +41,20 @@ class Merge(NamedTuple):
 
     parts: Mapping[str, object]
     absent: bool = False
-    """Only if the dict has none of these names; else it is refused."""
+    """True: refused if the dict has one of these names."""
     beside: str | None = None
-    """A name the caller saw in the dict: where it is, one entry is no tag."""
+    """A name that the caller saw in the dict: while it is there, a dict of one name is no tag."""
 
 
-class Place(NamedTuple):
-    """``list[at] = part`` on the list at the path, which is at least that long."""
+class ListSet(NamedTuple):
+    """``list[at] = part`` on the list at the path; refused if the list is shorter."""
 
     at: int
     part: object
 
 
-class Drop(NamedTuple):
-    """``del container[step]``: what is there goes; refused if nothing is."""
+class DeleteItem(NamedTuple):
+    """``del container[step]``: refused if the container has no such item."""
 
     step: Step
 
@@ -55,18 +65,18 @@ class Extend(NamedTuple):
     parts: Sequence[object]
 
 
-class Join(NamedTuple):
+class SetAdd(NamedTuple):
     """``set.update`` on the set at the path; members are all str, all bytes or all int."""
 
     members: frozenset[str] | frozenset[bytes] | frozenset[int]
 
 
-class Leave(NamedTuple):
-    """``set.difference_update`` on the set at the path; members as for Join."""
+class SetRemove(NamedTuple):
+    """``set.difference_update`` on the set at the path; members as for SetAdd."""
 
     members: frozenset[str] | frozenset[bytes] | frozenset[int]
     present: bool = False
-    """Only if all of them are in the set; else it is refused."""
+    """True: refused if one of them is not in the set."""
 
 
-Action: TypeAlias = Sum | Merge | Place | Drop | Extend | Join | Leave
+Action: TypeAlias = Sum | Merge | ListSet | DeleteItem | Extend | SetAdd | SetRemove

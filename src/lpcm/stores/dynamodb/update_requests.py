@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from lpcm.ports import Drop, Extend, Join, Leave, Merge, Place, Sum
+from lpcm.ports import DeleteItem, Extend, ListSet, Merge, SetAdd, SetRemove, Sum
 from lpcm.stores.dynamodb import items as wire
 from lpcm.stores.dynamodb.expressions import Expressions
 from lpcm.stores.dynamodb.requests import Write
@@ -69,18 +69,18 @@ def _action(made: Expressions, op: Update) -> tuple[str, str] | None:
                 holds += f" AND attribute_not_exists({at(name)})"
             sets = ", ".join(f"{at(name)} = {value(part)}" for name, part in parts.items())
             return holds, f"SET {sets}"
-        case Place(index, part):
+        case ListSet(index, part):
             return f"attribute_exists({at(index)})", f"SET {at(index)} = {value(part)}"
-        case Drop(step):
+        case DeleteItem(step):
             return f"attribute_exists({at(step)})", f"REMOVE {at(step)}"
         case Extend(parts):
             holds = f"attribute_type({at()}, {value('L')})"
             return holds, f"SET {at()} = list_append({at()}, {value(list(parts))})"
-        case Join(members):
+        case SetAdd(members):
             given = wire.encode(members)
             (kind,) = given
             return f"attribute_type({at()}, {value(kind)})", f"ADD {at()} {made.value(given)}"
-        case Leave(members, present):
+        case SetRemove(members, present):
             if len(members) > _NAMES and present:
                 return None
             given = wire.encode(members)

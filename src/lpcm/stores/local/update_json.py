@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from lpcm.ports import Drop, Extend, Join, Leave, Merge, Place, Sum
+from lpcm.ports import DeleteItem, Extend, ListSet, Merge, SetAdd, SetRemove, Sum
 
 if TYPE_CHECKING:
     from lpcm.ports import Step, Stored, Update
@@ -82,11 +82,11 @@ def _done(tree: Any, update: Update) -> bool:
             merged = sorted({**target, **parts}.items())
             target.clear()
             target.update(merged)
-        case Place(at, part):
+        case ListSet(at, part):
             if type(target) is not list or at >= len(target):
                 return False
             target[at] = part
-        case Drop(step):
+        case DeleteItem(step):
             named = isinstance(step, str)
             if not (_is_dict(target) if named else type(target) is list):
                 return False
@@ -97,9 +97,9 @@ def _done(tree: Any, update: Update) -> bool:
             if type(target) is not list:
                 return False
             target.extend(parts)
-        case Join(members):
+        case SetAdd(members):
             return _reset(target, members, lambda held: held | members)
-        case Leave(members, present):
+        case SetRemove(members, present):
             if not present:
                 return _reset(target, members, lambda held: held - members)
             return _reset(target, members, lambda held: held - members if held >= members else None)

@@ -24,14 +24,14 @@ from lpcm.ports import (
     Change,
     Check,
     Delete,
-    Drop,
+    DeleteItem,
     Extend,
-    Join,
-    Leave,
+    ListSet,
     Merge,
-    Place,
     Put,
     Refused,
+    SetAdd,
+    SetRemove,
     Stored,
     Sum,
     Update,
@@ -67,8 +67,8 @@ DONE: list[tuple[Any, tuple[Step, ...], Action, Any]] = [
     ({"a": []}, ("a",), Extend(["x"]), {"a": ["x"]}),
     ({"a": {"b": [1]}}, ("a", "b"), Extend([True, ""]), {"a": {"b": [1, True, ""]}}),
     ([[1], [2]], (1,), Extend([3]), [[1], [2, 3]]),
-    ([1, 2], (), Place(1, "x"), [1, "x"]),
-    ({"a": [[0]]}, ("a", 0), Place(0, {"b": 1}), {"a": [[{"b": 1}]]}),
+    ([1, 2], (), ListSet(1, "x"), [1, "x"]),
+    ({"a": [[0]]}, ("a", 0), ListSet(0, {"b": 1}), {"a": [[{"b": 1}]]}),
     ({}, (), Merge({"a": 1}), {"a": 1}),
     ({"b": 1}, (), Merge({"b": [2]}), {"b": [2]}),
     ({"b": 1}, (), Merge({"a": 2}, beside="b"), {"a": 2, "b": 1}),
@@ -76,16 +76,16 @@ DONE: list[tuple[Any, tuple[Step, ...], Action, Any]] = [
     ({"!": {"b": 1}}, ("!!",), Merge({"!!a": 2}, beside="b"), {"!": {"!a": 2, "b": 1}}),
     ([{"x": {}}], (0, "x"), Merge({"y": "z"}), [{"x": {"y": "z"}}]),
     ({"a": 1, "c": 2}, (), Merge({"b": 2}, absent=True), {"a": 1, "b": 2, "c": 2}),
-    ({"a": 1, "b": 2}, (), Drop("a"), {"b": 2}),
-    ({"a": 1}, (), Drop("a"), {}),
-    ({"a": {"b": 1}}, ("a",), Drop("b"), {"a": {}}),
-    ([1, 2, 3], (), Drop(1), [1, 3]),
-    ({"a": [[1]]}, ("a", 0), Drop(0), {"a": [[]]}),
-    ({1, 2}, (), Join(frozenset({2, 3})), {1, 2, 3}),
-    ({"a": {"x"}}, ("a",), Join(frozenset({"y", "é"})), {"a": {"x", "y", "é"}}),
-    ([{"a": {1}}], (0, "a"), Join(frozenset({10**37})), [{"a": {1, 10**37}}]),
-    ({1, 2, 3}, (), Leave(frozenset({3, 4})), {1, 2}),
-    ({"a": {"x", "y"}}, ("a",), Leave(frozenset({"x"}), present=True), {"a": {"y"}}),
+    ({"a": 1, "b": 2}, (), DeleteItem("a"), {"b": 2}),
+    ({"a": 1}, (), DeleteItem("a"), {}),
+    ({"a": {"b": 1}}, ("a",), DeleteItem("b"), {"a": {}}),
+    ([1, 2, 3], (), DeleteItem(1), [1, 3]),
+    ({"a": [[1]]}, ("a", 0), DeleteItem(0), {"a": [[]]}),
+    ({1, 2}, (), SetAdd(frozenset({2, 3})), {1, 2, 3}),
+    ({"a": {"x"}}, ("a",), SetAdd(frozenset({"y", "é"})), {"a": {"x", "y", "é"}}),
+    ([{"a": {1}}], (0, "a"), SetAdd(frozenset({10**37})), [{"a": {1, 10**37}}]),
+    ({1, 2, 3}, (), SetRemove(frozenset({3, 4})), {1, 2}),
+    ({"a": {"x", "y"}}, ("a",), SetRemove(frozenset({"x"}), present=True), {"a": {"y"}}),
 ]
 
 # value, path, action: what does not fit, is no such thing, or only the caller can decide
@@ -109,11 +109,11 @@ REFUSED: list[tuple[Any, tuple[Step, ...], Action]] = [
     *[({"a": part}, ("a",), Extend([1])) for part in _any((1,), {"b": []}, {1}, "x", None, 0)],
     ({}, ("a",), Extend([1])),
     ([[1]], (1,), Extend([1])),
-    ([1], (), Place(1, 2)),
-    ([], (), Place(0, 2)),
-    ({"a": 1}, (), Place(0, 2)),
-    ((1,), (), Place(0, 2)),
-    ("ab", (), Place(0, "c")),
+    ([1], (), ListSet(1, 2)),
+    ([], (), ListSet(0, 2)),
+    ({"a": 1}, (), ListSet(0, 2)),
+    ((1,), (), ListSet(0, 2)),
+    ("ab", (), ListSet(0, "c")),
     *[
         (value, (), Merge({"a": 1}))
         for value in _any([1], "a", None, 1, 0.5, -0.0, {1, 2}, _EMPTY, (), frozenset({1}), {1: 2})
@@ -122,23 +122,23 @@ REFUSED: list[tuple[Any, tuple[Step, ...], Action]] = [
     ({}, ("x",), Merge({"a": 1})),
     ({"a": 1}, (), Merge({"a": 2}, absent=True)),
     ({"a": 1, "b": 2}, (), Merge({"a": 2, "c": 2}, absent=True)),
-    ({"b": 1}, (), Drop("a")),
-    ({}, (), Drop("a")),
-    ([1], (), Drop(1)),
-    ([], (), Drop(0)),
-    ({"a": 1}, (), Drop(0)),
-    ([1], (), Drop("a")),
-    ((1,), (), Drop(0)),
+    ({"b": 1}, (), DeleteItem("a")),
+    ({}, (), DeleteItem("a")),
+    ([1], (), DeleteItem(1)),
+    ([], (), DeleteItem(0)),
+    ({"a": 1}, (), DeleteItem(0)),
+    ([1], (), DeleteItem("a")),
+    ((1,), (), DeleteItem(0)),
     *[
-        (value, (), Join(frozenset({1})))
+        (value, (), SetAdd(frozenset({1})))
         for value in _any({"x"}, {1, "x"}, {0.5}, [2], (2,), 2, {})
     ],
-    ({1}, (), Join(frozenset({"x"}))),
-    (frozenset({1}), (), Join(frozenset({2}))),
-    ({}, ("a",), Join(frozenset({2}))),
-    ({1, 2}, (), Leave(frozenset({3}), present=True)),
-    ({"a", "b"}, (), Leave(frozenset({1}))),
-    ([1, 2], (), Leave(frozenset({1}))),
+    ({1}, (), SetAdd(frozenset({"x"}))),
+    (frozenset({1}), (), SetAdd(frozenset({2}))),
+    ({}, ("a",), SetAdd(frozenset({2}))),
+    ({1, 2}, (), SetRemove(frozenset({3}), present=True)),
+    ({"a", "b"}, (), SetRemove(frozenset({1}))),
+    ([1, 2], (), SetRemove(frozenset({1}))),
 ]
 
 
@@ -175,7 +175,7 @@ class UpdateContract:
         """Members of bytes join bytes natively in a tree; as text they are refused."""
         with closing(self.open()) as store:
             before = _put(store, {b"x"})
-            outcome = _apply(store, Update((), Join(frozenset({b"y"})), 8))
+            outcome = _apply(store, Update((), SetAdd(frozenset({b"y"})), 8))
             if store.form is Form.TREE and self.native:
                 assert isinstance(outcome, Applied)
                 _same(store, outcome.entry, {b"x", b"y"}, "bytes")
@@ -186,9 +186,9 @@ class UpdateContract:
         """A dict of one name nobody saw and a set that is or gets empty: exact, or refused."""
         cases: list[tuple[Any, Action, Any]] = [
             ({"b": 1}, Merge({"a": 2}), {"a": 2, "b": 1}),
-            ({1, 2}, Leave(frozenset({1, 2, 3})), set()),
-            (set(), Join(frozenset({1})), {1}),
-            (set(), Join(frozenset({"a"})), {"a"}),
+            ({1, 2}, SetRemove(frozenset({1, 2, 3})), set()),
+            (set(), SetAdd(frozenset({1})), {1}),
+            (set(), SetAdd(frozenset({"a"})), {"a"}),
         ]
         with closing(self.open()) as store:
             for value, action, after in cases:
@@ -217,9 +217,9 @@ class UpdateContract:
                 for path, action in (
                     (("a",), Sum(1)),
                     (("b",), Extend([1])),
-                    (("c",), Join(frozenset({3}))),
+                    (("c",), SetAdd(frozenset({3}))),
                     ((), Merge({"d": 1, "a": 2})),
-                    ((), Drop("a")),
+                    ((), DeleteItem("a")),
                 ):
                     assert _apply(store, Update(path, action, 8)) == Refused(None)
                     assert _read(store) is None
@@ -267,7 +267,7 @@ class UpdateContract:
                         lambda v, mark=mark: v["l"].append(mark),
                     )
                     settle(
-                        Update(("s",), Join(frozenset({mark})), etag + 2),
+                        Update(("s",), SetAdd(frozenset({mark})), etag + 2),
                         lambda v, mark=mark: v["s"].add(mark),
                     )
 
