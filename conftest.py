@@ -113,15 +113,14 @@ def _apart(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     import lpcm
-    from lpcm.engine import config
-    from lpcm.engine import engine as _engine
+    from lpcm.engine import aliases, config
     from lpcm.testing import insulate
 
     directory = request.getfixturevalue("tmp_path")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(directory)
         patch.delenv("LPCM_URL", raising=False)
-        patch.setattr(_engine, "_aliases", {})  # what an earlier one configured
+        patch.setattr(aliases, "_aliases", {})  # what an earlier one configured
         patch.setattr(config, "_first", {})  # where its relative paths were
         with insulate():
             yield

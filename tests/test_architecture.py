@@ -59,7 +59,7 @@ NOT_ASKING: Mapping[str, str] = {
 HOOKS = frozenset({"lpcm.system.process", "lpcm.stores.sqlite.connections"})
 PROCESS_IDS: Mapping[str, str] = {
     "lpcm.system.process": "it compares them",
-    "lpcm.testing": "a part of a name",
+    "lpcm.engine.insulation": "a part of a name",
 }
 
 LONGEST = 500

@@ -7,8 +7,10 @@
 3.1415
 """
 
+from lpcm.engine.aliases import amaps, configure, maps
 from lpcm.engine.backup import abackup, backup
-from lpcm.engine.engine import Engine, amaps, close, configure, maps
+from lpcm.engine.engine import Engine
+from lpcm.engine.shared import close
 from lpcm.errors import (
     BatchError,
     CacheUnavailable,

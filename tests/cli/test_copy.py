@@ -14,8 +14,8 @@ import lpcm
 from lpcm import LPCM, ValueTooLarge
 from lpcm.cli import main
 from lpcm.cli.copying import Copy
+from lpcm.engine.aliases import resolve
 from lpcm.engine.drive import run as drive
-from lpcm.engine.engine import resolve
 from lpcm.operations.operations import Entries
 from tests.cli.test_commands import VALUES
 from tests.dynamodb.tables import Table

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 
 import lpcm
 from lpcm import LPCM
-from lpcm.engine import engine as _engine
+from lpcm.engine.engine import opened as open_engines
 from lpcm.operations import operations as _entries
 from lpcm.system import process
 
@@ -309,7 +309,7 @@ def owed(url, cache, fork, payer, server):
     try:
         m["k"] = "new"
     finally:
-        (coherent,) = [engine.stack.coherent for engine in _engine.opened()]
+        (coherent,) = [engine.stack.coherent for engine in open_engines()]
         before = coherent.pending
         go, gone = os.pipe()
 

@@ -46,14 +46,14 @@ def _empty_maps(_environment: None) -> Iterator[None]:
 @pytest.fixture
 def real(_environment: None) -> Iterator[None]:
     """Let this test use what is configured, as a server does."""
-    from lpcm.engine import engine as _engine
+    from lpcm.engine.insulation import fence
 
     saved = {name: os.environ.pop(name, None) for name in ("LPCM_NAMESPACE", "LPCM_SCRATCH")}
-    before = _engine.fence(None)
+    before = fence(None)
     yield
     lpcm.close()
     os.environ.update({name: value for name, value in saved.items() if value})
-    _engine.fence(before)
+    fence(before)
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import pytest
 
 import lpcm
 from lpcm import LPCM, ConfigError, Engine, Entry, Insulated, LPCMSet, PickleRefused, transaction
-from lpcm.engine import config
-from lpcm.engine import engine as _engine
+from lpcm.engine import aliases, config
 from lpcm.engine.address import Address
+from lpcm.engine.insulation import fence
 from lpcm.map import travel as _travel
 from lpcm.operations.entry import MISSING
 from lpcm.testing import insulate
@@ -123,11 +123,11 @@ def bare(monkeypatch):
     """Be a process without insulation; what the test configures and opens goes."""
     for name in ("LPCM_NAMESPACE", "LPCM_SCRATCH", "LPCM_URL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(_engine, "_aliases", {})
-    before = _engine.fence(None)
+    monkeypatch.setattr(aliases, "_aliases", {})
+    before = fence(None)
     yield
     lpcm.close()
-    _engine.fence(before)
+    fence(before)
 
 
 @pytest.fixture
@@ -520,7 +520,7 @@ WAYS = [
 @pytest.fixture(params=WAYS, ids=["copy", "deepcopy", *map(str, range(6))])
 def travelled(request, tmp_path, monkeypatch):
     """Return each way to make a second map of one."""
-    monkeypatch.setattr(_engine, "_aliases", {})
+    monkeypatch.setattr(aliases, "_aliases", {})
     lpcm.configure(f"sqlite:///{tmp_path}/m.sqlite3", using="default")
     yield request.param
     lpcm.close()

@@ -15,7 +15,8 @@ import pytest
 
 import lpcm
 from lpcm import LPCM, Engine, Insulated, StoreUnavailable
-from lpcm.engine import engine as _engine
+from lpcm.engine.insulation import fence
+from lpcm.engine.state import refresh
 from lpcm.testing import insulate
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LPCM]:
     users["k"] = "real"
     yield users
     lpcm.close()
-    _engine.fence(None)
+    fence(None)
 
 
 def everything(tmp_path: Path) -> set[tuple[str, object]]:
@@ -97,7 +98,7 @@ def test_a_cleared_environment_leads_nowhere_else(
     before = everything(tmp_path)
     with insulate() as namespace:
         monkeypatch.delenv("LPCM_NAMESPACE")
-        _engine.refresh()
+        refresh()
         real["k"] = "test"
         engine = Engine.open(f"sqlite:///{tmp_path}/real.sqlite3", namespace="production")
         assert engine.namespace == namespace
@@ -112,7 +113,7 @@ def test_writing_to_the_real_namespace_raises(
     with insulate():
         real["k"] = "test"
         monkeypatch.setenv("LPCM_NAMESPACE", "default")
-        _engine.refresh()
+        refresh()
         assert real["k"] == "real"
         for write in (
             lambda: real.set("k", 1),

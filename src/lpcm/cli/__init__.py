@@ -30,7 +30,7 @@ import click
 
 import lpcm
 from lpcm import LPCM, Engine, LPCMError
-from lpcm.engine.engine import resolve
+from lpcm.engine.aliases import resolve
 from lpcm.errors import BatchError, CacheUnavailable, OutcomeUnknown, StoreError
 from lpcm.redact import redact_words
 from lpcm.values.json_text import printable

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lpcm import LPCM, BatchError
 from lpcm.engine import config
+from lpcm.engine.aliases import resolve
 from lpcm.engine.drive import run
-from lpcm.engine.engine import resolve
 from lpcm.errors import StoreMissing, ValueEncodingError
 from lpcm.ports import KeyRange, MapInfo, Put
 from lpcm.values.json_text import to_json

@@ -10,7 +10,8 @@ from django.core.signals import setting_changed
 
 from lpcm.django import conf
 from lpcm.django.stores import stores
-from lpcm.engine import engine as _engine
+from lpcm.engine.aliases import source
+from lpcm.engine.state import refresh
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -29,7 +30,7 @@ class LPCMConfig(AppConfig):
     def __init__(self, app_name: str, app_module: ModuleType | None) -> None:
         super().__init__(app_name, app_module)
         # Not in ready(): the modules of other apps may use their maps while they load.
-        _engine.source(conf.find)
+        source(conf.find)
         conf.hide_passwords()
         setting_changed.connect(_follow, dispatch_uid="lpcm")
 
@@ -48,4 +49,4 @@ def _follow(*, setting: str, **_: Any) -> None:
     if setting in conf.SETTINGS:
         conf.hide_passwords()
         stores.forget()
-        _engine.refresh()
+        refresh()

@@ -18,8 +18,8 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from lpcm.engine import engine as _engine
 from lpcm.engine.drive import run
+from lpcm.engine.insulation import fence
 from lpcm.testing import insulate
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _init_worker(*args: Any, **options: Any) -> None:
     worker: int = runner._worker_id  # type: ignore[attr-defined]  # noqa: SLF001  # no other name for it
     own = f"{os.environ.get('LPCM_NAMESPACE') or 'test'}-{worker}"
     os.environ["LPCM_NAMESPACE"] = own
-    _engine.fence(own)
+    fence(own)
 
 
 _WRAPS: dict[str, Callable[[ModuleType], None]] = {_UTILS: _wrap_utils, _RUNNER: _wrap_runner}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from django.dispatch import Signal
 
 from lpcm import LPCM
-from lpcm.engine import observe as _observe
+from lpcm.engine.observe import observe, stop
 from lpcm.ports import Add, Delete, Put, Touch, Update
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ class UpdateSignal(Signal):
     def connect(self, *args: Any, **options: Any) -> None:
         """Connect a receiver."""
         super().connect(*args, **options)
-        _observe.observe(_sender)
+        observe(_sender)
 
     def disconnect(self, *args: Any, **options: Any) -> bool:
         """Disconnect a receiver."""
         done = super().disconnect(*args, **options)
         if not pre_update.has_listeners() and not post_update.has_listeners():
-            _observe.stop(_sender)
+            stop(_sender)
         return done
 
 

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 from django.utils.connection import BaseConnectionHandler
 
 from lpcm.django import conf
-from lpcm.engine import engine as _engine
+from lpcm.engine.aliases import resolve
+from lpcm.engine.shared import close
 from lpcm.errors import ConfigError
 
 __all__ = ["StoreHandler", "stores"]
 
 if TYPE_CHECKING:
-    _Handler = BaseConnectionHandler[_engine.Engine]
+    from lpcm.engine.engine import Engine
+
+    _Handler = BaseConnectionHandler[Engine]
 else:
     _Handler = BaseConnectionHandler
 
@@ -34,11 +37,11 @@ class StoreHandler(_Handler):
         known = conf.aliases() if settings is None else settings
         return {"default": {}, **known}
 
-    def create_connection(self, alias: str) -> _engine.Engine:
+    def create_connection(self, alias: str) -> Engine:
         """Return the engine."""
-        return _engine.resolve(alias, None)
+        return resolve(alias, None)
 
-    def __getitem__(self, alias: str) -> _engine.Engine:
+    def __getitem__(self, alias: str) -> Engine:
         # Not kept for each thread: it changes with settings, tests and lpcm.configure.
         if alias not in self.settings:
             known = ", ".join(sorted(self.settings))
@@ -52,7 +55,7 @@ class StoreHandler(_Handler):
 
     def close_all(self) -> None:
         """Close what the process has open; maps open it again when used."""
-        _engine.close()
+        close()
 
 
 stores = StoreHandler()

@@ -4,8 +4,8 @@ A pickled map carries one: the resolved configuration, with the paths of files a
 without secrets. *Withheld* are the passwords of URLs and the objects given to ``configure``
 (``client=``): the process that receives the address must be configured with them, too.
 
-Knows ``Config`` and text: opens nothing. What an address means in a process that tests
-insulate is ``engine.engine``'s. Invariant: no address holds a password or an object of the user's.
+Knows ``Config`` and text: opens nothing. What an address means while tests run is decided by
+``engine.insulation``. Invariant: no address holds a password or an object of the user's.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from lpcm.engine.aliases import resolve
 from lpcm.engine.drive import run
-from lpcm.engine.engine import resolve
 from lpcm.errors import ConfigError
 
 if TYPE_CHECKING:

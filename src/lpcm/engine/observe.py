@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from lpcm.engine import engine as _engine
+from lpcm.engine.state import refresh
 from lpcm.events import Meter, meter
 from lpcm.ports import Aborted, Applied
 from lpcm.system.process import Lock
@@ -24,6 +24,8 @@ from lpcm.values.keys import key_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Sequence
 
+    from lpcm.engine.engine import Engine
+    from lpcm.engine.stack import Stack
     from lpcm.ports import (
         Change,
         Check,
@@ -109,14 +111,14 @@ def observe(observer: Observer) -> None:
     global _observers  # noqa: PLW0603  # a tuple replaced whole: readers need no lock
     if observer not in _observers:
         _observers = (*_observers, observer)
-        _engine.refresh()
+        refresh()
 
 
 def stop(observer: Observer) -> None:
     """Watch no longer."""
     global _observers  # noqa: PLW0603  # see observe
     _observers = tuple(each for each in _observers if each is not observer)
-    _engine.refresh()
+    refresh()
 
 
 _lists: ContextVar[tuple[list[Call], ...]] = ContextVar("lpcm_recorded", default=())
@@ -170,7 +172,7 @@ def recorded() -> Generator[list[Call], None, None]:
         _lists.reset(token)
 
 
-def over(stack: _engine.Stack, engine: _engine.Engine, name: str) -> _engine.Stack:
+def over(stack: Stack, engine: Engine, name: str) -> Stack:
     """Return the stack as the map of that name shall see it."""
     if not _observers:
         return stack
@@ -181,7 +183,7 @@ def over(stack: _engine.Stack, engine: _engine.Engine, name: str) -> _engine.Sta
 class Watched:
     """A ``ports.Store`` that tells the observers what it is asked, and asks the real one."""
 
-    def __init__(self, tier: Tier, store: Store, engine: _engine.Engine, name: str) -> None:
+    def __init__(self, tier: Tier, store: Store, engine: Engine, name: str) -> None:
         self._tier = tier
         self._store = store
         self._name = name

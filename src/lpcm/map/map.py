@@ -13,7 +13,7 @@ from itertools import chain, zip_longest
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
-from lpcm.engine import engine as _engine
+from lpcm.engine import state
 from lpcm.engine.config import Url, seconds
 from lpcm.engine.drive import do
 from lpcm.live import live as _live
@@ -30,6 +30,7 @@ from lpcm.values.keys import partition
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lpcm.engine.engine import Engine
     from lpcm.operations.entry import TTL
     from lpcm.operations.operations import Entries
 
@@ -105,7 +106,7 @@ class LPCM(AsyncTwins[K, V], Verbs[K, V], MutableMapping[K, V], Generic[K, V]):
         default: V | Callable[[], V] | Missing = MISSING,
         ttl: TTL = None,
         live: bool = True,
-        using: str | _engine.Engine = "default",
+        using: str | Engine = "default",
         url: str | None = None,
         cache_only: bool = False,
         cache_timeout: TTL = None,
@@ -133,10 +134,10 @@ class LPCM(AsyncTwins[K, V], Verbs[K, V], MutableMapping[K, V], Generic[K, V]):
     def _use(self) -> Entries:
         """Return the entries as configured now."""
         bound = self._bound
-        return bound[1] if bound[0] == _engine.epoch else self._bind()
+        return bound[1] if bound[0] == state.epoch else self._bind()
 
     def _bind(self) -> Entries:
-        now = _engine.epoch  # before resolving: a change meanwhile must not go unseen
+        now = state.epoch  # before resolving: a change meanwhile must not go unseen
         engine = _travel.resolve(
             self._using, self._url, cache_only=self._cache_only, cache_timeout=self._cache_timeout
         )
@@ -147,7 +148,7 @@ class LPCM(AsyncTwins[K, V], Verbs[K, V], MutableMapping[K, V], Generic[K, V]):
         return self._bound[1]
 
     def _ause(self) -> Entries:
-        if self._bound[0] != _engine.epoch:
+        if self._bound[0] != state.epoch:
             self._bind()
         return self._bound[2].ause()
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     # Their defaults are what an unannotated map has; type checkers bring the module along.
     from typing_extensions import TypeVar as TypeVarWithDefault
 
-    from lpcm.engine import engine as _engine
+    from lpcm.engine.engine import Engine
     from lpcm.operations.entry import TTL
 
     K = TypeVarWithDefault("K", default=Any)
@@ -66,7 +66,7 @@ class LPCMSet(LPCM[K, set[T]]):
         default: set[T] | Callable[[], set[T]] = set,
         ttl: TTL = None,
         live: bool = True,
-        using: str | _engine.Engine = "default",
+        using: str | Engine = "default",
         url: str | None = None,
         cache_only: bool = False,
         cache_timeout: TTL = None,

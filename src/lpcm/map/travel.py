@@ -21,9 +21,10 @@ from copy import deepcopy
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lpcm.engine import config
-from lpcm.engine import engine as _engine
+from lpcm.engine import aliases, config, state
 from lpcm.engine.address import Address, this_process, typed
+from lpcm.engine.engine import Engine
+from lpcm.engine.insulation import fenced, redirected
 from lpcm.errors import ConfigError, Insulated, PickleRefused
 from lpcm.operations.entry import MISSING, Entry
 from lpcm.values.keys import partition
@@ -62,42 +63,42 @@ _sent: dict[tuple[config.Config, str | None], config.Config] = {}
 # Where a map leads
 
 
-def resolve(using: str | _engine.Engine | Address, url: str | None, **how: Any) -> _engine.Engine:
-    """Return the open engine of an alias, a URL or an address; see ``engine.engine.resolve``."""
+def resolve(using: str | Engine | Address, url: str | None, **how: Any) -> Engine:
+    """Return the open engine of an alias, a URL or an address; see ``engine.aliases.resolve``."""
     if isinstance(using, Address):
-        return _engine.resolve(_received(using), None)
-    return _engine.resolve(using, url, **how)
+        return aliases.resolve(_received(using), None)
+    return aliases.resolve(using, url, **how)
 
 
 def _address(handle: Any) -> Address:
     """Return where the entries of a map are, for another process to find them."""
     using = handle._using
-    if isinstance(using, _engine.Engine):
+    if isinstance(using, Engine):
         raise PickleRefused(
             f"{handle!r} uses {using!r}, which Engine.open made for this process alone: to pickle "
             "it, make the map with url='...', or using='...', an alias of lpcm.configure"
         )
-    insulated = _engine.fenced() is not None or _insulated()
+    insulated = fenced() is not None or _insulated()
     found = using if isinstance(using, Address) else _configured(handle, insulated=insulated)
     if not insulated:
         return found
-    there = _engine.redirected(found.settings)
+    there = redirected(found.settings)
     if there != found.settings:  # what tests pickle tells nobody of the real store
         forgets = _forgets(handle, found.settings)
         found = Address.of(there, found.namespace, found.alias, forgets=forgets)
-    return found._replace(namespace=_engine.namespace() or found.namespace, insulated=True)
+    return found._replace(namespace=state.namespace() or found.namespace, insulated=True)
 
 
 def _configured(handle: Any, *, insulated: bool) -> Address:
     """Return the address of a map that did not arrive by a pickle itself."""
     using, url = handle._using, handle._url
     epoch, _, place = handle._bound
-    if epoch == _engine.epoch and not insulated:
+    if epoch == state.epoch and not insulated:
         asked = place.engine._settings  # a relative path may mean another file by now
     else:
         how = {"cache_only": handle._cache_only, "cache_timeout": handle._cache_timeout}
-        asked = _engine.asked(using, url, **how)
-    namespace = _engine.namespace() or asked.namespace
+        asked = aliases.asked(using, url, **how)
+    namespace = state.namespace() or asked.namespace
     alias = using if url is None else None
     found = Address.of(asked, namespace, alias, forgets=_forgets(handle, asked))
     if found.settings != asked:
@@ -118,7 +119,7 @@ def _received(address: Address) -> config.Config:
             "here: pickle the map in a process that is not insulated"
         )
     settings = address.settings
-    if _engine.redirected(settings)._replace(cache=None) != settings._replace(cache=None):
+    if redirected(settings)._replace(cache=None) != settings._replace(cache=None):
         return settings  # it leads elsewhere, where nothing of what may be missing is asked for
     if address.process is not None and address.process != this_process():
         raise PickleRefused(
@@ -130,14 +131,14 @@ def _received(address: Address) -> config.Config:
         settings = known  # and so the engine that is open here already
     elif address.withheld:
         settings = address.complete(_candidates(address.alias))
-    return settings if _engine.namespace() else settings._replace(namespace=address.namespace)
+    return settings if state.namespace() else settings._replace(namespace=address.namespace)
 
 
 def _candidates(alias: str | None) -> list[config.Config]:
     if alias is None:
-        return list(_engine._aliases.values())
+        return aliases.configured()
     try:
-        return [_engine.asked(alias, None)]
+        return [aliases.asked(alias, None)]
     except ConfigError:
         return []
 
@@ -146,7 +147,7 @@ def _insulated(namespace: str | None = None) -> bool:
     """Tell whether tests insulate this process, or have started it in that namespace."""
     inherited = os.environ.get("LPCM_NAMESPACE", "")
     return (
-        bool(_engine.fenced())
+        bool(fenced())
         or "LPCM_SCRATCH" in os.environ
         or inherited.startswith("test-")
         or (bool(inherited) and inherited == namespace)

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lpcm.engine import engine as _engine
-from lpcm.engine import observe as _observe
+from lpcm.engine import state
 from lpcm.engine.drive import running_loop
+from lpcm.engine.observe import over
 from lpcm.operations.operations import Entries
 
 if TYPE_CHECKING:
+    from lpcm.engine.engine import Engine
+    from lpcm.engine.stack import Stack
     from lpcm.operations.options import MapOptions
 
 __all__ = ["Place"]
@@ -27,7 +29,7 @@ class Place:
 
     def __init__(
         self,
-        engine: _engine.Engine,
+        engine: Engine,
         name: str,
         options: MapOptions,
     ) -> None:
@@ -42,9 +44,9 @@ class Place:
     def use(self) -> Entries:
         """Return the entries for blocking use."""
         known = self._blocking
-        if known is not None and known[0] == _engine.epoch:
+        if known is not None and known[0] == state.epoch:
             return known[1]
-        now = _engine.epoch  # before looking: a change meanwhile must not go unseen
+        now = state.epoch  # before looking: a change meanwhile must not go unseen
         entries = self._entries(self.engine.stack)
         self._blocking = now, entries
         return entries
@@ -53,17 +55,17 @@ class Place:
         """Return the entries for the running event loop."""
         loop = running_loop()
         known = self._awaited
-        if known is not None and known[0] == _engine.epoch and known[1] is loop:
+        if known is not None and known[0] == state.epoch and known[1] is loop:
             return known[2]
-        now = _engine.epoch
+        now = state.epoch
         entries = self._entries(self.engine.awaitable())
         self._awaited = now, loop, entries
         return entries
 
-    def _entries(self, stack: _engine.Stack) -> Entries:
+    def _entries(self, stack: Stack) -> Entries:
         if not self._options.caching:
             stack = stack.uncached()
-        seen = _observe.over(stack, self.engine, self.name)
+        seen = over(stack, self.engine, self.name)
         return Entries(
             self.engine,
             seen,

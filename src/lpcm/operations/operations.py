@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lpcm.coherence.catalogue import LOOK_AGAIN
 from lpcm.engine.config import seconds
+from lpcm.engine.insulation import check_fence
 from lpcm.errors import Conflict, KeyEncodingError, ValueDecodingError
 from lpcm.operations import damage as _damage
 from lpcm.operations.absent import absent
@@ -338,7 +339,7 @@ class Entries:
 
     async def clear(self) -> None:
         """Delete all entries."""
-        self._engine.check_fence(self._namespace)
+        check_fence(self._namespace)
         await self._moment()
         await self._tier.clear(self._map, KeyRange())
 
@@ -423,6 +424,6 @@ class Entries:
             await self._look(now)  # it may have been dropped
         if self._map in self._catalogued:
             return
-        self._engine.check_fence(self._namespace)
+        check_fence(self._namespace)
         await self._catalogue.register(self._store, self._map, now)
         await self._look(now)

@@ -25,8 +25,8 @@ from lpcm import LPCM, CacheUnavailable, Conflict, Engine, OutcomeUnknown, Store
 from lpcm.coherence.item import marked
 from lpcm.coherence.tier import Coherent, Policy
 from lpcm.engine import config
-from lpcm.engine import engine as engines
 from lpcm.engine.drive import run
+from lpcm.engine.engine import open_adapters
 from lpcm.errors import BatchError
 from lpcm.ports import Invalidate, Replies, Set
 from lpcm.verify.judge import STEP
@@ -105,7 +105,7 @@ class Counting:
 def opened(url: str, tier: str = "") -> tuple[Engine, Counting | None]:
     """Return an engine of the URL, with a cache that counts and the protocol that is asked for."""
     settings = config.parse(url)
-    store, cache = engines._open(settings)  # noqa: SLF001  # as Engine.open does
+    store, cache = open_adapters(settings)
     if cache is None:
         return Engine(store, settings), None
     counting = Counting(cache)

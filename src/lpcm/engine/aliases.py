@@ -1,0 +1,139 @@
+"""Aliases: the process's configuration, and the engine that an alias or a URL leads to.
+
+An alias is set by ``configure``, by a framework's settings (``source``), or by ``LPCM_URL``.
+Knows no map. Invariant: ``resolve`` alone finds engines, so that insulation redirects them all.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from lpcm.engine import config, state
+from lpcm.engine.drive import run
+from lpcm.engine.engine import Engine
+from lpcm.engine.insulation import fence, redirected, watch
+from lpcm.engine.shared import shared
+from lpcm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["amaps", "asked", "configure", "configured", "maps", "resolve", "source"]
+
+_aliases: dict[str, config.Config] = {}
+_source: Callable[[str], config.Config | None] | None = None
+
+
+def configure(url: str, *, using: str = "default", **options: object) -> None:
+    """Say where the maps of an alias live. Opens nothing; maps made before follow.
+
+    Not those that arrived by a pickle: they stay where they came from.
+
+    Without it the default alias is ``LPCM_URL`` from the environment, else
+    ``sqlite:///lpcm.sqlite3``. Options: see ``lpcm.engine.config``. A relative path is resolved
+    here and now; that of the default alias, or of ``LPCM(name, url=...)``, at its first use.
+
+    **Raises** ``ConfigError`` for an unknown scheme or option, listing the valid ones.
+
+    >>> configure("memory://", using="scratch", ttl=60)
+    >>> configure("memory://", using="scratch", speed=11)
+    Traceback (most recent call last):
+        ...
+    lpcm.errors.ConfigError: unknown option 'speed' for memory: use one of ...
+    """
+    settings = config.parse(url, options)
+    with state.lock():
+        _aliases[using] = settings
+        if not state.fence:
+            fence(None)
+        state.refresh()
+
+
+def source(find: Callable[[str], config.Config | None]) -> None:
+    """Ask ``find`` for every alias that ``configure`` has not set: a framework's settings."""
+    global _source  # noqa: PLW0603  # see state.refresh
+    with state.lock():
+        _source = find
+        state.refresh()
+
+
+def configured() -> list[config.Config]:
+    """Return what each alias that ``configure`` has set leads to."""
+    return list(_aliases.values())
+
+
+def resolve(
+    using: str | Engine | config.Config,
+    url: str | None,
+    *,
+    cache_only: bool = False,
+    cache_timeout: float | None = None,
+) -> Engine:
+    """Return the open engine of an alias or URL, opening it if need be.
+
+    ``cache_only``: the one in whose store its cache is. ``cache_timeout``: seconds entries
+    live there, or without it are cached.
+    """
+    if isinstance(using, Engine):
+        if cache_only or cache_timeout is not None:
+            raise ConfigError(
+                "cache_only= and cache_timeout= go with an alias or a URL: open the Engine with "
+                "the options cache_only, ttl and cache_ttl instead"
+            )
+        return using
+    with state.lock():
+        wanted = asked(using, url, cache_only=cache_only, cache_timeout=cache_timeout)
+        return shared(redirected(wanted))
+
+
+def asked(
+    using: str | config.Config,
+    url: str | None,
+    *,
+    cache_only: bool = False,
+    cache_timeout: float | None = None,
+) -> config.Config:
+    """Return what is configured, whatever tests make of it; see ``redirected``."""
+    watch()
+    if isinstance(using, config.Config):
+        return using
+    found = config.parse_again(url) if url is not None else _settings(using)
+    if cache_only:
+        found = config.cached_only(found)
+        return found._replace(ttl=cache_timeout or found.ttl)
+    if cache_timeout is not None:
+        return found._replace(cache_ttl=max(1, int(cache_timeout)))
+    return found
+
+
+def _settings(using: str) -> config.Config:
+    if using in _aliases:
+        return _aliases[using]
+    if _source is not None and (settings := _source(using)) is not None:
+        return settings
+    if using != "default":
+        known = ", ".join(sorted({"default", *_aliases}))
+        raise ConfigError(f"unknown alias {using!r}: lpcm.configure() it, or use one of {known}")
+    return config.parse_again(os.environ.get("LPCM_URL") or config.DEFAULT_URL)
+
+
+def maps(*, using: str | Engine = "default") -> list[str]:
+    """Return the names of the maps that have ever been written, sorted.
+
+    **Cost**: one read of the catalogue.
+
+    >>> from lpcm import LPCM
+    >>> LPCM("pets")["rex"] = "dog"
+    >>> maps()
+    ['pets']
+    """
+    engine = resolve(using, None)
+    return [info.name for info in run(engine.store.maps(engine.namespace))]
+
+
+async def amaps(*, using: str | Engine = "default") -> list[str]:
+    """Await ``maps``."""
+    engine = resolve(using, None)
+    stack = engine.awaitable()
+    return [info.name for info in await stack.drive(stack.store.maps(engine.namespace), reads=True)]

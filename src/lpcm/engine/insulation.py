@@ -1,0 +1,206 @@
+"""Insulation: while tests run, the maps of the process are kept away from real data.
+
+A *fence* stands around the namespace of the tests: each map asks ``check_fence`` before its
+first write and before it is cleared. ``LPCM_SCRATCH``, inherited by whatever the tests start,
+sends everything to throw-away files in that directory; ``override`` sends it to one URL.
+
+Knows engines, and no alias. Invariant: while insulated, no map of this process writes to any
+other namespace, whatever becomes of the environment: what would is ``Insulated``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lpcm.engine import config, state
+from lpcm.engine.drive import run
+from lpcm.engine.engine import opened
+from lpcm.engine.shared import close_in, forget_used, used
+from lpcm.errors import Insulated, LPCMError
+from lpcm.system.process import this
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = [
+    "check_fence",
+    "fence",
+    "fenced",
+    "insulate",
+    "insulate_until_exit",
+    "override",
+    "redirected",
+    "restore",
+    "watch",
+]
+
+_INHERITED = ("LPCM_NAMESPACE", "LPCM_SCRATCH", "LPCM_URL")
+
+_override: config.Config | None = None
+_watching = False
+
+
+def fence(namespace: str | None) -> str | None:
+    """Refuse writes outside this namespace; "": all, None: none. Return what stood before."""
+    with state.lock():
+        before, state.fence = state.fence, namespace
+        if not namespace:
+            forget_used()
+        for engine in opened():
+            engine.catalogue.registered.clear()  # so that every map asks once more
+        state.refresh()
+    return before
+
+
+def fenced() -> str | None:
+    """Return the namespace that tests may write to; "": they are over, None: there are none."""
+    watch()
+    return state.fence
+
+
+def check_fence(namespace: str) -> None:
+    """Raise Insulated where tests run, or ran, that must not write to this namespace."""
+    if state.fence is None or namespace == state.fence:
+        return
+    if state.fence:
+        raise Insulated(
+            f"a test may write to its own namespace {state.fence!r}, not to {namespace!r}: is "
+            "LPCM_NAMESPACE changed within it? See lpcm.testing.insulate"
+        )
+    raise Insulated(
+        f"the tests are over, and something they left running writes to {namespace!r}: end it "
+        "before, or call lpcm.configure() where this program goes on after its tests"
+    )
+
+
+def override(url: str | None) -> config.Config | None:
+    """Send every alias and URL of the process elsewhere, unless None; return what did before."""
+    before = _override
+    if url is not None:
+        restore(config.parse(url))
+    return before
+
+
+def restore(settings: config.Config | None) -> None:
+    """Send every alias and URL of the process there, None: where it says itself."""
+    global _override  # noqa: PLW0603  # replaced whole: ``redirected`` needs no lock
+    with state.lock():
+        _override = settings
+        state.refresh()
+
+
+def redirected(settings: config.Config) -> config.Config:
+    """Return where a configuration leads in this process: elsewhere, while tests run."""
+    if _override is not None:
+        return _override
+    directory = os.environ.get("LPCM_SCRATCH")
+    return config.scratch(settings, directory) if directory else settings
+
+
+def watch() -> None:
+    """Where this process is ``python -m unittest``, insulate it; other runners have plugins."""
+    global _watching  # noqa: PLW0603  # a look at the process suffices
+    if _watching:
+        return
+    _watching = True
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is not None and spec.name == "unittest.__main__":
+        insulate_until_exit()
+
+
+@contextmanager
+def insulate(
+    url: str | None = None,
+    *,
+    namespace: str | None = None,
+    scratch: bool = False,
+    final: bool = False,
+) -> Generator[str, None, None]:
+    """Keep every map of the process in a namespace of its own; yield its name.
+
+    Maps made before, at import time, are insulated too, and so are forks and processes
+    started meanwhile. Afterwards whatever was written to the namespace is deleted, in every
+    store that this process had open.
+
+    ``url``
+        All aliases and URLs lead there meanwhile. ``memory://`` keeps a test off the disk,
+        but is not shared with forks and subprocesses.
+    ``scratch``
+        They lead to throw-away SQLite files instead, one for each store: nothing outside
+        the machine is asked. Stores in memory stay what they are.
+    ``final``
+        The process has nothing to do afterwards: what the tests left running must not
+        write, until somebody calls ``lpcm.configure``.
+
+    **Raises**, from the maps, Insulated where a write would reach another namespace.
+
+    >>> from lpcm import LPCM
+    >>> settings = LPCM("settings")
+    >>> settings["theme"] = "dark"
+    >>> with insulate():
+    ...     print(settings.get("theme"))
+    None
+    >>> settings["theme"]
+    'dark'
+    """
+    import secrets  # for tests alone, and 10 ms with the next ones
+    import tempfile
+
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    name = namespace or f"test-{worker}-{os.getpid()}-{secrets.token_hex(4)}"
+    process = this()
+    saved = {variable: os.environ.get(variable) for variable in _INHERITED}
+    saved_override = override(url)
+    directory = tempfile.mkdtemp(prefix="lpcm-test-") if scratch else None
+    os.environ["LPCM_NAMESPACE"] = name
+    if url is not None:
+        os.environ["LPCM_URL"] = url
+    if directory is not None:
+        os.environ["LPCM_SCRATCH"] = directory
+        restore(None)
+    before = fence(name)
+    try:
+        yield name
+    finally:
+        try:
+            if this() is process:  # a fork that ends here must not clear its parent's away
+                _clear_away(name, directory)
+        finally:
+            for variable, value in saved.items():
+                if value is None:
+                    os.environ.pop(variable, None)
+                else:
+                    os.environ[variable] = value
+            fence("" if final and before is None else before)
+            restore(saved_override)
+
+
+def _clear_away(namespace: str, directory: str | None) -> None:
+    if directory is not None:
+        import shutil  # see insulate
+
+        close_in(directory)
+        shutil.rmtree(directory, ignore_errors=True)
+    failed: LPCMError | None = None
+    mine = used()
+    for engine in {*opened(), *mine}:
+        try:
+            run(engine.store.drop(namespace))
+            engine.catalogue.forget()
+        except LPCMError as error:  # and on to the others
+            # Else it was open, and no map of this process wrote to it.
+            if engine in mine or engine.catalogue.registered:
+                failed = failed or error
+    if failed is not None:
+        raise failed
+
+
+def insulate_until_exit(*, scratch: bool = True) -> None:
+    """Insulate this process for the rest of its life: it does nothing but run tests."""
+    context = insulate(scratch=scratch, final=True)
+    context.__enter__()
+    atexit.register(context.__exit__, None, None, None)
