@@ -6,7 +6,7 @@ for an unreachable cache is an ``Invalidation``, a cache server that goes or com
 the thread or task that made the request, after its reply, and must be quick and never raise.
 
 Without a listener an event costs one look (0.1 µs) and nothing is measured: adapters ask
-``heard()`` first, and have DynamoDB count the consumed units only where someone listens.
+``has_listeners()`` first, and have DynamoDB count the consumed units only where someone listens.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
     "Request",
     "Unsealed",
     "emit",
-    "heard",
+    "has_listeners",
     "meter",
     "subscribe",
 ]
@@ -95,7 +95,7 @@ _listeners: tuple[Callable[[Event], object], ...] = ()
 _meters: ContextVar[tuple[Meter, ...]] = ContextVar("lpcm_meters", default=())
 
 
-def heard() -> bool:
+def has_listeners() -> bool:
     """Tell whether anyone listens here."""
     return bool(_listeners or _meters.get())
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         Tier,
     )
 
-__all__ = ["Call", "Observer", "observe", "over", "recorded", "stop"]
+__all__ = ["Call", "Observer", "observe", "recorded", "stop", "wrap_with_hooks"]
 
 T = TypeVar("T")
 
@@ -172,7 +172,7 @@ def recorded() -> Generator[list[Call], None, None]:
         _lists.reset(token)
 
 
-def over(stack: Stack, engine: Engine, name: str) -> Stack:
+def wrap_with_hooks(stack: Stack, engine: Engine, name: str) -> Stack:
     """Return the stack as the map of that name shall see it."""
     if not _observers:
         return stack

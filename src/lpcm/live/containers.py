@@ -29,7 +29,7 @@ from lpcm.values.path import step
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lpcm.operations.binding import Place as MapBinding
+    from lpcm.operations.binding import MapBinding
 
 __all__ = ["CONTAINERS", "NUMBERS", "LiveDict", "LiveList", "LiveSet", "is_echo", "make_live"]
 

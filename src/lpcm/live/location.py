@@ -17,7 +17,7 @@ from lpcm.values.path import DEPTH_LIMIT, depth
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lpcm.operations.binding import Place as MapBinding
+    from lpcm.operations.binding import MapBinding
     from lpcm.operations.operations import Entries
     from lpcm.ports import Action, Step
 

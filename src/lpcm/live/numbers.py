@@ -31,7 +31,7 @@ from lpcm.values.path import step
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from lpcm.operations.binding import Place as MapBinding
+    from lpcm.operations.binding import MapBinding
     from lpcm.operations.operations import Entries
 
 __all__ = [

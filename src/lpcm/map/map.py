@@ -21,7 +21,7 @@ from lpcm.map import travel as _travel
 from lpcm.map.async_methods import AsyncTwins, missed, pairs
 from lpcm.map.verbs import Verbs
 from lpcm.map.views import Items, Keys, Span, Values, span, stream
-from lpcm.operations.binding import Place
+from lpcm.operations.binding import MapBinding
 from lpcm.operations.entry import MISSING, Entry, Missing
 from lpcm.operations.options import MapOptions
 from lpcm.ports import KeyRange
@@ -123,7 +123,10 @@ class LPCM(AsyncTwins[K, V], Verbs[K, V], MutableMapping[K, V], Generic[K, V]):
         self._cache_timeout = cache_timeout
         self._caching = True
         # One tuple, replaced whole: other threads never see an epoch with another's entries.
-        self._bound: tuple[int, Entries, Place] = (-1, *cast("tuple[Entries, Place]", (None, None)))
+        self._bound: tuple[int, Entries, MapBinding] = (
+            -1,
+            *cast("tuple[Entries, MapBinding]", (None, None)),
+        )
         self._live = live
 
     @property
@@ -143,8 +146,8 @@ class LPCM(AsyncTwins[K, V], Verbs[K, V], MutableMapping[K, V], Generic[K, V]):
         )
         wakers = _live.LIVE if self._live else _live.PLAIN
         options = MapOptions(self._default, self._ttl, wakers, self._fit, self._caching)
-        place = Place(engine, self._name, options)
-        self._bound = now, place.use(), place
+        binding = MapBinding(engine, self._name, options)
+        self._bound = now, binding.use(), binding
         return self._bound[1]
 
     def _ause(self) -> Entries:

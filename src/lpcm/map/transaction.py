@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from lpcm.map.map import LPCM
-    from lpcm.operations.binding import Place
+    from lpcm.operations.binding import MapBinding
     from lpcm.operations.entry import TTL
     from lpcm.operations.operations import Entries
     from lpcm.ports import Stored
@@ -94,7 +94,7 @@ class Transaction:
         self._entries.setdefault(use._map, use)
 
     @property
-    def _place(self) -> Place | None:
+    def _place(self) -> MapBinding | None:
         """One of the maps that take part."""
         return next((use.binding for use in self._entries.values()), None)
 

@@ -92,9 +92,9 @@ def _address(handle: Any) -> Address:
 def _configured(handle: Any, *, insulated: bool) -> Address:
     """Return the address of a map that did not arrive by a pickle itself."""
     using, url = handle._using, handle._url
-    epoch, _, place = handle._bound
+    epoch, _, binding = handle._bound
     if epoch == state.epoch and not insulated:
-        asked = place.engine._settings  # a relative path may mean another file by now
+        asked = binding.engine._settings  # a relative path may mean another file by now
     else:
         how = {"cache_only": handle._cache_only, "cache_timeout": handle._cache_timeout}
         asked = aliases.asked(using, url, **how)

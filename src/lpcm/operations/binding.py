@@ -1,10 +1,10 @@
-"""Places: one map of one engine in one namespace, for whoever remembers where it read.
+"""Map bindings: one map of one engine in one namespace, and its operations.
 
-A map asks for its place again whenever the configuration changes; a live value keeps the
-one it came from. Knows how to make ``Entries`` for blocking callers and event loops.
+A map makes another binding when the configuration changes; a live value keeps the binding it was
+read through. Knows how to make ``Entries`` for blocking callers and for event loops.
 
-Invariant: all entries a place makes are of its own engine and namespace, whatever is
-configured meanwhile; who observes the process's maps observes them too.
+Invariant: all entries of a binding are of its own engine and namespace, whatever is configured
+meanwhile; the observers of the process's maps see their operations too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lpcm.engine import state
 from lpcm.engine.drive import running_loop
-from lpcm.engine.observe import over
+from lpcm.engine.observe import wrap_with_hooks
 from lpcm.operations.operations import Entries
 
 if TYPE_CHECKING:
@@ -21,18 +21,13 @@ if TYPE_CHECKING:
     from lpcm.engine.stack import Stack
     from lpcm.operations.options import MapOptions
 
-__all__ = ["Place"]
+__all__ = ["MapBinding"]
 
 
-class Place:
-    """Where the entries of one map are."""
+class MapBinding:
+    """One map of one engine in one namespace."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        name: str,
-        options: MapOptions,
-    ) -> None:
+    def __init__(self, engine: Engine, name: str, options: MapOptions) -> None:
         self.engine = engine
         self.name = name
         self.namespace = engine.namespace
@@ -65,10 +60,9 @@ class Place:
     def _entries(self, stack: Stack) -> Entries:
         if not self._options.caching:
             stack = stack.uncached()
-        seen = over(stack, self.engine, self.name)
         return Entries(
             self.engine,
-            seen,
+            wrap_with_hooks(stack, self.engine, self.name),
             self.name,
             self._options,
             namespace=self.namespace,

@@ -137,7 +137,7 @@ class Caller:
         **Raises** Unsure for a write that may have been applied; a StoreError where it
         certainly was not; whatever a read ended with when its time was over.
         """
-        if events.heard():
+        if events.has_listeners():
             request["ReturnConsumedCapacity"] = "TOTAL"
         pauses = pauses or self.pauses()
         anew = False
@@ -170,7 +170,7 @@ class Caller:
     async def _attempt(
         self, operation: str, request: Mapping[str, Any], pauses: Pauses
     ) -> tuple[Reply | None, NotSent | ReplyLost | None]:
-        heard = events.heard()
+        heard = events.has_listeners()
         begun = time.monotonic() if heard else 0.0
         reply: Reply | None = None
         lost: NotSent | ReplyLost | None = None
