@@ -1,34 +1,40 @@
-"""Events: what lpcm asks of stores and caches, for meters, logs and telemetry.
+"""Events: the operations of maps, and the requests these make of stores and caches.
 
-Every request to a remote store is one ``Request`` event; an invalidation that has to wait
-for an unreachable cache is an ``Invalidation``, a cache server that goes or comes back a
-``CacheServer``, and a cached item that was not believed ``Unsealed``. Who listens is called in
-the thread or task that made the request, after its reply, and must be quick and never raise.
+For meters, logs, telemetry, signals and assertions. ``subscribe`` calls a listener with the events
+of the process; ``meter`` and ``recorded`` collect those of one thread or task. A listener is called
+in the thread or task that the event is of, and must be quick. It must not raise, but for one case:
+at the beginning of an ``Operation``, which is not done then.
 
 Without a listener an event costs one look (0.1 µs) and nothing is measured: adapters ask
-``has_listeners()`` first, and have DynamoDB count the consumed units only where someone listens.
+``has_listeners()`` first, DynamoDB counts the consumed units only for a listener, and a map whose
+operations are not observed works on its cache or store directly.
+
+Imports nothing of lpcm. Invariant: changes nothing that is observed.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, get_args
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
 __all__ = [
     "CacheServer",
     "Event",
     "Invalidation",
     "Meter",
+    "Operation",
     "Request",
     "Unsealed",
     "emit",
     "has_listeners",
     "meter",
+    "recorded",
     "subscribe",
 ]
 
@@ -59,7 +65,7 @@ class Request(NamedTuple):
 
 
 class Invalidation(NamedTuple):
-    """A cached item that could not be invalidated at once, and what became of it."""
+    """A cached item that could not be invalidated at once, and its later states."""
 
     key: str
     """The cache's key."""
@@ -89,47 +95,9 @@ class Unsealed(NamedTuple):
     another place, or damaged."""
 
 
-Event: TypeAlias = Request | Invalidation | CacheServer | Unsealed
-
-_listeners: tuple[Callable[[Event], object], ...] = ()
-_meters: ContextVar[tuple[Meter, ...]] = ContextVar("lpcm_meters", default=())
-
-
-def has_listeners() -> bool:
-    """Tell whether anyone listens here."""
-    return bool(_listeners or _meters.get())
-
-
-def emit(event: Event) -> None:
-    """Tell everyone who listens here."""
-    for listener in _listeners:
-        listener(event)
-    if isinstance(event, Request):
-        for each in _meters.get():
-            each.add(event)
-
-
-@contextmanager
-def subscribe(listener: Callable[[Event], object]) -> Generator[None, None, None]:
-    """Call ``listener`` with every event of the process meanwhile.
-
-    >>> with subscribe(print):
-    ...     emit(Request("dynamodb", "http://localhost:8000", "GetItem", 0.5))
-    Request(store='dynamodb', endpoint='http://localhost:8000', operation='GetItem', ...)
-    """
-    global _listeners  # noqa: PLW0603  # a tuple replaced whole: emit needs no lock
-    _listeners = (*_listeners, listener)
-    try:
-        yield
-    finally:
-        rest = list(_listeners)
-        rest.remove(listener)
-        _listeners = tuple(rest)
-
-
 @dataclass(slots=True)
 class Meter:
-    """The sums of what was asked of remote stores within ``meter()``."""
+    """The sums of the requests to remote stores."""
 
     calls: int = 0
     read_units: float = 0.0
@@ -152,11 +120,131 @@ class Meter:
         self.errors += bool(event.error)
 
 
+@dataclass(slots=True)
+class Operation:
+    """One operation of a map on its cache or store: of a key, of many, or of the whole map.
+
+    It is emitted twice: before it is done, when a listener may raise to prevent it, and when it
+    has ``ended``.
+    """
+
+    map: str
+    """The map's name."""
+    kind: str
+    """``read``, ``write``, ``scan``, ``count`` or ``clear``."""
+    keys: Sequence[Any] = ()
+    """Its keys; none of a whole map's."""
+    changes: Sequence[str] = ()
+    """Of a ``write``, for each key: ``set``, ``delete``, ``increment``, ``update`` (of a part of
+    the value) or ``expire``."""
+    cached: bool = False
+    """Whether a cache may have answered."""
+    location: str = ""
+    """The store's URL without its options."""
+    ended: bool = False
+    applied: Sequence[bool] = ()
+    """Of a ``write`` that has ended, for each key: whether the store has the change."""
+    seconds: float = 0.0
+    requests: Meter = field(default_factory=Meter)
+    """Its requests to a remote store."""
+    error: str = ""
+    """The class of the exception that it ended with."""
+
+    @property
+    def answered(self) -> str:
+        """``store``, ``cache``, or ``either`` where that cannot be known.
+
+        A store behind a cache is known to have been asked by its requests; SQLite, which makes
+        none, cannot be seen.
+        """
+        if not self.cached or self.requests.calls:
+            return "store"
+        return "cache" if self.location.startswith("dynamodb:") else "either"
+
+
+Event: TypeAlias = Operation | Request | Invalidation | CacheServer | Unsealed
+Listener: TypeAlias = "Callable[[Any], object]"
+
+# By kind, then by number: one step adds or removes a listener, so that none needs a lock.
+_listeners: dict[type[Event], dict[int, Listener]] = {kind: {} for kind in get_args(Event)}
+_numbers = count()
+_here: ContextVar[tuple[Listener, ...]] = ContextVar("lpcm_listeners", default=())
+_at_change: list[Callable[[], object]] = []
+
+
+def has_listeners(kind: type[Event] = Request) -> bool:
+    """Tell whether an event of this kind, here and now, would reach a listener."""
+    if kind is Operation:  # those that listen here have subscribed too
+        return bool(_listeners[kind])
+    return bool(_listeners[kind] or _here.get())
+
+
+def emit(event: Event) -> None:
+    """Call the listeners with an event."""
+    for listener in [*_listeners[type(event)].values(), *_here.get()]:
+        listener(event)
+
+
+@contextmanager
+def subscribe(
+    listener: Callable[[Any], object], *kinds: type[Event]
+) -> Generator[None, None, None]:
+    """Call ``listener`` with every event of these kinds, of the whole process, meanwhile.
+
+    Without kinds: all but ``Operation``.
+
+    >>> with subscribe(print):
+    ...     emit(Request("dynamodb", "http://localhost:8000", "GetItem", 0.5))
+    Request(store='dynamodb', endpoint='http://localhost:8000', operation='GetItem', ...)
+
+    >>> from lpcm import LPCM
+    >>> def veto(operation):
+    ...     if "delete" in operation.changes:
+    ...         raise PermissionError(f"{operation.map} keeps its entries")
+    >>> with subscribe(veto, Operation):
+    ...     LPCM("ledger").delete("k")
+    Traceback (most recent call last):
+        ...
+    PermissionError: ledger keeps its entries
+    """
+    number = next(_numbers)
+    chosen = kinds or tuple(kind for kind in _listeners if kind is not Operation)
+    for kind in chosen:
+        _listeners[kind][number] = listener
+    _tell_maps(chosen)
+    try:
+        yield
+    finally:
+        for kind in chosen:
+            del _listeners[kind][number]
+        _tell_maps(chosen)
+
+
+def at_change(action: Callable[[], object]) -> None:
+    """Have ``action`` called whenever a listener to operations has come or gone."""
+    _at_change.append(action)
+
+
+def _tell_maps(kinds: Sequence[type[Event]]) -> None:
+    if Operation in kinds:
+        for action in _at_change:
+            action()
+
+
+@contextmanager
+def _listening_here(listener: Listener) -> Generator[None, None, None]:
+    token = _here.set((*_here.get(), listener))
+    try:
+        yield
+    finally:
+        _here.reset(token)
+
+
 @contextmanager
 def meter() -> Generator[Meter, None, None]:
-    """Sum the calls, units and bytes of what this thread or task does meanwhile.
+    """Sum the calls, units and bytes of the requests of this thread or task meanwhile.
 
-    What it awaits and the tasks it starts count too; other threads and tasks do not.
+    Those of the tasks it starts and of what it awaits count too; other threads' do not.
 
     >>> with meter() as m:
     ...     emit(Request("dynamodb", "http://localhost:8000", "GetItem", 0.5, read_units=1.0))
@@ -164,8 +252,35 @@ def meter() -> Generator[Meter, None, None]:
     (1, 1.0)
     """
     made = Meter()
-    token = _meters.set((*_meters.get(), made))
-    try:
+
+    def add(event: Event) -> None:
+        if isinstance(event, Request):
+            made.add(event)
+
+    with _listening_here(add):
         yield made
-    finally:
-        _meters.reset(token)
+
+
+@contextmanager
+def recorded() -> Generator[list[Operation], None, None]:
+    """Collect the operations of this thread or task meanwhile.
+
+    Those of the tasks it starts and of what it awaits count too; other threads' do not.
+
+    >>> from lpcm import LPCM
+    >>> m = LPCM("m")
+    >>> with recorded() as operations:
+    ...     m["k"] = 1
+    ...     _ = m.get("k"), len(m)
+    >>> [(each.kind, each.keys) for each in operations]
+    [('write', ['k']), ('read', ['k']), ('count', [])]
+    """
+    operations: list[Operation] = []
+
+    def keep(event: Event) -> None:
+        if isinstance(event, Operation) and event.ended:
+            operations.append(event)
+
+    # Maps emit operations only while some listener of the process subscribes to them.
+    with subscribe(bool, Operation), _listening_here(keep):
+        yield operations

@@ -9,7 +9,7 @@ import pytest
 
 from lpcm import LPCM, BatchError, Engine
 from lpcm.django.signals import post_update, pre_update
-from lpcm.engine import observe as _observe
+from lpcm.events import Operation, has_listeners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ def heard() -> Iterator[list[tuple[Any, ...]]]:
     yield sent
     pre_update.disconnect(before)
     post_update.disconnect(after)
-    assert _observe._observers == ()
+    assert not has_listeners(Operation)
 
 
 def test_every_change_is_told(heard: list[Any]):

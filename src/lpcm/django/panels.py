@@ -1,4 +1,4 @@
-"""A panel of django-debug-toolbar: what a request asked of maps, who answered, and what it cost.
+"""A panel of django-debug-toolbar: the operations of a request on maps, and their cost.
 
 Add ``"lpcm.django.panels.LPCMPanel"`` to ``DEBUG_TOOLBAR_PANELS``. It counts what the request's
 own thread or task does, and the tasks that starts; nothing is watched while no request is.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from lpcm.engine.observe import recorded
+from lpcm.events import recorded
 from lpcm.values.json_text import printable, to_json
 from lpcm.values.registry import foreign
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest, HttpResponse
 
-    from lpcm.engine.observe import Call
+    from lpcm.events import Operation
 
     Panel: Any = object  # the toolbar comes without types
 else:
@@ -36,8 +36,8 @@ class LPCMPanel(Panel):  # type: ignore[misc]  # see above
     title = "Maps"
     template = "lpcm/panels/lpcm.html"
     is_async = True
-    _recording: AbstractContextManager[list[Call]]
-    _calls: list[Call]
+    _recording: AbstractContextManager[list[Operation]]
+    _calls: list[Operation]
 
     @property
     def nav_subtitle(self) -> str:
@@ -60,7 +60,7 @@ class LPCMPanel(Panel):  # type: ignore[misc]  # see above
     def generate_stats(self, request: HttpRequest, response: HttpResponse) -> None:
         """Put what was collected into words."""
         del request, response
-        reads = Counter(_read(call) for call in self._calls if call.operation == "read")
+        reads = Counter(_read(call) for call in self._calls if call.kind == "read")
         answered = Counter(call.answered for call in self._calls)
         self.record_stats(
             {
@@ -80,27 +80,27 @@ class LPCMPanel(Panel):  # type: ignore[misc]  # see above
         self.record_server_timing("lpcm", "Maps", stats.get("milliseconds", 0))
 
 
-def _read(call: Call) -> tuple[str, str, tuple[str, ...]]:
-    return call.place, call.map, tuple(call.sks)
+def _read(call: Operation) -> tuple[str, str, tuple[Any, ...]]:
+    return call.location, call.map, tuple(call.keys)
 
 
-def _shown(call: Call, reads: Counter[tuple[str, str, tuple[str, ...]]]) -> dict[str, Any]:
+def _shown(call: Operation, reads: Counter[tuple[str, str, tuple[Any, ...]]]) -> dict[str, Any]:
     return {
         "map": call.map,
-        "operation": call.operation,
+        "operation": call.kind,
         "keys": _keys(call),
         "answered": call.answered,
         "milliseconds": 1000 * call.seconds,
         "units": call.requests.read_units + call.requests.write_units,
         "requests": call.requests.calls,
         "error": call.error,
-        "repeated": call.operation == "read" and reads[_read(call)] > 1,
+        "repeated": call.kind == "read" and reads[_read(call)] > 1,
     }
 
 
-def _keys(call: Call) -> str:
+def _keys(call: Operation) -> str:
     with foreign():
-        words = [printable(to_json(key)) for key in call.keys()[:_KEYS]]
-    more = f" and {len(call.sks) - _KEYS:,} more" if len(call.sks) > _KEYS else ""
+        words = [printable(to_json(key)) for key in call.keys[:_KEYS]]
+    more = f" and {len(call.keys) - _KEYS:,} more" if len(call.keys) > _KEYS else ""
     text = ", ".join(word if len(word) <= _LENGTH else f"{word[:_LENGTH]}…" for word in words)
     return text + more

@@ -19,65 +19,57 @@ from typing import TYPE_CHECKING, Any
 from django.dispatch import Signal
 
 from lpcm import LPCM
-from lpcm.engine.observe import observe, stop
-from lpcm.ports import Add, Delete, Put, Touch, Update
+from lpcm.events import Operation, subscribe
 
 if TYPE_CHECKING:
-    from lpcm.engine.observe import Call
-    from lpcm.ports import Op
+    from contextlib import AbstractContextManager
 
 __all__ = ["post_update", "pre_update"]
 
+_subscription: AbstractContextManager[None] | None = None
+
 
 class UpdateSignal(Signal):
-    """A signal that has maps watched while it has receivers."""
+    """A signal for which operations are observed while it has receivers."""
 
     def connect(self, *args: Any, **options: Any) -> None:
         """Connect a receiver."""
         super().connect(*args, **options)
-        observe(_sender)
+        _observe()
 
     def disconnect(self, *args: Any, **options: Any) -> bool:
         """Disconnect a receiver."""
         done = super().disconnect(*args, **options)
-        if not pre_update.has_listeners() and not post_update.has_listeners():
-            stop(_sender)
+        _observe()
         return done
 
 
-class _Sender:
-    """The observer that sends the signals."""
-
-    def before(self, call: Call) -> None:
-        """Send ``pre_update`` for each key that is about to be written."""
-        if call.operation == "clear":
-            pre_update.send(LPCM, map=call.map, key=None, action="clear")
-        elif call.ops:
-            for key, op in zip(call.keys(), call.ops, strict=True):
-                pre_update.send(LPCM, map=call.map, key=key, action=_action(op))
-
-    def after(self, call: Call) -> None:
-        """Send ``post_update`` for each key that was written."""
-        if call.operation == "clear" and not call.error:
-            post_update.send_robust(LPCM, map=call.map, key=None, action="clear")
-        for key, op in call.applied():
-            post_update.send_robust(LPCM, map=call.map, key=key, action=_action(op))
+def _observe() -> None:
+    """Subscribe to operations while there are receivers."""
+    global _subscription  # noqa: PLW0603  # as the signals: one for the process
+    wanted = pre_update.has_listeners() or post_update.has_listeners()
+    if wanted and _subscription is None:
+        _subscription = subscribe(_send, Operation)
+        _subscription.__enter__()
+    elif not wanted and _subscription is not None:
+        context, _subscription = _subscription, None
+        context.__exit__(None, None, None)
 
 
-def _action(op: Op) -> str:
-    match op:
-        case Put():
-            return "set"
-        case Delete():
-            return "delete"
-        case Add():
-            return "increment"
-        case Touch():
-            return "expire"
-        case Update():
-            return "update"
+def _send(operation: Operation) -> None:
+    """Send ``pre_update`` for each key about to be written, ``post_update`` for each written."""
+    keys, actions = operation.keys, operation.changes
+    applied = operation.applied
+    if operation.kind == "clear":
+        keys, actions, applied = (None,), ("clear",), (not operation.error,)
+    if not operation.ended:
+        for key, action in zip(keys, actions, strict=False):
+            pre_update.send(LPCM, map=operation.map, key=key, action=action)
+        return
+    for key, action, done in zip(keys, actions, applied, strict=False):
+        if done:
+            post_update.send_robust(LPCM, map=operation.map, key=key, action=action)
 
 
-_sender = _Sender()
 pre_update = UpdateSignal()
 post_update = UpdateSignal()

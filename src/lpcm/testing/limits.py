@@ -9,12 +9,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lpcm.engine.observe import recorded
+from lpcm.events import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from lpcm.engine.observe import Call
+    from lpcm.events import Operation
 
 __all__ = ["max_reads", "max_writes"]
 
@@ -53,7 +53,7 @@ def max_writes(number: int) -> Generator[None, None, None]:
 def _at_most(number: int, what: str, operations: frozenset[str]) -> Generator[None, None, None]:
     with recorded() as calls:
         yield
-    made = [call for call in calls if call.operation in operations]
+    made = [call for call in calls if call.kind in operations]
     if len(made) > number:
         verb = "was" if number == 1 else "were"
         lines = [f"    {_line(call)}" for call in made[:_SHOWN]]
@@ -62,6 +62,6 @@ def _at_most(number: int, what: str, operations: frozenset[str]) -> Generator[No
         raise AssertionError("\n".join([head, *lines, *more]))
 
 
-def _line(call: Call) -> str:
-    keys = ", ".join(map(repr, call.keys()[:5]))
-    return f"{call.operation} of {call.map}: {keys}" if keys else f"{call.operation} of {call.map}"
+def _line(call: Operation) -> str:
+    keys = ", ".join(map(repr, call.keys[:5]))
+    return f"{call.kind} of {call.map}: {keys}" if keys else f"{call.kind} of {call.map}"
