@@ -39,7 +39,7 @@ from lpcm.redact import Secret, Url, conceal, redact
 from lpcm.values.keys import partition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import timedelta
 
 __all__ = [
@@ -283,7 +283,7 @@ def _cache(url: str) -> CacheConfig | None:
 
 
 def _split(
-    url: str, what: str, schemes: Mapping[str, str], example: str
+    url: str, what: str, schemes: Collection[str], example: str
 ) -> tuple[str, str, dict[str, str]]:
     if "://" not in url:
         raise ConfigError(f"not a {what} URL: {redact(url)!r}: write something like {example!r}")

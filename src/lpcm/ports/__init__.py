@@ -4,6 +4,7 @@ Everything above knows adapters by these protocols only. All methods are ``async
 adapter never suspends in them, so that ``engine.drive`` can drive it without an event loop.
 """
 
+from lpcm.ports.adapters import CacheAdapter, StoreAdapter
 from lpcm.ports.cache import (
     Cache,
     CacheLost,
@@ -16,6 +17,7 @@ from lpcm.ports.cache import (
     Set,
 )
 from lpcm.ports.clock import Clock
+from lpcm.ports.decisions import decide, holds, size
 from lpcm.ports.store import (
     MAX_KEY,
     Aborted,
@@ -53,6 +55,7 @@ from lpcm.ports.updates import (
     Sum,
 )
 from lpcm.values.codec import DAMAGED, Cell, Form
+from lpcm.values.partitions import partition
 
 __all__ = [
     "DAMAGED",
@@ -62,6 +65,7 @@ __all__ = [
     "Add",
     "Applied",
     "Cache",
+    "CacheAdapter",
     "CacheLost",
     "Cell",
     "Change",
@@ -93,6 +97,7 @@ __all__ = [
     "SetRemove",
     "Step",
     "Store",
+    "StoreAdapter",
     "Stored",
     "Sum",
     "Tier",
@@ -100,4 +105,8 @@ __all__ = [
     "Update",
     "When",
     "damaged",
+    "decide",
+    "holds",
+    "partition",
+    "size",
 ]

@@ -1,45 +1,34 @@
-"""Stores: where entries live. One adapter module each, imported when its scheme is asked for.
+"""Stores: where entries live. One adapter each (``ports.StoreAdapter``), imported when asked for.
 
-An adapter offers ``OPTIONS`` (the URL options it takes, each with the parser of its text)
-and ``open_store(path, **options)``. Where it has ``OBJECTS``, these options are handed on as
-they are when given to ``configure`` and not in a URL. Where it has ``MANY_SCHEMES``,
-``open_store`` is told the ``scheme`` as well. Where it has ``FILES``, these options are paths
-of files; where it has ``resolved``, that adds to the options what the environment says. It imports
-only ``ports``, ``errors`` and ``keys``.
+An adapter imports only ``ports``, ``errors``, ``events`` and ``keys``. Distributions add schemes of
+their own by entry points in the group ``lpcm.stores``: see ``docs/howto/adapter.md``.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING
+
+from lpcm.ports.adapters import RESERVED, Schemes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from lpcm.ports import StoreAdapter
 
-    from lpcm.ports import Store
+__all__ = ["SCHEMES", "adapter"]
 
-__all__ = ["SCHEMES", "Adapter", "adapter"]
-
-SCHEMES: Mapping[str, str] = {
-    "dynamodb": "lpcm.stores.dynamodb.open",
-    "memcached": "lpcm.stores.memcached",
-    "memcached+tls": "lpcm.stores.memcached",
-    "memcached+unix": "lpcm.stores.memcached",
-    "memory": "lpcm.stores.local.memory",
-    "sqlite": "lpcm.stores.sqlite.store",
-}
-
-
-class Adapter(Protocol):
-    """What an adapter module offers."""
-
-    OPTIONS: Mapping[str, Callable[[str], object]]
-
-    def open_store(self, path: str, **options: Any) -> Store:
-        """Open the store at ``path``, as the scheme understands it."""
-        ...
+SCHEMES: Schemes[StoreAdapter] = Schemes(
+    "store",
+    {
+        "dynamodb": "lpcm.stores.dynamodb.open",
+        "memcached": "lpcm.stores.memcached",
+        "memcached+tls": "lpcm.stores.memcached",
+        "memcached+unix": "lpcm.stores.memcached",
+        "memory": "lpcm.stores.local.memory",
+        "sqlite": "lpcm.stores.sqlite.store",
+    },
+    RESERVED,
+)
 
 
-def adapter(scheme: str) -> Adapter:
-    """Import and return the adapter of a scheme in ``SCHEMES``."""
-    return cast("Adapter", import_module(SCHEMES[scheme]))
+def adapter(scheme: str) -> StoreAdapter:
+    """Import and return the adapter of a scheme. **Raises** KeyError, ConfigError."""
+    return SCHEMES[scheme]

@@ -50,8 +50,8 @@ from lpcm.ports import (
     Update,
     When,
 )
+from lpcm.ports.decisions import decide, size
 from lpcm.stores._memcached_items import PREFIX, entry_of, item, key, name_of
-from lpcm.stores.local.decide import decide, size
 from lpcm.stores.local.update_json import changed
 from lpcm.values.keys import partition
 

@@ -29,7 +29,7 @@ from lpcm.ports import (
     Stored,
     Update,
 )
-from lpcm.stores.local.decide import decide, holds, size
+from lpcm.ports.decisions import decide, holds, size
 from lpcm.stores.local.update_json import changed
 from lpcm.system.process import follow, forked, same
 from lpcm.values.keys import partition

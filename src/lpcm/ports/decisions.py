@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lpcm.ports import Add, Applied, Delete, Put, Refused, Stored, Touch, Update, When
+from lpcm.ports.store import Add, Applied, Delete, Put, Refused, Stored, Touch, Update, When
 
 if TYPE_CHECKING:
-    from lpcm.ports import Condition, Op, Outcome
+    from lpcm.ports.store import Condition, Op, Outcome
 
 __all__ = ["decide", "holds", "size"]
 
