@@ -39,7 +39,7 @@ THIRD_PARTY: Mapping[str, frozenset[str]] = {
     "lpcm.values.codec": frozenset({"pydantic"}),
     "lpcm.stores.dynamodb": frozenset({"boto3", "botocore", "httptools", "orjson"}),
     "lpcm.django": frozenset({"debug_toolbar", "django"}),
-    "lpcm.testing": frozenset({"hypothesis", "pytest"}),
+    "lpcm.testing": frozenset({"pytest"}),
 }
 
 # What must be noticed or replaced in the child of a fork: ``lpcm.system.process`` sees forks that

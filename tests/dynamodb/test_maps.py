@@ -16,8 +16,8 @@ from tests.map.test_machine import Paging
 class OnTable(MappingContract):
     max_value = ITEM_LIMIT
 
-    def make(self, name="m", **options):
-        return LPCM(name, using=self.engine, **options)
+    def using(self):
+        return self.engine
 
     def open(self, table):
         table.empty()

@@ -16,8 +16,8 @@ LIMIT = 1_000_000
 class OnEngine(MappingContract):
     max_value = LIMIT
 
-    def make(self, name="m", **options):
-        return LPCM(name, using=self.engine, **options)
+    def using(self):
+        return self.engine
 
     def teardown_method(self):
         self.engine.close()

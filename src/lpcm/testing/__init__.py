@@ -3,8 +3,7 @@
 ``insulate`` gives a test run a namespace of its own, shared by its threads, tasks, forks
 and subprocesses (through ``LPCM_NAMESPACE``), and removes it afterwards. pytest
 (``lpcm.testing.pytest_plugin``), Django's test runner and ``python -m unittest`` are
-insulated without being told to. The contracts are in ``lpcm.testing.contracts.store`` and
-``lpcm.testing.contracts.mapping``.
+insulated without being told to. ``lpcm.testing.contracts`` is for authors of adapters.
 
 Invariant: while insulated, no map of this process writes to any other namespace, whatever
 becomes of the environment: what would is ``Insulated``.
