@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from checks import servers
-from lpcm.engine.drive import run
+from checks.tables import make_table
 from lpcm.verify import nemesis, play, proxy
 from lpcm.verify.targets import MEMCACHED, Stand
 
@@ -104,7 +104,7 @@ def own(store: str, directory: Path, *, strict: bool) -> Generator[Stand, None, 
             url = f"sqlite:///{directory / 'histories.sqlite3'}?synchronous=normal"
         else:
             engine = stack.enter_context(servers.dynoxide())
-            _create(engine.endpoint)
+            make_table(engine.endpoint, _TABLE, _REGION)
             back = stack.enter_context(proxy.http_proxy(engine.host, engine.port))
             url = (
                 f"dynamodb://{_TABLE}?region={_REGION}&endpoint={back.endpoint}"
@@ -121,19 +121,6 @@ def own(store: str, directory: Path, *, strict: bool) -> Generator[Stand, None, 
         made.faults.update(evicting(memcached))
         made.faults.update(nemesis.of_proxy(front, "cache"))
         yield made
-
-
-def _create(endpoint: str) -> None:
-    """Make the table on an engine."""
-    from lpcm.stores.dynamodb.http.blocking import SocketTransport
-    from lpcm.stores.dynamodb.http.credentials import Identity
-    from lpcm.stores.dynamodb.table.table import create_table
-
-    transport = SocketTransport(Identity(_REGION, endpoint))
-    try:
-        run(create_table(transport, _TABLE))
-    finally:
-        transport.close()
 
 
 def killing(server: Server) -> Faults:

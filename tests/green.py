@@ -37,7 +37,7 @@ from lpcm.engine.drive import run  # noqa: E402  # after the patch
 from lpcm.ports import CacheLost, Packet, Set  # noqa: E402  # after the patch
 from lpcm.stores.dynamodb.http.blocking import SocketTransport  # noqa: E402  # after the patch
 from lpcm.stores.dynamodb.http.connection import Limits  # noqa: E402  # after the patch
-from lpcm.stores.dynamodb.http.credentials import Identity  # noqa: E402  # after the patch
+from lpcm.stores.dynamodb.http.credentials import Credentials  # noqa: E402  # after the patch
 from lpcm.stores.dynamodb.http.port import NotSent, ReplyLost  # noqa: E402  # after the patch
 
 
@@ -121,7 +121,7 @@ def stopped_memcached(path, pid):
 
 def silent_endpoint(endpoint):
     """Every request to an endpoint that says nothing costs no more than its limit."""
-    identity = Identity("eu-west-1", endpoint)
+    identity = Credentials("eu-west-1", endpoint)
     identity.keys(20.0)
     transport = SocketTransport(identity, limits=Limits(connect=0.3, read=0.3))
     hasty = SocketTransport(identity, pool=1)
@@ -140,7 +140,7 @@ def silent_endpoint(endpoint):
     if when == "late":  # neither library lets ssl be patched once it is imported
         assert ticks.stop() > 50
         return
-    secure = Identity("eu-west-1", endpoint.replace("http:", "https:"))
+    secure = Credentials("eu-west-1", endpoint.replace("http:", "https:"))
     secure.keys(20.0)
     shaking = SocketTransport(secure, limits=Limits(connect=0.3))
     bounded(cost(NotSent, call, shaking, 20.0), 0.25, 1.5)
@@ -211,7 +211,7 @@ def slow_resolver():
         patch()
         lookup = socket.getaddrinfo
     socket.getaddrinfo = slow
-    identity = Identity("eu-west-1", "http://slow.test:8000")
+    identity = Credentials("eu-west-1", "http://slow.test:8000")
     identity.keys(20.0)
     transport = SocketTransport(identity, limits=Limits(connect=0.3))
     options = {"timeout": 0.3, "connect_timeout": 0.3}

@@ -15,7 +15,7 @@ from lpcm.engine.drive import run
 from lpcm.ports import CacheLost, Get, Packet, Set
 from lpcm.stores.dynamodb.http.aio import AsyncTransport
 from lpcm.stores.dynamodb.http.blocking import SocketTransport
-from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.stores.dynamodb.http.credentials import Credentials
 from lpcm.system import network
 from lpcm.testing.contracts.cache import fresh_key
 from lpcm.verify.proxy import http_proxy, proxy
@@ -108,7 +108,7 @@ def test_a_read_of_a_forgotten_connection(table, reset):
 
 def calls(kind, endpoint):
     """Yield what sends a request over one transport, and what ends it."""
-    identity = Identity("eu-west-1", endpoint)
+    identity = Credentials("eu-west-1", endpoint)
     identity.keys(20.0)
     transport = kind(identity)
     if kind is SocketTransport:

@@ -203,11 +203,11 @@ def test_messages_still_name_what_is_wrong():
 def test_a_proxy_shows_no_password(proxy, monkeypatch):
     """A proxy of the environment that cannot be used is an error without its password."""
     from lpcm.stores.dynamodb.http.endpoint import parse
-    from lpcm.stores.dynamodb.http.proxy import tunnel
+    from lpcm.stores.dynamodb.http.proxy import proxy_for
 
     monkeypatch.setenv("https_proxy", proxy)
     with pytest.raises(ConfigError) as raised:
-        tunnel(parse("https://dynamodb.eu-west-1.amazonaws.com", "eu-west-1"))
+        proxy_for(parse("https://dynamodb.eu-west-1.amazonaws.com", "eu-west-1"))
     assert MARK not in str(raised.value)
 
 

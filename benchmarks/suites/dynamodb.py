@@ -26,7 +26,7 @@ from lpcm.ports import Form, MapInfo
 from lpcm.stores.dynamodb import catalogue
 from lpcm.stores.dynamodb import items as wire
 from lpcm.stores.dynamodb.http.blocking import SocketTransport
-from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.stores.dynamodb.http.credentials import Credentials
 from lpcm.values.codec import Codec
 from lpcm.values.keys import encode, partition
 
@@ -268,7 +268,7 @@ def candidates(scale: Scale) -> Iterator[Sequence[Candidate]]:
         users: LPCM[str, str] = LPCM(MAP, using=plain)
         raw = stack.enter_context(closing(Raw(port)))
         bare = stack.enter_context(closing(Bare(memcached.host, memcached.port)))
-        own = stack.enter_context(closing(SocketTransport(Identity("eu-west-1", endpoint))))
+        own = stack.enter_context(closing(SocketTransport(Credentials("eu-west-1", endpoint))))
         client = boto3.client("dynamodb", endpoint_url=endpoint)
         methods = {
             "GetItem": client.get_item,

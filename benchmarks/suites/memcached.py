@@ -21,6 +21,7 @@ from key_value.aio.stores.memory import MemoryStore
 from key_value.aio.wrappers.passthrough_cache import PassthroughCacheWrapper
 
 from checks import servers
+from checks.tables import make_table
 from lpcm import LPCM, Engine, caches, stores
 from lpcm.engine import config
 from lpcm.engine.drive import run
@@ -347,7 +348,7 @@ def candidates(scale: Scale) -> Iterator[Sequence[Candidate]]:
         late = stack.enter_context(closing(Engine(slow, settings, cache=client)))
         url = f"dynamodb://lpcm?region=eu-west-1&endpoint={dynoxide.endpoint}"
         remote = stack.enter_context(closing(Engine.open(url, cache=cache)))
-        run(remote.store.create_table())
+        make_table(dynoxide.endpoint, "lpcm")
         bare = stack.enter_context(closing(Bare(server.host, server.port)))
         loop = stack.enter_context(closing(asyncio.new_event_loop()))
         table = boto3.resource("dynamodb", endpoint_url=dynoxide.endpoint).create_table(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lpcm.engine.drive import run
 from lpcm.stores.dynamodb.http.blocking import SocketTransport
-from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.stores.dynamodb.http.credentials import Credentials
 from lpcm.stores.dynamodb.open import open_store
 from lpcm.stores.dynamodb.table.table import create_table
 
@@ -19,7 +19,7 @@ class Table:
         self.endpoint = endpoint
         self.name = name
         self.url = f"dynamodb://{name}?region={REGION}&endpoint={endpoint}"
-        self.transport = SocketTransport(Identity(REGION, endpoint))
+        self.transport = SocketTransport(Credentials(REGION, endpoint))
         run(create_table(self.transport, name))
 
     def call(self, operation, **request):

@@ -38,7 +38,7 @@ from lpcm.ports import (
     When,
 )
 from lpcm.stores.dynamodb.http.blocking import SocketTransport
-from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.stores.dynamodb.http.credentials import Credentials
 from lpcm.stores.dynamodb.http.port import Reply
 from lpcm.stores.dynamodb.retries import Bucket
 from lpcm.stores.dynamodb.store import DynamoDBStore
@@ -71,7 +71,7 @@ def opened(dynoxide_table):
     stores = []
 
     def open_store(entry=None, *, budget=8.0, exactly_once=False, **plan):
-        transport = Hurting(SocketTransport(Identity(REGION, dynoxide_table.endpoint)))
+        transport = Hurting(SocketTransport(Credentials(REGION, dynoxide_table.endpoint)))
         store = DynamoDBStore(
             transport, dynoxide_table.name, str, budget=budget, exactly_once=exactly_once
         )
@@ -519,7 +519,7 @@ def test_one_clear_error(opened, reply, error, says):
 def test_a_missing_table(dynoxide_table, extenddb_table):
     """Engines agree: a table that is not there is StoreMissing, to reads and writes."""
     for table in (dynoxide_table, extenddb_table):
-        transport = SocketTransport(Identity(REGION, table.endpoint))
+        transport = SocketTransport(Credentials(REGION, table.endpoint))
         store = DynamoDBStore(transport, "no-such-table", str)
         for use in (
             lambda store: read(store, "k"),
@@ -545,7 +545,7 @@ def test_wrong_credentials(extenddb_table, monkeypatch):
 def test_nobody_there():
     """An endpoint where nobody listens is StoreUnavailable within the budget."""
     store = DynamoDBStore(
-        SocketTransport(Identity(REGION, "http://127.0.0.1:1")), "table", str, budget=0.3
+        SocketTransport(Credentials(REGION, "http://127.0.0.1:1")), "table", str, budget=0.3
     )
     for use in (
         lambda: read(store, "k"),

@@ -288,10 +288,10 @@ def test_a_namespace_s_policy(guarded):
 def test_administration(guarded, extenddb):
     """Making and showing a table needs what that policy allows, all of it, and no entry."""
     from lpcm.stores.dynamodb.http.blocking import SocketTransport
-    from lpcm.stores.dynamodb.http.credentials import Identity
+    from lpcm.stores.dynamodb.http.credentials import Credentials
 
     made = policy.policy(policy.arn("made"), administration=True)
-    transport = Guarded(SocketTransport(Identity("eu-west-1", extenddb.endpoint)), made)
+    transport = Guarded(SocketTransport(Credentials("eu-west-1", extenddb.endpoint)), made)
     assert run(schema.create_table(transport, "made", recovery=True)) is True
     assert run(schema.create_table(transport, "made", recovery=True)) is False
     found = run(schema.describe_table(transport, "made"))

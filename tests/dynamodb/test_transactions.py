@@ -6,7 +6,7 @@ import lpcm
 from lpcm import LPCM, Conflict, Engine, StoreBusy, StoreError, StoreThrottled
 from lpcm.engine import config
 from lpcm.stores.dynamodb.http.blocking import SocketTransport
-from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.stores.dynamodb.http.credentials import Credentials
 from lpcm.stores.dynamodb.http.port import Reply
 from lpcm.stores.dynamodb.store import DynamoDBStore
 from tests.dynamodb.hurting import Hurting
@@ -32,7 +32,7 @@ def table(request):
 @pytest.fixture
 def opened(table, request):
     """Return a map, and the transport under it that can be told what to answer."""
-    transport = Hurting(SocketTransport(Identity(REGION, table.endpoint)))
+    transport = Hurting(SocketTransport(Credentials(REGION, table.endpoint)))
     transport.requests = []
     call = transport.call
 

@@ -10,7 +10,7 @@ import pytest
 from lpcm.engine.drive import run
 from lpcm.stores.dynamodb.http.blocking import SocketTransport
 from lpcm.stores.dynamodb.http.connection import Limits
-from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.stores.dynamodb.http.credentials import Credentials
 from lpcm.stores.dynamodb.http.port import NotSent, ReplyLost
 from lpcm.verify.proxy import Faults, http_proxy, proxy
 from tests.transport.canned import answer, canned
@@ -25,7 +25,7 @@ def echo(peer):
 def between(faults, kind=http_proxy, script=echo, seed=1):
     """Give what calls through a proxy with these faults, the proxy and the server."""
     with canned(script) as server, kind("127.0.0.1", server.port, faults, seed=seed) as made:
-        identity = Identity("eu-west-1", made.endpoint)
+        identity = Credentials("eu-west-1", made.endpoint)
         identity.keys(20.0)  # now, not within a test's short budget
         with closing(SocketTransport(identity, limits=Limits(read=1.0))) as transport:
             yield (

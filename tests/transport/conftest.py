@@ -8,12 +8,12 @@ import pytest
 from lpcm.engine.drive import run
 from lpcm.stores.dynamodb.http.aio import AsyncTransport
 from lpcm.stores.dynamodb.http.blocking import SocketTransport
-from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.stores.dynamodb.http.credentials import Credentials
 
 
 def known(endpoint, bundle):
     """Return an identity that has looked up its keys: not within a test's short budget."""
-    identity = Identity("eu-west-1", endpoint, bundle=bundle)
+    identity = Credentials("eu-west-1", endpoint, bundle=bundle)
     identity.keys(20.0)
     return identity
 

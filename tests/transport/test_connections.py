@@ -22,7 +22,7 @@ from lpcm.engine.drive import run
 from lpcm.stores.dynamodb.http.aio import AsyncTransport
 from lpcm.stores.dynamodb.http.blocking import SocketTransport
 from lpcm.stores.dynamodb.http.connection import Limits
-from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.stores.dynamodb.http.credentials import Credentials
 from lpcm.stores.dynamodb.http.port import NotSent, ReplyLost
 from lpcm.stores.dynamodb.retries import Caller
 from tests.transport.canned import answer, canned
@@ -36,7 +36,7 @@ def echo(peer):
 
 
 def transport(server, kind=SocketTransport, **options):
-    return kind(Identity("eu-west-1", server.endpoint), **options)
+    return kind(Credentials("eu-west-1", server.endpoint), **options)
 
 
 def test_sixteen_threads(aws):
@@ -175,10 +175,10 @@ def test_one_loop(aws):
 FORK = """
 import os, sys, threading, time
 from lpcm.engine.drive import run
-from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.stores.dynamodb.http.credentials import Credentials
 from lpcm.stores.dynamodb.http.blocking import SocketTransport
 
-shared = SocketTransport(Identity("eu-west-1", sys.argv[1]))
+shared = SocketTransport(Credentials("eu-west-1", sys.argv[1]))
 call = lambda **request: run(shared.call("GetItem", request, 20.0)).body
 assert call(who="first") == {"who": "first"}
 slow = []

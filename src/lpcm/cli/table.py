@@ -52,11 +52,11 @@ def _settings(session: Session) -> Config:
 def _connected(settings: Config) -> Generator[Transport, None, None]:
     from lpcm.stores.dynamodb.http.blocking import SocketTransport  # which templates do not need
     from lpcm.stores.dynamodb.http.credentials import (
-        Identity,  # with its transport 30 ms to import,
+        Credentials,  # with its transport 30 ms to import,
     )
 
     options: Mapping[str, Any] = dict(settings.store_options)
-    identity = Identity(*(options.get(name) for name in ("region", "endpoint", "profile")))
+    identity = Credentials(*(options.get(name) for name in ("region", "endpoint", "profile")))
     transport = SocketTransport(identity)
     try:
         yield transport

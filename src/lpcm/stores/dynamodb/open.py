@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lpcm.errors import ConfigError
 from lpcm.redact import redact
 from lpcm.stores.dynamodb.http.blocking import POOL, SocketTransport
-from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.stores.dynamodb.http.credentials import Credentials
 from lpcm.stores.dynamodb.http.endpoint import parse, region_name
 from lpcm.stores.dynamodb.store import DynamoDBStore
 
@@ -143,9 +143,9 @@ def open_async_store(path: str, **options: Any) -> DynamoDBStore:
 def _on(transport: Callable[..., Transport], path: str, options: dict[str, Any]) -> DynamoDBStore:
     _check(path)
     where = {name: options.pop(name, None) for name in ("region", "endpoint", "profile")}
-    identity = Identity(where["region"], where["endpoint"], where["profile"])
-    way = transport(identity, pool=options.pop("pool", POOL))
-    return DynamoDBStore(way, path, lambda: _location(**where), **options)
+    credentials = Credentials(where["region"], where["endpoint"], where["profile"])
+    carrier = transport(credentials, pool=options.pop("pool", POOL))
+    return DynamoDBStore(carrier, path, lambda: _location(**where), **options)
 
 
 def _through(
@@ -157,8 +157,10 @@ def _through(
         if options.pop(name, None) is not None:
             raise ConfigError(f"option {name!r} of dynamodb: it is the client's: set it there")
     where = {name: options.pop(name, None) for name in ("region", "endpoint")}
-    way = transport(options.pop("client"), **where)
-    return DynamoDBStore(way, path, lambda: _location(way.region, way.endpoint, None), **options)
+    carrier = transport(options.pop("client"), **where)
+    return DynamoDBStore(
+        carrier, path, lambda: _location(carrier.region, carrier.endpoint, None), **options
+    )
 
 
 def _check(path: str) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from lpcm.errors import StoreError, StoreUnavailable
 from lpcm.stores.dynamodb.http.blocking import POOL
 from lpcm.stores.dynamodb.http.connection import Limits
-from lpcm.stores.dynamodb.http.credentials import Way, is_certificate_error, untrusted
+from lpcm.stores.dynamodb.http.credentials import Route, is_certificate_error, untrusted
 from lpcm.stores.dynamodb.http.messages import CHUNK, Incoming, Malformed, encode
 from lpcm.stores.dynamodb.http.port import NotSent, ReplyLost
 from lpcm.stores.dynamodb.http.proxy import refusal
@@ -32,7 +32,7 @@ from lpcm.system.workers import Workers
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lpcm.stores.dynamodb.http.credentials import Identity
+    from lpcm.stores.dynamodb.http.credentials import Credentials
     from lpcm.stores.dynamodb.http.port import Reply
 
 __all__ = ["AsyncTransport"]
@@ -50,9 +50,9 @@ class AsyncTransport:
     blocking = False
 
     def __init__(
-        self, identity: Identity, *, pool: int = POOL, limits: Limits | None = None
+        self, credentials: Credentials, *, pool: int = POOL, limits: Limits | None = None
     ) -> None:
-        self._identity = identity
+        self._credentials = credentials
         self._limits = limits or Limits()
         self._pool = pool
         self._busy = 0
@@ -66,7 +66,7 @@ class AsyncTransport:
     @property
     def endpoint(self) -> str:
         """Where it leads."""
-        return self._identity.endpoint
+        return self._credentials.endpoint
 
     async def call(self, operation: str, request: Mapping[str, Any], within: float) -> Reply:
         """Send one request and return its reply; see ``port.Transport``."""
@@ -85,12 +85,12 @@ class AsyncTransport:
         try:
             connection = await self._connection(deadline)
             self._in_use.add(connection)
-            keys = self._identity.current(time.time())
+            keys = self._credentials.current(time.time())
             if keys is None:
-                keys = await _lookups.call(partial(self._identity.keys, _left(loop, deadline)))
+                keys = await _lookups.call(partial(self._credentials.keys, _left(loop, deadline)))
             if connection.lost is not None:  # while the keys were looked up
                 raise NotSent(self._story(operation, connection.lost))
-            data = self._identity.head(operation, body, keys) + body
+            data = self._credentials.head(operation, body, keys) + body
             try:
                 await connection.exchange(data, deadline)
                 reply = connection.incoming.reply(len(data))
@@ -110,7 +110,7 @@ class AsyncTransport:
 
     def renew(self) -> None:
         """Look the keys up anew for the next request."""
-        self._identity.renew()
+        self._credentials.renew()
 
     async def sleep(self, seconds: float) -> None:
         """Let other tasks run."""
@@ -176,22 +176,22 @@ class AsyncTransport:
             connection.close()
         loop = asyncio.get_running_loop()
         until = min(deadline, loop.time() + self._limits.connect)
-        way = await self._reach(_left(loop, deadline))
+        route = await self._reach(_left(loop, deadline))
         try:
             async with asyncio.timeout_at(until):
-                return await _dial(loop, way, self._limits.read)
+                return await _dial(loop, route, self._limits.read)
         except OSError as error:
-            if way.endpoint.secure and is_certificate_error(error):
-                raise StoreUnavailable(untrusted(way.endpoint.url, error)) from error
-            through = f" through {way.via}" if way.via else ""
+            if route.endpoint.secure and is_certificate_error(error):
+                raise StoreUnavailable(untrusted(route.endpoint.url, error)) from error
+            through = f" through {route.proxy}" if route.proxy else ""
             why = str(error) or "the time is up"
-            raise NotSent(f"{way.endpoint.url}: no connection{through}: {why}") from error
+            raise NotSent(f"{route.endpoint.url}: no connection{through}: {why}") from error
 
-    async def _reach(self, within: float) -> Way:
-        endpoint = self._identity.place
+    async def _reach(self, within: float) -> Route:
+        endpoint = self._credentials.target
         if endpoint is None or endpoint.secure:
-            return await _lookups.call(partial(self._identity.reach, within))
-        return Way(endpoint, None, None)
+            return await _lookups.call(partial(self._credentials.reach, within))
+        return Route(endpoint, None, None)
 
     def _story(self, operation: str, what: object) -> str:
         return f"{self.endpoint}: {operation}: {what}"
@@ -201,9 +201,9 @@ def _left(loop: asyncio.AbstractEventLoop, deadline: float) -> float:
     return max(0.0, deadline - loop.time())
 
 
-async def _dial(loop: asyncio.AbstractEventLoop, way: Way, read: float) -> _Connection:
-    endpoint, context, via = way
-    if via is None:
+async def _dial(loop: asyncio.AbstractEventLoop, route: Route, read: float) -> _Connection:
+    endpoint, context, proxy = route
+    if proxy is None:
         _, connection = await loop.create_connection(
             lambda: _Connection(loop, read),
             endpoint.host,
@@ -213,10 +213,10 @@ async def _dial(loop: asyncio.AbstractEventLoop, way: Way, read: float) -> _Conn
         )
         return connection
     raw, asked = await loop.create_connection(
-        lambda: _Asked(loop), via.host, via.port, happy_eyeballs_delay=0.25
+        lambda: _Asked(loop), proxy.host, proxy.port, happy_eyeballs_delay=0.25
     )
     try:
-        raw.write(via.request)
+        raw.write(proxy.request)
         await asked.connected
         assert context is not None
         connection = _Connection(loop, read)

@@ -33,8 +33,8 @@ from lpcm.system.process import follow, forked, same
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lpcm.stores.dynamodb.http.connection import Link
-    from lpcm.stores.dynamodb.http.credentials import Identity
+    from lpcm.stores.dynamodb.http.connection import Connection
+    from lpcm.stores.dynamodb.http.credentials import Credentials
     from lpcm.stores.dynamodb.http.port import Reply
 
 __all__ = ["POOL", "SocketTransport"]
@@ -54,12 +54,12 @@ class SocketTransport:
 
     def __init__(
         self,
-        identity: Identity,
+        credentials: Credentials,
         *,
         pool: int = POOL,
         limits: Limits | None = None,
     ) -> None:
-        self._identity = identity
+        self._credentials = credentials
         self._limits = limits or Limits()
         self._pool = pool
         self.closed = False
@@ -69,7 +69,7 @@ class SocketTransport:
     @property
     def endpoint(self) -> str:
         """Where it leads."""
-        return self._identity.endpoint
+        return self._credentials.endpoint
 
     async def call(self, operation: str, request: Mapping[str, Any], within: float) -> Reply:
         """Send one request and return its reply; see ``port.Transport``."""
@@ -78,29 +78,29 @@ class SocketTransport:
         begun = time.monotonic()
         deadline = begun + within
         body = encode(request)
-        identity = self._identity
+        credentials = self._credentials
         taken: list[_Slot] = []
         try:
             self._take(taken, deadline)
             (slot,) = taken
-            link, now = slot.link, time.time()
+            connection, now = slot.connection, time.time()
             # By the wall clock, which goes on while a machine sleeps or is frozen.
             trusted = 0 <= now - slot.used <= network.TRUSTED and begun < slot.until
-            if link is None or not trusted or not link.quiet():
+            if connection is None or not trusted or not connection.quiet():
                 slot.drop()
-                way = identity.reach(_left(deadline))
-                link = slot.link = dial(way, self._limits, deadline)
+                route = credentials.reach(_left(deadline))
+                connection = slot.connection = dial(route, self._limits, deadline)
                 slot.until = begun + network.LONGEST
                 now = time.time()
             slot.used = now
-            keys = identity.current(now) or identity.keys(_left(deadline))
-            data = identity.head(operation, body, keys) + body
+            keys = credentials.current(now) or credentials.keys(_left(deadline))
+            data = credentials.head(operation, body, keys) + body
             incoming = slot.incoming
             incoming.expect()
             clean = False
             try:
-                link.send(data, deadline)
-                receive = link.receive
+                connection.send(data, deadline)
+                receive = connection.receive
                 while not incoming.feed(received := receive(deadline)):
                     if not received:
                         raise ReplyLost(self._story(operation, "the connection was closed"))
@@ -122,7 +122,7 @@ class SocketTransport:
 
     def renew(self) -> None:
         """Look the keys up anew for the next request."""
-        self._identity.renew()
+        self._credentials.renew()
 
     async def sleep(self, seconds: float) -> None:
         """Block this thread."""
@@ -197,10 +197,10 @@ def _left(deadline: float) -> float:
 class _Slot:
     """A place for one connection."""
 
-    __slots__ = ("incoming", "link", "until", "used")
+    __slots__ = ("connection", "incoming", "until", "used")
 
     def __init__(self) -> None:
-        self.link: Link | None = None
+        self.connection: Connection | None = None
         self.used = 0.0
         """When the last request began, in epoch seconds."""
         self.until = 0.0
@@ -209,7 +209,7 @@ class _Slot:
 
     def drop(self) -> None:
         """Close the connection, if there is one."""
-        link, self.link = self.link, None
-        if link is not None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
             self.incoming = Incoming()
-            link.close()
+            connection.close()

@@ -26,14 +26,14 @@ from lpcm.stores.dynamodb.http.proxy import refusal
 from lpcm.system.network import connect, left, waits
 
 if TYPE_CHECKING:
-    from lpcm.stores.dynamodb.http.credentials import Way
-    from lpcm.stores.dynamodb.http.proxy import Tunnel
+    from lpcm.stores.dynamodb.http.credentials import Route
+    from lpcm.stores.dynamodb.http.proxy import Proxy
 
 TICK = 0.25
 """Seconds a blocking socket waits before it is asked what its limits are: as long as a
 caller has more, they need not be told to the kernel."""
 
-__all__ = ["Limits", "Link", "Unsent", "dial"]
+__all__ = ["Connection", "Limits", "Unsent", "dial"]
 
 
 class Limits(NamedTuple):
@@ -49,7 +49,7 @@ class Unsent(OSError):
     """Nothing of the request was sent."""
 
 
-class Link(Protocol):
+class Connection(Protocol):
     """One open connection."""
 
     def quiet(self) -> bool:
@@ -180,19 +180,19 @@ def _poller(sock: socket.socket) -> Any:
     return poll.poll
 
 
-def dial(way: Way, limits: Limits, deadline: float) -> Link:
+def dial(route: Route, limits: Limits, deadline: float) -> Connection:
     """Connect to one of the name's addresses, as they are now.
 
     **Raises** NotSent; StoreUnavailable for a certificate that is not trusted.
     """
     deadline = min(deadline, monotonic() + limits.connect)
-    endpoint, context, via = way
-    end = via or endpoint
+    endpoint, context, proxy = route
+    end = proxy or endpoint
     try:
         sock = connect(end.host, end.port, deadline)
         try:
-            if via is not None:
-                _ask(sock, via, deadline)
+            if proxy is not None:
+                _ask(sock, proxy, deadline)
             if context is not None:
                 sock.settimeout(left(deadline))
                 sock = context.wrap_socket(sock, server_hostname=endpoint.host)
@@ -202,17 +202,17 @@ def dial(way: Way, limits: Limits, deadline: float) -> Link:
     except OSError as error:
         if context is not None and is_certificate_error(error):
             raise StoreUnavailable(untrusted(endpoint.url, error)) from error
-        through = f" through {via}" if via else ""
+        through = f" through {proxy}" if proxy else ""
         raise NotSent(f"{endpoint.url}: no connection{through}: {error}") from error
     if context is None and waits(sock):
         return _Plain(sock, limits.read)
     return _Timed(sock, limits.read, tls=context is not None)
 
 
-def _ask(sock: socket.socket, via: Tunnel, deadline: float) -> None:
+def _ask(sock: socket.socket, proxy: Proxy, deadline: float) -> None:
     """Have the proxy connect."""
     sock.settimeout(left(deadline))
-    sock.sendall(via.request)
+    sock.sendall(proxy.request)
     answer = b""
     while (why := refusal(answer)) is None:
         sock.settimeout(left(deadline))

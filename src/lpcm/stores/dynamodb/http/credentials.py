@@ -23,7 +23,7 @@ from lpcm.errors import ConfigError, LPCMError, StoreDenied
 from lpcm.redact import redact_words
 from lpcm.stores.dynamodb.http.endpoint import parse, region_name
 from lpcm.stores.dynamodb.http.port import NotSent
-from lpcm.stores.dynamodb.http.proxy import tunnel
+from lpcm.stores.dynamodb.http.proxy import proxy_for
 from lpcm.stores.dynamodb.http.sigv4 import Keys, Signer
 from lpcm.system.process import follow, forked, same
 
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
     import ssl
 
     from lpcm.stores.dynamodb.http.endpoint import Endpoint
-    from lpcm.stores.dynamodb.http.proxy import Tunnel
+    from lpcm.stores.dynamodb.http.proxy import Proxy
 
-__all__ = ["Identity", "Way", "is_certificate_error", "untrusted"]
+__all__ = ["Credentials", "Route", "is_certificate_error", "untrusted"]
 
 ASK_AGAIN = 60.0
 """Seconds after which botocore is asked whether the keys are to be renewed."""
 
 
-class Way(NamedTuple):
+class Route(NamedTuple):
     """How to connect to an endpoint: what to trust, where it is TLS, and through which proxy."""
 
     endpoint: Endpoint
     context: ssl.SSLContext | None
-    via: Tunnel | None
+    proxy: Proxy | None
 
 
-class Identity:
+class Credentials:
     """The keys of one profile, the endpoint they are for, and how that is known to be the one.
 
     ``bundle`` is a file of trusted certificates. Without, it is the one that AWS_CA_BUNDLE
@@ -64,7 +64,7 @@ class Identity:
         self._region = region if region is None else region_name(region)
         self._endpoint = endpoint
         self._profile = profile
-        self.place = parse(endpoint, region) if endpoint and region else None
+        self.target = parse(endpoint, region) if endpoint and region else None
         """None until ``keys`` has returned, unless it was given whole."""
         self._bundle = bundle
         self._signer: Signer | None = None
@@ -81,7 +81,7 @@ class Identity:
         self._origin: object = None
         self._lock = threading.Lock()
         self._work: _Work | None = None
-        follow(self, Identity._orphan)
+        follow(self, Credentials._orphan)
 
     def _orphan(self) -> None:
         """Begin anew in the child of a fork, where a thread was inside botocore; else go on."""
@@ -136,20 +136,20 @@ class Identity:
         """Return the signed head of a request, the place being known."""
         signer = self._signer
         if signer is None:
-            assert self.place is not None
-            signer = self._signer = Signer(self.place.authority, self.place.region, _agent())
+            assert self.target is not None
+            signer = self._signer = Signer(self.target.authority, self.target.region, _agent())
         return signer.head(operation, body, keys, time.time())
 
-    def reach(self, within: float) -> Way:
+    def reach(self, within: float) -> Route:
         """Return how to connect. **Raises** as ``keys`` does."""
-        at = self.place
+        at = self.target
         if at is None or (at.secure and self._context is None):
             self.keys(within)
-            at = self.place
+            at = self.target
             assert at is not None
             if at.secure:
                 self._context = _trust(self._bundle)
-        return Way(at, self._context, tunnel(at))
+        return Route(at, self._context, proxy_for(at))
 
     def _begin(self, work: _Work) -> None:
         thread = threading.Thread(
@@ -217,7 +217,7 @@ class Identity:
             if self._bundle is None:
                 self._bundle = os.environ.get("REQUESTS_CA_BUNDLE")
             source = session.get_credentials()
-            if self.place is None:
+            if self.target is None:
                 self._find(session)
         except botocore.exceptions.ProfileNotFound as error:
             raise ConfigError(str(error)) from error
@@ -240,8 +240,8 @@ class Identity:
         if endpoint is None:
             # A client knows partitions, FIPS, dual stack and AWS_ENDPOINT_URL_DYNAMODB.
             endpoint = str(session.create_client("dynamodb", region).meta.endpoint_url)
-        self.place = parse(endpoint, region)
-        self.endpoint = self.place.url
+        self.target = parse(endpoint, region)
+        self.endpoint = self.target.url
 
 
 class _Work:

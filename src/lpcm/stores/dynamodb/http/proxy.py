@@ -16,13 +16,13 @@ from lpcm.redact import redact
 if TYPE_CHECKING:
     from lpcm.stores.dynamodb.http.endpoint import Endpoint
 
-__all__ = ["Tunnel", "refusal", "tunnel"]
+__all__ = ["Proxy", "proxy_for", "refusal"]
 
 MOST = 16 * 1024
 """Bytes a proxy may need to say whether it connected."""
 
 
-class Tunnel(NamedTuple):
+class Proxy(NamedTuple):
     """A proxy, and what to ask it for."""
 
     host: str
@@ -33,7 +33,7 @@ class Tunnel(NamedTuple):
         return f"the proxy {self.host}:{self.port}"
 
 
-def tunnel(to: Endpoint) -> Tunnel | None:
+def proxy_for(to: Endpoint) -> Proxy | None:
     """Return the proxy that the environment names for an endpoint; None for none.
 
     **Raises** ``ConfigError`` for one that is not spoken to by CONNECT over plain TCP.
@@ -62,7 +62,7 @@ def tunnel(to: Endpoint) -> Tunnel | None:
     if parts.username is not None:
         login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         lines.append(f"Proxy-Authorization: Basic {b64encode(login.encode()).decode()}")
-    return Tunnel(parts.hostname, port, "\r\n".join([*lines, "", ""]).encode())
+    return Proxy(parts.hostname, port, "\r\n".join([*lines, "", ""]).encode())
 
 
 def refusal(answer: bytes) -> str | None:

@@ -37,7 +37,9 @@ class Keys(NamedTuple):
         return f"Keys(access={self.access!r}, ...)"
 
 
-class _Place(NamedTuple):
+class _SigningScope(NamedTuple):
+    """The part of each request's signature that does not change."""
+
     host: str
     region: str
     agent: str
@@ -47,7 +49,7 @@ class Signer:
     """Signs requests to one host in one region."""
 
     def __init__(self, host: str, region: str, agent: str) -> None:
-        self._place = _Place(host, region, agent)
+        self._scope = _SigningScope(host, region, agent)
         self._moment: _Moment | None = None
 
     def head(self, operation: str, body: bytes, keys: Keys, now: float) -> bytes:
@@ -56,7 +58,7 @@ class Signer:
         moment = self._moment
         if moment is None or moment.second != second or moment.keys is not keys:
             derived = moment.derived if moment and moment.serves(keys, second) else None
-            moment = self._moment = _Moment(self._place, keys, second, derived)
+            moment = self._moment = _Moment(self._scope, keys, second, derived)
         canonical, text = moment.prepared.get(operation) or moment.prepare(operation)
         digest = canonical()
         digest.update(sha256(body).hexdigest().encode())
@@ -68,18 +70,20 @@ class _Moment:
     """What the signatures of one second have in common. Never changes but for its memory."""
 
     __slots__ = (
-        "_date", "_place", "_scope", "derived", "keys", "prepared", "second", "to_sign",
+        "_credential_scope", "_date", "_scope", "derived", "keys", "prepared", "second", "to_sign",
     )  # fmt: skip
 
-    def __init__(self, place: _Place, keys: Keys, second: int, derived: _Derived | None) -> None:
+    def __init__(
+        self, scope: _SigningScope, keys: Keys, second: int, derived: _Derived | None
+    ) -> None:
         self.keys = keys
         self.second = second
-        self._place = place
+        self._scope = scope
         self._date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
         day = self._date[:8]
-        self._scope = f"{day}/{place.region}/{SERVICE}/aws4_request"
-        self.to_sign = f"AWS4-HMAC-SHA256\n{self._date}\n{self._scope}\n".encode()
-        self.derived = derived or _derive(keys.secret, day, place.region)
+        self._credential_scope = f"{day}/{scope.region}/{SERVICE}/aws4_request"
+        self.to_sign = f"AWS4-HMAC-SHA256\n{self._date}\n{self._credential_scope}\n".encode()
+        self.derived = derived or _derive(keys.secret, day, scope.region)
         self.prepared: dict[str, tuple[Callable[[], Digest], bytes]] = {}
 
     def serves(self, keys: Keys, second: int) -> bool:
@@ -97,7 +101,7 @@ class _Moment:
         """Return a copier of the canonical request's digest, fed up to the body's, and the head."""
         headers = {
             "content-type": CONTENT_TYPE,
-            "host": self._place.host,
+            "host": self._scope.host,
             "x-amz-date": self._date,
             **({"x-amz-security-token": self.keys.token} if self.keys.token else {}),
             "x-amz-target": f"{TARGET}.{operation}",
@@ -109,9 +113,9 @@ class _Moment:
         text = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = (
             f"POST / HTTP/1.1\r\n{text}Accept-Encoding: identity\r\n"
-            f"User-Agent: {self._place.agent}\r\n"
-            f"Authorization: AWS4-HMAC-SHA256 Credential={self.keys.access}/{self._scope}, "
-            f"SignedHeaders={signed}, Signature="
+            f"User-Agent: {self._scope.agent}\r\n"
+            f"Authorization: AWS4-HMAC-SHA256 Credential={self.keys.access}/"
+            f"{self._credential_scope}, SignedHeaders={signed}, Signature="
         )
         prepared = canonical.copy, head.encode()
         self.prepared[operation] = prepared

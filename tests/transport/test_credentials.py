@@ -12,7 +12,7 @@ from lpcm import ConfigError, StoreDenied
 from lpcm.engine.drive import run
 from lpcm.stores.dynamodb.http import credentials as module
 from lpcm.stores.dynamodb.http.blocking import SocketTransport
-from lpcm.stores.dynamodb.http.credentials import Identity
+from lpcm.stores.dynamodb.http.credentials import Credentials
 from lpcm.stores.dynamodb.http.port import NotSent
 from lpcm.stores.dynamodb.retries import Caller
 from tests.test_process import FORKS, seen_in_child
@@ -63,7 +63,7 @@ def program(bare, tmp_path):
 
 def test_no_keys(bare):
     """Where no source has keys, that is said, with what to do; nothing is remembered."""
-    asked = Identity("eu-west-1")
+    asked = Credentials("eu-west-1")
     assert asked.endpoint == "DynamoDB in eu-west-1"
     with pytest.raises(StoreDenied, match="AWS_ACCESS_KEY_ID"):
         asked.keys(20.0)
@@ -75,13 +75,13 @@ def test_no_region(bare):
     """Where nothing names a region, that is said, with what to do."""
     bare.write_text("[default]\naws_access_key_id = a\naws_secret_access_key = b\n")
     with pytest.raises(ConfigError, match="AWS_DEFAULT_REGION"):
-        Identity().keys(20.0)
+        Credentials().keys(20.0)
 
 
 def test_no_profile(bare):
     """A profile that does not exist is a mistake of configuration."""
     with pytest.raises(ConfigError, match="absent"):
-        Identity("eu-west-1", profile="absent").keys(20.0)
+        Credentials("eu-west-1", profile="absent").keys(20.0)
 
 
 def test_the_endpoint_is_botocores(bare):
@@ -90,24 +90,24 @@ def test_the_endpoint_is_botocores(bare):
     bare.write_text(
         f"[default]\nregion = eu-west-3\n{keys}[profile cn]\nregion = cn-north-1\n{keys}"
     )
-    asked = Identity()
+    asked = Credentials()
     asked.keys(20.0)
     assert asked.endpoint == "https://dynamodb.eu-west-3.amazonaws.com"
-    asked = Identity(profile="cn")
+    asked = Credentials(profile="cn")
     asked.keys(20.0)
     assert asked.endpoint == "https://dynamodb.cn-north-1.amazonaws.com.cn"
-    assert asked.place.authority == "dynamodb.cn-north-1.amazonaws.com.cn"
-    assert asked.place.port == 443
+    assert asked.target.authority == "dynamodb.cn-north-1.amazonaws.com.cn"
+    assert asked.target.port == 443
 
 
 def test_the_endpoint_of_the_environment(bare, monkeypatch):
     """AWS_ENDPOINT_URL_DYNAMODB leads elsewhere, and what is given wins over it."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:8000")
     bare.write_text("[default]\naws_access_key_id = a\naws_secret_access_key = b\n")
-    asked = Identity("eu-west-1")
+    asked = Credentials("eu-west-1")
     asked.keys(20.0)
     assert asked.endpoint == "http://127.0.0.1:8000"
-    asked = Identity("eu-west-1", "http://127.0.0.1:9000")
+    asked = Credentials("eu-west-1", "http://127.0.0.1:9000")
     asked.keys(20.0)
     assert asked.endpoint == "http://127.0.0.1:9000"
 
@@ -119,13 +119,13 @@ def test_the_endpoint_of_the_environment(bare, monkeypatch):
 def test_no_endpoint(endpoint):
     """What is no endpoint is refused at once."""
     with pytest.raises(ConfigError, match="not an endpoint"):
-        Identity("eu-west-1", endpoint)
+        Credentials("eu-west-1", endpoint)
 
 
 def test_a_slow_source_of_keys(program):
     """Who has no time to wait for keys has sent nothing; who has gets them, by one look-up."""
     runs = program(expires_in=3600, takes=1.0)
-    asked = Identity()
+    asked = Credentials()
     start = time.monotonic()
     with pytest.raises(NotSent, match="no AWS keys"):
         asked.keys(0.2)
@@ -138,7 +138,7 @@ def test_keys_are_renewed_before_they_expire(program, monkeypatch):
     """Keys about to expire are renewed by one thread; all others go on with what they have."""
     monkeypatch.setattr(module, "ASK_AGAIN", 0.05)
     runs = program(expires_in=700, takes=0.3)  # botocore renews from 900 seconds on
-    asked = Identity()
+    asked = Credentials()
     seen, slowest = set(), []
     first = asked.keys(20.0)
     end = time.monotonic() + 1.5
@@ -166,7 +166,7 @@ def test_expired_keys_are_not_used(program, monkeypatch):
     """Where the keys have expired, callers wait for others; where those fail, that is said."""
     monkeypatch.setattr(module, "ASK_AGAIN", 0.0)
     program(expires_in=1)
-    asked = Identity()
+    asked = Credentials()
     first = asked.keys(20.0)
     time.sleep(1.1)
     program(expires_in=1, takes=0.2)
@@ -182,7 +182,7 @@ def test_the_same_keys_stay_the_same(bare, monkeypatch):
     """Asking again for keys that did not change gives the same object: what was derived holds."""
     monkeypatch.setattr(module, "ASK_AGAIN", 0.0)
     bare.write_text("[default]\naws_access_key_id = a\naws_secret_access_key = b\n")
-    asked = Identity("eu-west-1")
+    asked = Credentials("eu-west-1")
     first = asked.keys(20.0)
     for _ in range(3):
         time.sleep(0.02)
@@ -195,7 +195,7 @@ def test_a_fork_during_the_look_up(fork, program):
     import botocore.session  # noqa: F401  # an import under way would stay so in the child
 
     program(expires_in=3600, takes=1.5)
-    asked = Identity()
+    asked = Credentials()
     with pytest.raises(NotSent):
         asked.keys(0.7)
     assert seen_in_child(fork, lambda: asked.keys(20.0).access[:4]) == "'AKID'"
@@ -217,7 +217,7 @@ def test_keys_rotated_in_the_file(bare, tmp_path, monkeypatch):
     """Keys that are replaced in the credentials file, or the environment, are used from then on."""
     monkeypatch.setattr(module, "ASK_AGAIN", 0.02)
     write_keys(tmp_path / "credentials", "OLD")
-    asked = Identity("eu-west-1")
+    asked = Credentials("eu-west-1")
     assert asked.keys(20.0).access == "OLD"
     write_keys(tmp_path / "credentials", "ROTATED")
     until(lambda: asked.keys(20.0).access == "ROTATED")
@@ -232,7 +232,7 @@ def test_keys_rotated_in_the_file(bare, tmp_path, monkeypatch):
 def test_short_lived_keys_are_never_used_past_their_expiry(program):
     """Keys of a few seconds are renewed before they expire, and not used for a moment after."""
     runs = program(expires_in=1.5)
-    asked = Identity()
+    asked = Credentials()
     end = time.monotonic() + 4
     while time.monotonic() < end:
         now = time.time()
@@ -261,7 +261,7 @@ def test_refused_keys_are_looked_up_anew(bare, tmp_path, code):
             peer.say(answer() if b"Credential=ROTATED/" in got[0] else refusal(code))
 
     with canned(script) as server:
-        transport = SocketTransport(Identity("eu-west-1", server.endpoint))
+        transport = SocketTransport(Credentials("eu-west-1", server.endpoint))
         caller = Caller(transport, "ttt", 8.0, 8.0)
         with pytest.raises(StoreDenied):
             run(caller.call("PutItem", {}))
@@ -283,7 +283,7 @@ def test_a_signature_that_expired_on_its_way(bare, tmp_path):
             peer.say(replies[0] if len(replies) == 1 else replies.pop(0))
 
     with canned(script) as server:
-        asked = Identity("eu-west-1", server.endpoint)
+        asked = Credentials("eu-west-1", server.endpoint)
         keys = asked.keys(20.0)
         transport = SocketTransport(asked)
         caller = Caller(transport, "ttt", 8.0, 8.0)
@@ -315,7 +315,7 @@ def test_the_repeated_signature_is_of_its_own_moment(bare, tmp_path, monkeypatch
             )
 
     with canned(script) as server:
-        asked = Identity("eu-west-1", server.endpoint)
+        asked = Credentials("eu-west-1", server.endpoint)
         asked.keys(20.0)
         moments = [1_000_000_000.0]
         real = time.time
@@ -329,7 +329,7 @@ def test_the_repeated_signature_is_of_its_own_moment(bare, tmp_path, monkeypatch
 
 
 def _at(asked, now, operation, body, keys):
-    return module.Signer(asked.place.authority, "eu-west-1", "lpcm").head(
+    return module.Signer(asked.target.authority, "eu-west-1", "lpcm").head(
         operation, body, keys, now
     )
 
@@ -338,13 +338,13 @@ def _at(asked, now, operation, body, keys):
 def test_no_region_name(bare, name):
     """What cannot be a region is refused before anything is looked up, wherever it came from."""
     with pytest.raises(ConfigError, match="not an AWS region"):
-        Identity(name)
+        Credentials(name)
     if name:
         bare.write_text("[default]\naws_access_key_id = a\naws_secret_access_key = b\n")
         os.environ["AWS_DEFAULT_REGION"] = name  # bare has taken note of it
         try:
             with pytest.raises(ConfigError, match="not an AWS region"):
-                Identity().keys(20.0)
+                Credentials().keys(20.0)
         finally:
             del os.environ["AWS_DEFAULT_REGION"]
 
@@ -354,7 +354,7 @@ def test_no_controls_in_an_endpoint(mark):
     """A control character anywhere in an endpoint is refused; urlsplit would drop some."""
     for endpoint in (f"http://ho{mark}st", f"http://host{mark}", f"{mark}http://host"):
         with pytest.raises(ConfigError, match="not an endpoint"):
-            Identity("eu-west-1", endpoint)
+            Credentials("eu-west-1", endpoint)
 
 
 @pytest.mark.parametrize("name", ["ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN"])
@@ -365,7 +365,7 @@ def test_no_controls_in_keys(bare, monkeypatch, name, mark):
         monkeypatch.setenv(f"AWS_{each}", "good")
     monkeypatch.setenv(f"AWS_{name}", f"bad{mark}")
     with canned(lambda peer: peer.serve_all()) as server:
-        transport = SocketTransport(Identity("eu-west-1", server.endpoint))
+        transport = SocketTransport(Credentials("eu-west-1", server.endpoint))
         with pytest.raises(StoreDenied, match="nothing was sent"):
             run(transport.call("GetItem", {}, 20.0))
         assert server.requests == []
@@ -387,7 +387,7 @@ def test_the_bundle_is_botocores(bare, monkeypatch, environment, configured, req
             monkeypatch.setenv(name, value)
     client = botocore.session.Session().create_client("dynamodb", "eu-west-1")
     botocores = client._endpoint.http_session._verify
-    asked = Identity("eu-west-1", "http://127.0.0.1:1")
+    asked = Credentials("eu-west-1", "http://127.0.0.1:1")
     asked.keys(20.0)
     assert asked._bundle == (None if botocores is True else botocores)
     client.close()
