@@ -88,6 +88,6 @@ def _sk(request: Mapping[str, Any]) -> str:
 
 def _throttled(caller: Caller, count: int, what: str) -> LPCMError:
     return StoreThrottled(
-        f"{caller.place}: {count} entries of a batch could not be {what} within "
+        f"{caller.label}: {count} entries of a batch could not be {what} within "
         f"{caller.budget:g} s: raise the table's capacity, or ask less often"
     )

@@ -2,7 +2,7 @@
 
 Unconditional puts and deletes go 25 in one request, of one key the last alone; everything
 else is a request of its own, those of one key in order. Knows ops and outcomes; how a
-single one is done it is told.
+single one is done it is outcomes.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lpcm.errors import LPCMError, OutcomeUnknown, StoreError, ValueEncodingError, ValueTooLarge
 from lpcm.ports import Put
-from lpcm.stores.dynamodb import batches
-from lpcm.stores.dynamodb import items as wire
-from lpcm.stores.dynamodb import requests as writes
+from lpcm.stores.dynamodb import batches, items, requests
 from lpcm.stores.dynamodb.concurrency import later
 from lpcm.stores.dynamodb.retries import Unsure
 
@@ -21,18 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from lpcm.ports import Op, Outcome
-    from lpcm.stores.dynamodb.concurrency import Together
+    from lpcm.stores.dynamodb.concurrency import Runner
     from lpcm.stores.dynamodb.retries import Caller
 
     Apply = Callable[[str, str, Op, float], Awaitable[Outcome]]
-    Told = dict[int, Outcome | Exception]
+    Outcomes = dict[int, Outcome | Exception]
 
-__all__ = ["apply_many", "unknown"]
+__all__ = ["apply_many", "outcome_unknown"]
 
 
 async def apply_many(
     caller: Caller,
-    together: Together,
+    runner: Runner,
     apply: Apply,
     ops: Sequence[tuple[str, Op]],
     *,
@@ -41,36 +39,36 @@ async def apply_many(
     batching: bool = True,
 ) -> list[Outcome | Exception]:
     """Do the writes; see ``ports.Tier.apply_many``. Without ``batching`` each by itself."""
-    places: dict[str, list[int]] = {}
+    positions: dict[str, list[int]] = {}
     for index, (sk, _) in enumerate(ops):
-        places.setdefault(sk, []).append(index)
-    told: Told = {}
+        positions.setdefault(sk, []).append(index)
+    by_index: Outcomes = {}
     batched: dict[str, dict[str, Any]] = {}
 
-    def by_one(indexes: Sequence[int]) -> Coroutine[Any, Any, Told]:
+    def by_one(indexes: Sequence[int]) -> Coroutine[Any, Any, Outcomes]:
         return _one_by_one(apply, map, [(index, *ops[index]) for index in indexes], now)
 
-    def batch(chunk: Sequence[tuple[str, dict[str, Any]]]) -> Coroutine[Any, Any, Told]:
-        return _batch(caller, map, dict(chunk), places, told)
+    def batch(chunk: Sequence[tuple[str, dict[str, Any]]]) -> Coroutine[Any, Any, Outcomes]:
+        return _batch(caller, map, dict(chunk), positions, by_index)
 
     jobs = []
-    for sk, indexes in places.items():
-        if batching and all(writes.plain(ops[index][1]) for index in indexes):
+    for sk, indexes in positions.items():
+        if batching and all(requests.plain(ops[index][1]) for index in indexes):
             for index in indexes:
                 op = ops[index][1]
                 try:
-                    batched[sk] = _part(caller, map, sk, op)
-                    told[index] = writes.applied(op, None)
+                    batched[sk] = _batch_part(caller, map, sk, op)
+                    by_index[index] = requests.applied(op, None)
                 except (ValueEncodingError, ValueTooLarge) as error:
-                    told[index] = error
+                    by_index[index] = error
         else:
             jobs.append(later(by_one, indexes))
     jobs += [
         later(batch, chunk) for chunk in batches.chunks(list(batched.items()), batches.WRITE_MOST)
     ]
-    for done in await together.run(jobs):
-        told.update(done)
-    outcomes = [told[index] for index in range(len(ops))]
+    for done in await runner.run(jobs):
+        by_index.update(done)
+    outcomes = [by_index[index] for index in range(len(ops))]
     if all(isinstance(outcome, StoreError) for outcome in outcomes):
         for outcome in outcomes:
             if isinstance(outcome, StoreError):
@@ -78,68 +76,70 @@ async def apply_many(
     return outcomes
 
 
-def _part(caller: Caller, map: str, sk: str, op: Op) -> dict[str, Any]:
+def _batch_part(caller: Caller, map: str, sk: str, op: Op) -> dict[str, Any]:
     """Return a plain write as a part of a BatchWriteItem."""
     if not isinstance(op, Put):
-        return {"DeleteRequest": {"Key": wire.key(map, sk)}}
-    item = wire.item(map, sk, op.cell, op.etag, op.expires)
-    wire.check_size(item, caller.place)
+        return {"DeleteRequest": {"Key": items.key(map, sk)}}
+    item = items.item(map, sk, op.cell, op.etag, op.expires)
+    items.check_size(item, caller.label)
     return {"PutRequest": {"Item": item}}
 
 
 async def _one_by_one(
     apply: Apply, map: str, ops: Sequence[tuple[int, str, Op]], now: float
-) -> Told:
-    told: Told = {}
+) -> Outcomes:
+    outcomes: Outcomes = {}
     for index, sk, op in ops:
         try:
-            told[index] = await apply(map, sk, op, now)
+            outcomes[index] = await apply(map, sk, op, now)
         except LPCMError as error:
-            told[index] = error
-    return told
+            outcomes[index] = error
+    return outcomes
 
 
 async def _batch(
     caller: Caller,
     map: str,
-    parts: Mapping[str, dict[str, Any]],
-    places: Mapping[str, Sequence[int]],
-    told: Mapping[int, Outcome | Exception],
-) -> Told:
+    requested: Mapping[str, dict[str, Any]],
+    positions: Mapping[str, Sequence[int]],
+    outcomes: Mapping[int, Outcome | Exception],
+) -> Outcomes:
     """Do at most 25 plain writes in one request; tell what became of those that failed."""
-    errors = await batches.write(caller, parts)
+    errors = await batches.write(caller, requested)
     unsure = {sk: error for sk, error in errors.items() if isinstance(error, Unsure)}
     if unsure:
-        there = await _recognised(caller, map, {sk: parts[sk] for sk in unsure})
+        there = await _recognised(caller, map, {sk: requested[sk] for sk in unsure})
         for sk, error in unsure.items():
             if sk in there:
                 del errors[sk]
             else:
-                errors[sk] = unknown(caller, sk, error)
+                errors[sk] = outcome_unknown(caller, sk, error)
                 errors[sk].__cause__ = error
     return {
         index: error
         for sk, error in errors.items()
-        for index in places[sk]
-        if not isinstance(told[index], Exception)
+        for index in positions[sk]
+        if not isinstance(outcomes[index], Exception)
     }
 
 
-async def _recognised(caller: Caller, map: str, parts: Mapping[str, dict[str, Any]]) -> set[str]:
+async def _recognised(
+    caller: Caller, map: str, requested: Mapping[str, dict[str, Any]]
+) -> set[str]:
     """Return the sort keys under which what a lost batch put is found."""
-    put = {sk: part["PutRequest"]["Item"] for sk, part in parts.items() if "PutRequest" in part}
+    put = {sk: part["PutRequest"]["Item"] for sk, part in requested.items() if "PutRequest" in part}
     if not put:
         return set()
     try:
-        items = await batches.read(caller, [wire.key(map, sk) for sk in put])
+        found = await batches.read(caller, [items.key(map, sk) for sk in put])
     except LPCMError:
         return set()
-    return {sk for item in items if wire.etag(item) == wire.etag(put[sk := item["sk"]["S"]])}
+    return {sk for item in found if items.etag(item) == items.etag(put[sk := item["sk"]["S"]])}
 
 
-def unknown(caller: Caller, sk: str, error: Exception) -> OutcomeUnknown:
+def outcome_unknown(caller: Caller, sk: str, error: Exception) -> OutcomeUnknown:
     """Return what is raised for a write of which nobody knows whether it happened."""
     return OutcomeUnknown(
-        f"{caller.place}: a write to {sk!r:.60} was sent and may have been done, or may still be: "
+        f"{caller.label}: a write to {sk!r:.60} was sent and may have been done, or may still be: "
         f"read it before writing again ({error})"
     )

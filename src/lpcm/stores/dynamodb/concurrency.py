@@ -1,4 +1,4 @@
-"""Together: several jobs at once, whichever way the transport is driven.
+"""Runner: several jobs at once, whichever way the transport is driven.
 
 Over a blocking transport they share a few threads, over an asyncio one the event loop.
 Knows nothing of what the jobs do. Invariant: when ``run`` returns, every job has ended,
@@ -21,7 +21,7 @@ from lpcm.system.process import follow, forked, same
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Sequence
 
-__all__ = ["WIDTH", "Together", "later"]
+__all__ = ["WIDTH", "Runner", "later"]
 
 WIDTH: Final = 8
 """How many jobs are under way at once."""
@@ -30,13 +30,13 @@ T = TypeVar("T")
 Given = TypeVar("Given")
 
 
-class Together:
+class Runner:
     """What runs the jobs of one store."""
 
     def __init__(self, *, blocking: bool) -> None:
         self._blocking = blocking
-        self._crew: _Crew | None = None
-        follow(self, Together._orphan)
+        self._threads: _Threads | None = None
+        follow(self, Runner._orphan)
 
     async def run(self, jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         """Return the results; after all have ended, raise the first error there was."""
@@ -48,19 +48,19 @@ class Together:
 
     def close(self) -> None:
         """Let the threads go."""
-        self._crew = None
+        self._threads = None
 
     def _orphan(self) -> None:
         """In a forked child: have threads of its own, for a fork takes none along."""
-        self._crew = None
+        self._threads = None
 
     def _on_threads(self, jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         if not same[0]:
             forked()
-        crew = self._crew
-        if crew is None:
-            crew = self._crew = _Crew()
-        heard: list[events.Request] = []
+        threads = self._threads
+        if threads is None:
+            threads = self._threads = _Threads()
+        collected: list[events.Request] = []
         done: SimpleQueue[None] = SimpleQueue()
         results: dict[int, T] = {}
         errors: dict[int, BaseException] = {}
@@ -74,17 +74,17 @@ class Together:
                 done.put(None)
 
         for number, job in enumerate(jobs):
-            crew.do(partial(work, number, _context(heard), job))
+            threads.submit(partial(work, number, _context(collected), job))
         for _ in jobs:
             done.get()
-        for event in heard:
+        for event in collected:
             events.emit(event)
         if errors:
             raise errors[min(errors)]
         return [results[number] for number in range(len(jobs))]
 
 
-class _Crew:
+class _Threads:
     """Threads, started as they are needed, that end when nobody refers to this any more.
 
     Not an executor: one lock of ``concurrent.futures`` is the whole process's, and stays held
@@ -93,18 +93,18 @@ class _Crew:
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._threads = 0
+        self._started = 0
 
-    def do(self, job: Callable[[], None]) -> None:
+    def submit(self, job: Callable[[], None]) -> None:
         """Have one of them do this."""
-        if self._threads < WIDTH:
-            name = f"lpcm-dynamodb_{self._threads}"
+        if self._started < WIDTH:
+            name = f"lpcm-dynamodb_{self._started}"
             threading.Thread(target=_serve, args=(self._jobs,), name=name, daemon=True).start()
-            self._threads += 1
+            self._started += 1
         self._jobs.put(job)
 
     def __del__(self) -> None:
-        for _ in range(self._threads):
+        for _ in range(self._started):
             self._jobs.put(None)
 
 
@@ -114,10 +114,10 @@ def _serve(jobs: SimpleQueue[Callable[[], None] | None]) -> None:
         del job  # and with it what it refers to, before the next is waited for
 
 
-def _context(heard: list[events.Request]) -> Context:
+def _context(collected: list[events.Request]) -> Context:
     """Return a context like the caller's, of which events wait for the caller."""
     context = copy_context()
-    context.run(postponed.set, heard)
+    context.run(postponed.set, collected)
     return context
 
 

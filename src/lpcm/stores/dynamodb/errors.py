@@ -22,7 +22,7 @@ from lpcm.errors import (
 if TYPE_CHECKING:
     from lpcm.stores.dynamodb.http.port import Reply
 
-__all__ = ["Verdict", "failure", "keys_refused", "verdict"]
+__all__ = ["Verdict", "classify", "failure", "keys_refused"]
 
 
 class Verdict(Enum):
@@ -72,7 +72,7 @@ def keys_refused(reply: Reply) -> bool:
     return reply.error in _KEYS
 
 
-def verdict(reply: Reply) -> Verdict:
+def classify(reply: Reply) -> Verdict:
     """Return what may be done about a reply."""
     if reply.status == 200:
         return Verdict.DONE

@@ -27,7 +27,7 @@ from lpcm.ports import (
     When,
 )
 from lpcm.stores.dynamodb import transactions
-from lpcm.stores.dynamodb.requests import start_of
+from lpcm.stores.dynamodb.requests import starting_number
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -61,7 +61,7 @@ async def apply(caller: Caller, read: Read, op: Op, *, map: str, sk: str, now: f
             return outcome._replace(previous=current if isinstance(op, Delete) else None)
         if not await pauses.pause():
             raise StoreBusy(
-                f"{caller.place}: {sk!r:.60} was changed by others all the time; nothing was "
+                f"{caller.label}: {sk!r:.60} was changed by others all the time; nothing was "
                 f"written"
             )
 
@@ -89,7 +89,7 @@ def _change(op: Op, current: Stored | None) -> Put | Delete | None:
         case Touch(expires, etag) if current is not None:
             return Put(Cell(current.data, current.kind), etag, expires, when)
         case Add(delta, _, etag, expires):
-            number = start_of(current, op)
+            number = starting_number(current, op)
             if number is None:
                 return None
             kept = expires if current is None else current.expires

@@ -19,7 +19,7 @@ from lpcm.ports import (
     Touch,
     When,
 )
-from lpcm.stores.dynamodb import items as wire
+from lpcm.stores.dynamodb import items
 from lpcm.stores.dynamodb.expressions import Expressions
 
 if TYPE_CHECKING:
@@ -31,23 +31,23 @@ __all__ = [
     "Write",
     "add",
     "applied",
-    "claim",
     "delete",
-    "nonce",
+    "delete_tombstone",
+    "new_etag",
     "plain",
     "put",
+    "put_tombstone",
+    "replace_tombstone",
     "start",
-    "start_of",
-    "sweep",
+    "starting_number",
     "touch",
-    "unclaim",
 ]
 
 _MOST: Final = 10**38 - 1
 """The largest int of 38 digits, beyond which sums are not exact."""
 _LONG_AGO: Final = 30 * 86_400.0
 """Seconds by which a claimed entry has expired: more than clocks differ, and recent enough
-for DynamoDB to sweep it away."""
+for DynamoDB to delete_tombstone it away."""
 
 
 class Write(NamedTuple):
@@ -58,7 +58,7 @@ class Write(NamedTuple):
     etag: int | None
 
 
-def nonce() -> int:
+def new_etag() -> int:
     """Return a new etag."""
     return int.from_bytes(os.urandom(8), "big", signed=True)
 
@@ -79,10 +79,10 @@ def put(item: dict[str, Any], when: Condition, etag: int, now: float) -> Write:
 
 def delete(map: str, sk: str, when: Condition, now: float) -> Write:
     """Return the request that removes an entry."""
-    return Write("DeleteItem", {"Key": wire.key(map, sk)} | _condition(when, now), None)
+    return Write("DeleteItem", {"Key": items.key(map, sk)} | _condition(when, now), None)
 
 
-def claim(map: str, sk: str, when: Condition, etag: int, now: float) -> Write:
+def put_tombstone(map: str, sk: str, when: Condition, etag: int, now: float) -> Write:
     """Return the request that makes an entry expired, for this one client to hand over.
 
     A reply with the removed value, once lost, would be lost for good. A claimed entry is
@@ -91,24 +91,24 @@ def claim(map: str, sk: str, when: Condition, etag: int, now: float) -> Write:
     made = Expressions(now)
     change = f"SET etag = {made.number(etag)}, x = {made.number(now - _LONG_AGO)}"
     when = When.PRESENT if when is When.ALWAYS else when
-    request = {"Key": wire.key(map, sk), "ReturnValues": "ALL_OLD"}
+    request = {"Key": items.key(map, sk), "ReturnValues": "ALL_OLD"}
     return Write("UpdateItem", request | _conditional(made, when, change), etag)
 
 
-def sweep(map: str, sk: str, etag: int) -> Write:
+def delete_tombstone(map: str, sk: str, etag: int) -> Write:
     """Return the request that removes a claimed entry, unless somebody wrote it anew."""
     made = Expressions(0)
     holds = f"etag = {made.number(etag)}"
-    request = {"Key": wire.key(map, sk)} | made.request(ConditionExpression=holds)
+    request = {"Key": items.key(map, sk)} | made.request(ConditionExpression=holds)
     return Write("DeleteItem", request, None)
 
 
-def unclaim(item: Mapping[str, Any], etag: int) -> Write:
+def replace_tombstone(item: Mapping[str, Any], etag: int) -> Write:
     """Return the request that puts a claimed item back as it was."""
     made = Expressions(0)
     holds = f"etag = {made.number(etag)}"
     request = {"Item": item} | made.request(ConditionExpression=holds)
-    return Write("PutItem", request, wire.etag(item))
+    return Write("PutItem", request, items.etag(item))
 
 
 def touch(map: str, sk: str, op: Touch, now: float) -> Write:
@@ -116,7 +116,7 @@ def touch(map: str, sk: str, op: Touch, now: float) -> Write:
     made = Expressions(now)
     change = f"SET etag = {made.number(op.etag)}"
     change += " REMOVE x" if op.expires is None else f", x = {made.number(op.expires)}"
-    request = {"Key": wire.key(map, sk), "ReturnValues": "ALL_NEW"}
+    request = {"Key": items.key(map, sk), "ReturnValues": "ALL_NEW"}
     return Write("UpdateItem", request | _conditional(made, When.PRESENT, change), op.etag)
 
 
@@ -140,7 +140,7 @@ def add(map: str, sk: str, op: Add, now: float) -> Write | None:
         first = f"if_not_exists(v, {made.number(initial)})"
         change = f"SET v = {first} + {summand}, t = {kind}, etag = {mine}"
     expressions = made.request(ConditionExpression=holds, UpdateExpression=change)
-    request = {"Key": wire.key(map, sk), "ReturnValues": "ALL_NEW", **_SHOW, **expressions}
+    request = {"Key": items.key(map, sk), "ReturnValues": "ALL_NEW", **_SHOW, **expressions}
     return Write("UpdateItem", request, etag)
 
 
@@ -149,7 +149,7 @@ def start(map: str, sk: str, op: Add, now: float) -> Write | None:
     if op.initial is None or not -_MOST <= op.initial + op.delta <= _MOST:
         return None
     cell = Cell(op.initial + op.delta, "int")
-    return put(wire.item(map, sk, cell, op.etag, op.expires), When.ABSENT, op.etag, now)
+    return put(items.item(map, sk, cell, op.etag, op.expires), When.ABSENT, op.etag, now)
 
 
 _SHOW: Final = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
@@ -175,10 +175,10 @@ def applied(op: Op, attributes: Mapping[str, Any] | None) -> Applied:
         case Delete():
             return Applied(None)
         case _:
-            return Applied(wire.entry(attributes, float("-inf")))
+            return Applied(items.entry(attributes, float("-inf")))
 
 
-def start_of(current: Stored | None, op: Add) -> int | None:
+def starting_number(current: Stored | None, op: Add) -> int | None:
     """Return the int that an op adds to; None where the sum could not be held exactly."""
     number = op.initial if current is None else current.data if current.kind == "int" else None
     if not isinstance(number, int) or abs(number + op.delta) > _MOST or abs(op.delta) > _MOST:

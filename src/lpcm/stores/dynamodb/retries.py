@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lpcm import events
 from lpcm.errors import StoreUnavailable
-from lpcm.stores.dynamodb.errors import Verdict, failure, keys_refused, verdict
+from lpcm.stores.dynamodb.errors import Verdict, classify, failure, keys_refused
 from lpcm.stores.dynamodb.http.port import NotSent, ReplyLost
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Caller:
         self._bucket = Bucket()
 
     @property
-    def place(self) -> str:
+    def label(self) -> str:
         """The table, for messages."""
         return f"dynamodb table {self.table!r}"
 
@@ -144,7 +144,7 @@ class Caller:
         while True:
             reply, lost = await self._attempt(operation, request, pauses)
             if reply is not None:
-                match verdict(reply):
+                match classify(reply):
                     case Verdict.DONE | Verdict.REFUSED:
                         self._bucket.earn()
                         return reply
@@ -164,14 +164,14 @@ class Caller:
                 if reply is not None:
                     raise self._failure(reply, operation)
                 raise StoreUnavailable(
-                    f"{self.place}: {lost} ({pauses.attempt} attempts)"
+                    f"{self.label}: {lost} ({pauses.attempt} attempts)"
                 ) from lost
 
     async def _attempt(
         self, operation: str, request: Mapping[str, Any], pauses: Pauses
     ) -> tuple[Reply | None, NotSent | ReplyLost | None]:
-        heard = events.has_listeners()
-        begun = time.monotonic() if heard else 0.0
+        observed = events.has_listeners()
+        begun = time.monotonic() if observed else 0.0
         reply: Reply | None = None
         lost: NotSent | ReplyLost | None = None
         try:
@@ -179,7 +179,7 @@ class Caller:
             reply = await self.transport.call(operation, request, within)
         except (NotSent, ReplyLost) as error:
             lost = error
-        if heard:
+        if observed:
             self._emit(operation, time.monotonic() - begun, reply, lost, pauses.attempt)
         return reply, lost
 

@@ -39,13 +39,17 @@ from lpcm.ports import (
     Update,
     When,
 )
-from lpcm.stores.dynamodb import batches, catalogue, transactions
-from lpcm.stores.dynamodb import bulk as many
-from lpcm.stores.dynamodb import idempotent as once
-from lpcm.stores.dynamodb import items as wire
-from lpcm.stores.dynamodb import requests as writes
-from lpcm.stores.dynamodb import update_requests as parts
-from lpcm.stores.dynamodb.concurrency import Together, later
+from lpcm.stores.dynamodb import (
+    batches,
+    bulk,
+    catalogue,
+    idempotent,
+    items,
+    requests,
+    transactions,
+    update_requests,
+)
+from lpcm.stores.dynamodb.concurrency import Runner, later
 from lpcm.stores.dynamodb.expressions import Expressions
 from lpcm.stores.dynamodb.retries import Caller, Unsure
 from lpcm.values.keys import partition
@@ -83,7 +87,7 @@ class DynamoDBStore:
         self._transport = transport
         self._table = table
         self._caller = Caller(transport, table, budget, patience)
-        self._together = Together(blocking=transport.blocking)
+        self._runner = Runner(blocking=transport.blocking)
         self._exactly_once = exactly_once
         self._identity = identity
         self._closed = False
@@ -100,10 +104,10 @@ class DynamoDBStore:
 
     async def read(self, map: str, sk: str, now: float) -> Stored | None:
         """Return the entry. Cost: one GetItem, a read unit for each 4 KB."""
-        return wire.entry(await self._item(map, sk), now)
+        return items.entry(await self._item(map, sk), now)
 
     async def _item(self, map: str, sk: str) -> Mapping[str, Any] | None:
-        reply = await self._call("GetItem", {"Key": wire.key(map, sk), "ConsistentRead": True})
+        reply = await self._call("GetItem", {"Key": items.key(map, sk), "ConsistentRead": True})
         return reply.body.get("Item")
 
     async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
@@ -116,86 +120,88 @@ class DynamoDBStore:
         """
         if self._exactly_once:
             self._check_open()
-            return await once.apply(self._caller, self.read, op, map=map, sk=sk, now=now)
+            return await idempotent.apply(self._caller, self.read, op, map=map, sk=sk, now=now)
         match op:
             case Add():
                 return await self._add(map, sk, op, now)
             case Delete(when, returning=True) if when is not When.ABSENT:
-                return await self._take(map, sk, op, now)
+                return await self._delete_returning(map, sk, op, now)
             case Put(cell, etag, expires, when):
-                item = wire.item(map, sk, cell, etag, expires)
-                wire.check_size(item, self._caller.place)
-                write = writes.put(item, when, etag, now)
+                item = items.item(map, sk, cell, etag, expires)
+                items.check_size(item, self._caller.label)
+                write = requests.put(item, when, etag, now)
             case Delete(when):
-                write = writes.delete(map, sk, when, now)
+                write = requests.delete(map, sk, when, now)
             case Touch():
-                write = writes.touch(map, sk, op, now)
+                write = requests.touch(map, sk, op, now)
             case Update():
-                update = parts.update(map, sk, op, now)
+                update = update_requests.update(map, sk, op, now)
                 if update is None:
                     return Refused(await self.read(map, sk, now))
                 write = update
         body, refused = await self._send(map, sk, write)
         if refused:
-            return Refused(wire.entry(body.get("Item"), now))
-        return writes.applied(op, body.get("Attributes"))
+            return Refused(items.entry(body.get("Item"), now))
+        return requests.applied(op, body.get("Attributes"))
 
     async def _add(self, map: str, sk: str, op: Add, now: float) -> Outcome:
         """Add to the number that is there, or else start one, until either can be done."""
         while True:
-            write = writes.add(map, sk, op, now)
+            write = requests.add(map, sk, op, now)
             if write is None:  # no sum with this delta is one that can be held
                 return Refused(await self.read(map, sk, now))
             body, refused = await self._send(map, sk, write)
             if not refused:
-                return writes.applied(op, body["Attributes"])
-            current = wire.entry(body.get("Item"), now)
-            write = writes.start(map, sk, op, now)
+                return requests.applied(op, body["Attributes"])
+            current = items.entry(body.get("Item"), now)
+            write = requests.start(map, sk, op, now)
             if current is not None or write is None:
                 return Refused(current)
             body, refused = await self._send(map, sk, write)
             if not refused:
-                return Applied(wire.entry(write.request["Item"], _EVER))
+                return Applied(items.entry(write.request["Item"], _EVER))
 
-    async def _take(self, map: str, sk: str, op: Delete, now: float) -> Outcome:
+    async def _delete_returning(self, map: str, sk: str, op: Delete, now: float) -> Outcome:
         """Remove an entry and hand it over, whatever reply is lost: claim it, then delete it."""
-        mine = writes.nonce()
-        write = writes.claim(map, sk, op.when, mine, now)
+        mine = requests.new_etag()
+        write = requests.put_tombstone(map, sk, op.when, mine, now)
         try:
             body, refused = await self._send(map, sk, write)
-            previous = None if refused else wire.entry(body["Attributes"], _EVER)
+            previous = None if refused else items.entry(body["Attributes"], _EVER)
         except ValueTooLarge:  # an item of 400 KB has no room for an expiry
-            write = writes.delete(map, sk, op.when, now)
+            write = requests.delete(map, sk, op.when, now)
             write.request["ReturnValues"] = "ALL_OLD"
             body, refused = await self._send(map, sk, write)
-            previous = wire.entry(body.get("Attributes"), now)
+            previous = items.entry(body.get("Attributes"), now)
         else:
             if previous is not None and previous.kind == DAMAGED:  # nothing to hand over
-                return await self._unclaim(map, sk, mine, body["Attributes"], previous)
+                return await self._replace_tombstone(map, sk, mine, body["Attributes"], previous)
             if not refused:
-                await self._sweep(map, sk, mine)
+                await self._delete_tombstone(map, sk, mine)
         if not refused:
             if previous is not None and previous.etag == mine:  # read after a lost reply
                 previous = previous._replace(expires=None)
             return Applied(None, previous)
-        current = wire.entry(body.get("Item"), now)
+        current = items.entry(body.get("Item"), now)
         return Applied(None) if op.when is When.ALWAYS and current is None else Refused(current)
 
-    async def _unclaim(
+    async def _replace_tombstone(
         self, map: str, sk: str, mine: int, item: Mapping[str, Any], found: Stored
     ) -> Refused:
         """Put a claimed item back that cannot be read, and so not be handed over."""
         item = {name: value for name, value in item.items() if found.etag != mine or name != "x"}
-        await self._send(map, sk, writes.unclaim(item, mine))
+        await self._send(map, sk, requests.replace_tombstone(item, mine))
         return Refused(found)
 
-    async def _sweep(self, map: str, sk: str, etag: int) -> None:
+    async def _delete_tombstone(self, map: str, sk: str, etag: int) -> None:
         try:
-            await self._send(map, sk, writes.sweep(map, sk, etag))
+            await self._send(map, sk, requests.delete_tombstone(map, sk, etag))
         except LPCMError:
             pass  # the entry is absent to everyone by now, and the table's TTL takes it away
 
-    async def _send(self, map: str, sk: str, write: writes.Write) -> tuple[Mapping[str, Any], bool]:
+    async def _send(
+        self, map: str, sk: str, write: requests.Write
+    ) -> tuple[Mapping[str, Any], bool]:
         """Return the body of the reply to a write, and whether it was refused.
 
         Where the reply is lost, what it would have said is read from the entry.
@@ -205,7 +211,7 @@ class DynamoDBStore:
         except Unsure as error:
             item = None if write.etag is None else await self._recognised(map, sk, write.etag)
             if item is None:
-                raise many.unknown(self._caller, sk, error) from error
+                raise bulk.outcome_unknown(self._caller, sk, error) from error
             return {"Attributes": item}, False
         return reply.body, reply.status != 200
 
@@ -215,7 +221,7 @@ class DynamoDBStore:
             item = await self._item(map, sk)
         except LPCMError:
             return None
-        return item if item and wire.etag(item) == etag else None
+        return item if item and items.etag(item) == etag else None
 
     async def _call(self, operation: str, request: dict[str, Any]) -> Reply:
         self._check_open()
@@ -235,7 +241,7 @@ class DynamoDBStore:
         of each entry.
         """
         self._check_open()
-        wanted = [wire.key(map, sk) for sk in dict.fromkeys(sks)]
+        wanted = [items.key(map, sk) for sk in dict.fromkeys(sks)]
 
         def read(
             keys: Sequence[Mapping[str, Any]],
@@ -244,23 +250,23 @@ class DynamoDBStore:
 
         jobs = [later(read, chunk) for chunk in batches.chunks(wanted, batches.READ_MOST)]
         found: dict[str, Stored | None] = {}
-        for items in await self._together.run(jobs):
-            found.update((item["sk"]["S"], wire.entry(item, now)) for item in items)
+        for chunk in await self._runner.run(jobs):
+            found.update((item["sk"]["S"], items.entry(item, now)) for item in chunk)
         return [found.get(sk) for sk in sks]
 
     async def apply_many(
         self, map: str, ops: Sequence[tuple[str, Op]], now: float
     ) -> list[Outcome | Exception]:
-        """Do the writes, those of one key in order, those of different keys at once.
+        """Do the writes, those of one key in order, those of different keys at idempotent.
 
         Cost: a BatchWriteItem for each 25 keys that are put or deleted without a condition,
         the last write of each alone; one request for each other write; a write unit for
         each KB of each.
         """
         self._check_open()
-        return await many.apply_many(
+        return await bulk.apply_many(
             self._caller,
-            self._together,
+            self._runner,
             self.apply,
             ops,
             map=map,
@@ -309,10 +315,10 @@ class DynamoDBStore:
         request["ScanIndexForward"] = not reverse
         request["Limit"] = limit
         if after is not None and keys.low <= after < keys.high:
-            request["ExclusiveStartKey"] = wire.key(map, after)
+            request["ExclusiveStartKey"] = items.key(map, after)
         async for body in self._pages(request):
-            items = body["Items"][:limit]
-            found = [(item["sk"]["S"], _entry(item, values=values)) for item in items]
+            page = body["Items"][:limit]
+            found = [(item["sk"]["S"], _entry(item, values=values)) for item in page]
             resume = body.get("LastEvaluatedKey")
             if len(body["Items"]) > limit:
                 return Page(found, found[-1][0])
@@ -337,7 +343,7 @@ class DynamoDBStore:
         count = 0
         async for body in self._pages(request):
             for item in filter(None, body["Items"]):
-                wire.check_format(item)
+                items.check_format(item)
             count += body["Count"]
         return count
 
@@ -360,14 +366,14 @@ class DynamoDBStore:
 
         async for body in self._pages(request):
             for item in body["Items"]:
-                wire.check_format(item)
+                items.check_format(item)
             deletes = {item["sk"]["S"]: {"DeleteRequest": {"Key": item}} for item in body["Items"]}
             chunks = list(batches.chunks(list(deletes.items()), batches.WRITE_MOST))
             jobs = [later(write, chunk) for chunk in chunks]
-            for errors in await self._together.run(jobs):
+            for errors in await self._runner.run(jobs):
                 for sk, error in errors.items():
                     if isinstance(error, Unsure):
-                        raise many.unknown(self._caller, sk, error) from error
+                        raise bulk.outcome_unknown(self._caller, sk, error) from error
                     raise error
 
     async def _pages(self, request: dict[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
@@ -387,11 +393,11 @@ class DynamoDBStore:
         self._check_open()
         keys = [catalogue.key(namespace, name), catalogue.namespace_key(namespace)]
         try:
-            items = await batches.read(self._caller, keys)
+            rows = await batches.read(self._caller, keys)
         except StoreDenied:  # policies of earlier versions allow reading one row at a time
             found = [await self._item(each["pk"]["S"], each["sk"]["S"]) for each in keys]
-            items = [item for item in found if item]
-        return catalogue.state(items, self._table)
+            rows = [row for row in found if row]
+        return catalogue.state(rows, self._table)
 
     async def register(self, namespace: str, info: MapInfo) -> MapState:
         """Enter a map into the catalogue.
@@ -416,7 +422,7 @@ class DynamoDBStore:
             except Unsure as error:  # sent again it does no harm: a row is entered once
                 if not await pauses.pause():
                     raise StoreUnavailable(
-                        f"{self._caller.place}: the map {info.name!r} could not be entered into "
+                        f"{self._caller.label}: the map {info.name!r} could not be entered into "
                         f"the catalogue: {error}"
                     ) from error
 
@@ -425,15 +431,15 @@ class DynamoDBStore:
         try:
             await self._call("PutItem", {"Item": catalogue.new_identity(namespace)})
         except Unsure as error:
-            raise OutcomeUnknown(f"{self._caller.place}: {error}: renew it again") from error
+            raise OutcomeUnknown(f"{self._caller.label}: {error}: renew it again") from error
 
     async def maps(self, namespace: str) -> list[MapInfo]:
         """Return the namespace's catalogue. Cost: one Query, a read unit for some 40 maps."""
         made = Expressions(0)
         whole = made.keys(partition(namespace), KeyRange())
         pages = self._pages(made.request(KeyConditionExpression=whole))
-        items = [item async for page in pages for item in page["Items"]]
-        return sorted(catalogue.infos(items))
+        rows = [row async for page in pages for row in page["Items"]]
+        return sorted(catalogue.infos(rows))
 
     async def drop(self, namespace: str) -> None:
         """Clear every map of the catalogue, then the catalogue. Cost: that of ``clear``."""
@@ -441,16 +447,10 @@ class DynamoDBStore:
             await self.clear(partition(namespace, info.name), KeyRange())
         await self.clear(partition(namespace), KeyRange())
 
-    async def create_table(self, *, capacity: tuple[int, int] | None = None) -> None:
-        """Make the table unless it is there: see ``schema.create_table``."""
-        from lpcm.stores.dynamodb.table.table import create_table
-
-        await create_table(self._transport, self._table, capacity=capacity)
-
     def close(self) -> None:
         """Close every connection; using the store again raises ``StoreError``."""
         self._closed = True
-        self._together.close()
+        self._runner.close()
         self._transport.close()
 
 
@@ -463,7 +463,7 @@ def _outside(after: str | None, keys: KeyRange, *, reverse: bool) -> bool:
 
 def _entry(item: Mapping[str, Any], *, values: bool) -> Stored:
     if not values:
-        return wire.head(item)
-    entry = wire.entry(item, _EVER)
+        return items.head(item)
+    entry = items.entry(item, _EVER)
     assert entry is not None
     return entry

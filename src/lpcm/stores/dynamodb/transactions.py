@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lpcm.errors import LPCMError, OutcomeUnknown
 from lpcm.ports import Aborted, Applied, Put, Refused, When
-from lpcm.stores.dynamodb import items as wire
-from lpcm.stores.dynamodb import requests as writes
+from lpcm.stores.dynamodb import items, requests
 from lpcm.stores.dynamodb.expressions import Expressions
 from lpcm.stores.dynamodb.retries import Unsure
 
@@ -40,11 +39,11 @@ async def transact(
     actions += [_check(caller, check, now) for check in checks]
     request: dict[str, Any] = {
         "TransactItems": actions,
-        "ClientRequestToken": f"{writes.nonce() & (2**64 - 1):016x}",
+        "ClientRequestToken": f"{requests.new_etag() & (2**64 - 1):016x}",
     }
     reply, unsure = await _send(caller, request)
     if reply.status == 200:
-        return [writes.applied(change.op, None) for change in changes]
+        return [requests.applied(change.op, None) for change in changes]
     places = [(pk, sk) for pk, sk, _ in (*changes, *checks)]
     wanted = [change.op.when for change in changes] + [check.when for check in checks]
     reasons = reply.body.get("CancellationReasons") or ()
@@ -58,7 +57,7 @@ async def transact(
     if unsure is not None and not any(isinstance(when, int) for _, when, _ in failed):
         raise _unknown(caller, unsure) from unsure
     return Aborted(
-        [(*place, Refused(wire.entry(reason.get("Item"), now))) for place, _, reason in failed]
+        [(*place, Refused(items.entry(reason.get("Item"), now))) for place, _, reason in failed]
     )
 
 
@@ -81,7 +80,7 @@ async def _send(caller: Caller, request: dict[str, Any]) -> tuple[Reply, Unsure 
 
 def _unknown(caller: Caller, error: Exception) -> OutcomeUnknown:
     return OutcomeUnknown(
-        f"{caller.place}: a transaction was sent and may have happened, as a whole, or may still: "
+        f"{caller.label}: a transaction was sent and may have happened, as a whole, or may still: "
         f"{error}"
     )
 
@@ -89,11 +88,11 @@ def _unknown(caller: Caller, error: Exception) -> OutcomeUnknown:
 def _change(caller: Caller, change: Change, now: float) -> dict[str, Any]:
     op = change.op
     if isinstance(op, Put):
-        item = wire.item(change.map, change.sk, op.cell, op.etag, op.expires)
-        wire.check_size(item, caller.place)
-        write = writes.put(item, op.when, op.etag, now)
+        item = items.item(change.map, change.sk, op.cell, op.etag, op.expires)
+        items.check_size(item, caller.label)
+        write = requests.put(item, op.when, op.etag, now)
     else:
-        write = writes.delete(change.map, change.sk, op.when, now)
+        write = requests.delete(change.map, change.sk, op.when, now)
     return {write.operation.removesuffix("Item"): {"TableName": caller.table, **write.request}}
 
 
@@ -103,7 +102,7 @@ def _check(caller: Caller, check: Check, now: float) -> dict[str, Any]:
     return {
         "ConditionCheck": {
             "TableName": caller.table,
-            "Key": wire.key(check.map, check.sk),
+            "Key": items.key(check.map, check.sk),
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             **made.request(ConditionExpression=holds),
         }

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from lpcm.ports import DeleteItem, Extend, ListSet, Merge, SetAdd, SetRemove, Sum
-from lpcm.stores.dynamodb import items as wire
+from lpcm.stores.dynamodb import items
 from lpcm.stores.dynamodb.expressions import Expressions
 from lpcm.stores.dynamodb.requests import Write
 
@@ -38,7 +38,7 @@ def update(map: str, sk: str, op: Update, now: float) -> Write | None:
         ConditionExpression=f"{holds} AND {made.live()}", UpdateExpression=text
     )
     shown = {"ReturnValues": "ALL_NEW", "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
-    return Write("UpdateItem", {"Key": wire.key(map, sk), **shown, **expressions}, op.etag)
+    return Write("UpdateItem", {"Key": items.key(map, sk), **shown, **expressions}, op.etag)
 
 
 def _action(made: Expressions, op: Update) -> tuple[str, str] | None:
@@ -48,7 +48,7 @@ def _action(made: Expressions, op: Update) -> tuple[str, str] | None:
         return made.path((*op.path, *steps))
 
     def value(part: object) -> str:
-        return made.value(wire.encode(part))
+        return made.value(items.encode(part))
 
     match op.action:
         case Sum(delta):
@@ -77,13 +77,13 @@ def _action(made: Expressions, op: Update) -> tuple[str, str] | None:
             holds = f"attribute_type({at()}, {value('L')})"
             return holds, f"SET {at()} = list_append({at()}, {value(list(parts))})"
         case SetAdd(members):
-            given = wire.encode(members)
+            given = items.encode(members)
             (kind,) = given
             return f"attribute_type({at()}, {value(kind)})", f"ADD {at()} {made.value(given)}"
         case SetRemove(members, present):
             if len(members) > _NAMES and present:
                 return None
-            given = wire.encode(members)
+            given = items.encode(members)
             (kind,) = given
             holds = f"attribute_type({at()}, {value(kind)})"
             holds += f" AND size({at()}) > {made.number(len(members))}"
