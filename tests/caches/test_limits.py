@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from lpcm.caches.memcached import pool, stream
-from lpcm.caches.memcached.meta import MAX_DATA, OutOfStep, Parser, bases, met
+from lpcm.caches.memcached.meta import MAX_DATA, OutOfStep, Parser, bases, server_checked
 from lpcm.ports import CacheLost, Get, Packet, Set
 from tests.caches.drivers import awaitable, blocking
 
@@ -169,4 +169,4 @@ def test_a_base_below_zero_is_none(line):
 def test_a_greeting_of_absurd_numbers_is_understood():
     """Numbers of any length in a greeting are numbers."""
     head = b"VERSION 1.6.%b\r\nSTAT cas_enabled yes\r\n" % (b"9" * 5000)
-    assert met(head + b"STAT item_size_max %b\r\nEND\r\n" % (b"9" * 5000)) == MAX_DATA
+    assert server_checked(head + b"STAT item_size_max %b\r\nEND\r\n" % (b"9" * 5000)) == MAX_DATA

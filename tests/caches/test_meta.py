@@ -13,11 +13,11 @@ from lpcm.caches.memcached.meta import (
     Parser,
     bases,
     encode,
-    greeted,
+    greeting_complete,
     login,
     lookup,
-    met,
     records,
+    server_checked,
 )
 from lpcm.ports import Get, Invalidate, Result, Set
 
@@ -194,9 +194,9 @@ ON = b"STAT cas_enabled yes\r\n"
 def test_a_server_that_will_do(version):
     """From 1.6.13 on, with CAS: the largest item it takes."""
     reply = VERSION % (version, ON)
-    assert met(reply) == 1_048_576
-    assert not any(greeted(reply[:length]) for length in range(len(reply)))
-    assert greeted(reply)
+    assert server_checked(reply) == 1_048_576
+    assert not any(greeting_complete(reply[:length]) for length in range(len(reply)))
+    assert greeting_complete(reply)
 
 
 @pytest.mark.parametrize(
@@ -211,10 +211,10 @@ def test_a_server_that_will_do(version):
 )  # fmt: skip
 def test_a_server_that_will_not_do(reply):
     """Anything else is refused, for a reason one can read."""
-    reason = met(reply)
+    reason = server_checked(reply)
     assert isinstance(reason, str)
     assert len(reason) > 20
-    assert greeted(reply)
+    assert greeting_complete(reply)
 
 
 def test_login():

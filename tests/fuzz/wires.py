@@ -80,8 +80,8 @@ def meta_replies(chance: Chance) -> Case:
         assert whole is None or parts is None or whole == parts
         try:
             meta.bases(data, 3, 1 << 20)
-            if meta.greeted(data):
-                assert isinstance(meta.met(data), int | str)
+            if meta.greeting_complete(data):
+                assert isinstance(meta.server_checked(data), int | str)
         except meta.OutOfStep:
             return "out of step"
         return "out of step" if whole is None else "read"

@@ -26,12 +26,12 @@ __all__ = [
     "Parser",
     "bases",
     "encode",
-    "greeted",
+    "greeting_complete",
     "login",
     "lookup",
     "lookups",
-    "met",
     "records",
+    "server_checked",
 ]
 
 LONGEST: Final = 30 * 24 * 3600
@@ -438,7 +438,7 @@ def login(user: str, password: str) -> bytes:
     return b"set lpcm 0 0 %d\r\n%b\r\n" % (len(words), words)
 
 
-def greeted(reply: bytes) -> bool:
+def greeting_complete(reply: bytes) -> bool:
     """Tell whether that is all of the answer to ``GREETING``.
 
     **Raises** OutOfStep where there is more of it than a memcached says.
@@ -448,16 +448,17 @@ def greeted(reply: bytes) -> bool:
     return reply.endswith((b"END\r\n", b"ERROR\r\n")) or b"ERROR " in reply
 
 
-def met(reply: bytes) -> int | str:
+def server_checked(reply: bytes) -> int | str:
     r"""Return the largest item the server takes, by its answer to ``GREETING``.
 
     A str: why it cannot be used.
 
-    >>> met(b"VERSION 1.6.18\r\nSTAT cas_enabled yes\r\nSTAT item_size_max 1048576\r\nEND\r\n")
+    >>> settings = b"STAT cas_enabled yes\r\nSTAT item_size_max 1048576\r\nEND\r\n"
+    >>> server_checked(b"VERSION 1.6.18\r\n" + settings)
     1048576
-    >>> met(b"VERSION 1.5.22\r\nSTAT cas_enabled yes\r\nEND\r\n")
+    >>> server_checked(b"VERSION 1.5.22\r\nSTAT cas_enabled yes\r\nEND\r\n")
     'memcached 1.5.22 is too old: lpcm needs 1.6.13 or newer'
-    >>> met(b"VERSION 1.6.18\r\nSTAT cas_enabled no\r\nEND\r\n")
+    >>> server_checked(b"VERSION 1.6.18\r\nSTAT cas_enabled no\r\nEND\r\n")
     'CAS is off, without which no cache is coherent: start memcached without -C'
     """
     first, *lines = reply.split(b"\r\n")

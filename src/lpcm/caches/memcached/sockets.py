@@ -13,7 +13,7 @@ import struct
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from lpcm.caches.memcached.meta import GREETING, greeted, login, met
+from lpcm.caches.memcached.meta import GREETING, greeting_complete, login, server_checked
 from lpcm.system import network
 
 if TYPE_CHECKING:
@@ -74,9 +74,9 @@ def _greet(raw: socket.socket, settings: Settings, deadline: float) -> int | str
         if reply != b"STORED\r\n":
             return f"it does not take the user and password: {reply[:80]!r}"
     reply = _answer(raw, GREETING, deadline)
-    while not greeted(reply):
+    while not greeting_complete(reply):
         reply += _answer(raw, b"", deadline)
-    return met(reply)
+    return server_checked(reply)
 
 
 def _answer(raw: socket.socket, request: bytes, deadline: float) -> bytes:

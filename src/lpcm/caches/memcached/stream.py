@@ -13,7 +13,14 @@ from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
-from lpcm.caches.memcached.meta import GREETING, Parser, greeted, login, met, records
+from lpcm.caches.memcached.meta import (
+    GREETING,
+    Parser,
+    greeting_complete,
+    login,
+    records,
+    server_checked,
+)
 from lpcm.caches.memcached.servers import PACE
 from lpcm.ports import CacheLost, Result
 from lpcm.system import network
@@ -229,10 +236,10 @@ class Connection(asyncio.BufferedProtocol):
             if reply != b"STORED\r\n":
                 return f"it does not take the user and password: {reply[:80]!r}"
         reply = await self._say(GREETING)
-        while not greeted(reply):
+        while not greeting_complete(reply):
             reply += await self._say(b"")
         self._greeter = None
-        found = met(reply)
+        found = server_checked(reply)
         if isinstance(found, int):
             self._parser.limit = found
         return found
