@@ -1,1 +1,1 @@
-"""What holds the project itself up: servers, fixtures and the model explorer; not in the wheel."""
+"""The project's own checks: servers, fixtures and the model explorer. Not in the wheel."""

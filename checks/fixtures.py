@@ -1,7 +1,7 @@
 """pytest fixtures of the servers in ``checks.servers``: one each per test process.
 
 Use them by ``pytest_plugins = ["checks.fixtures"]`` in a top-level ``conftest.py``. A
-test that hurts its server (kills, pauses or fills it) starts one of its own instead.
+test that kills, pauses or fills its server starts a server of its own instead.
 """
 
 from __future__ import annotations

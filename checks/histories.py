@@ -1,8 +1,8 @@
 """Record histories for minutes, on every store and in both modes: ``make check-coherence``.
 
 ``python -m checks.histories [SECONDS [SEED]]``. The servers are this machine's own (``own``), so
-they may be killed, paused and filled. Prints how often each thing truly happened, and ends with 1
-if a promise was broken or one of them never did.
+they may be killed, paused and filled. Prints how often each fault truly happened. Exits with 1 if
+a promise was broken, or if one of the expected faults never happened.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from urllib.parse import quote
 from checks import servers
 from checks.tables import make_table
 from lpcm.verify import nemesis, play, proxy
-from lpcm.verify.targets import MEMCACHED, Stand
+from lpcm.verify.targets import MEMCACHED, Target
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -57,7 +57,7 @@ EXPECTED = (
     "cache killed", "cache paused", "cache cut off", "cache unreachable", "evictions", "flushes",
     "clients killed", "clients stopped", "EX", "steals", "overlapping writers", "OutcomeUnknown",
 )  # fmt: skip
-"""What must have happened in a run of some minutes, or it has shown nothing."""
+"""What must have happened in a run of some minutes; without these the run shows nothing."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -86,15 +86,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 @contextmanager
-def own(store: str, directory: Path, *, strict: bool) -> Generator[Stand, None, None]:
-    """Give memcached and a store that may be hurt at will.
+def own(store: str, directory: Path, *, strict: bool) -> Generator[Target, None, None]:
+    """Yield a memcached and a store that may be killed, paused and cut off at will.
 
     ``store`` is ``sqlite``, a file in the directory, or ``dynamodb``: dynoxide, through a
-    proxy that delays, loses and cuts. In ``available`` mode no client is killed: what it still
-    owes dies with it, and the cache TTL is the bound on that.
+    proxy that delays, loses and cuts. In ``available`` mode no client is killed: its pending
+    invalidations would die with it, and only the cache TTL bounds that.
     """
     with ExitStack() as stack:
-        # So small that other items drive ours out.
+        # So small that the items of ``evicting`` displace ours.
         memcached = stack.enter_context(servers.memcached(2, ("-o", "slab_automove=0")))
         front = stack.enter_context(proxy.proxy(memcached.host, memcached.port))
         cache = quote(f"memcached://{front.host}:{front.port}?{_CACHE_OPTIONS}", safe="")
@@ -110,7 +110,7 @@ def own(store: str, directory: Path, *, strict: bool) -> Generator[Stand, None, 
                 f"dynamodb://{_TABLE}?region={_REGION}&endpoint={back.endpoint}"
                 "&budget=1.5&patience=0.4"
             )
-        made = Stand(
+        made = Target(
             f"{url}&cache={cache}&on_cache_error={mode}", relaxed=not strict, kills_clients=strict
         )
         made.through("cache", front, *MEMCACHED)
@@ -180,7 +180,7 @@ def _evictions(raw: socket.socket) -> int:
     while not text.endswith(b"END\r\n"):
         part = raw.recv(65536)
         if not part:
-            raise ConnectionResetError("memcached hung up")
+            raise ConnectionResetError("memcached closed the connection")
         text += part
     line = next(each for each in text.splitlines() if each.startswith(b"STAT evictions "))
     return int(line.split()[-1])
@@ -193,10 +193,10 @@ def _record(
     end = time.monotonic() + seconds
     with tempfile.TemporaryDirectory(prefix="lpcm-") as made:
         directory = Path(made)
-        with own(store, directory, strict=strict) as stand:
+        with own(store, directory, strict=strict) as target:
             while time.monotonic() < end:
                 number = seed + counts["rounds"]
-                played = play(stand, directory, seconds=ROUND, seed=number)
+                played = play(target, directory, seconds=ROUND, seed=number)
                 counts += played.counts
                 counts.update(rounds=1, operations=played.operations)
                 if played.broken is not None:

@@ -1,12 +1,12 @@
 """Real servers for tests: memcached, and engines that speak DynamoDB, on free loopback ports.
 
-Each is a context manager that yields a running ``Server`` and ends it by its pid. A server
-that is asked for and not there is ``Missing``, an error and never a skip. A binary is looked
+Each is a context manager that yields a running ``Server`` and ends the process by its pid. Where a
+server is not installed, ``Missing`` is raised: an error and never a skip. A binary is looked
 for in the environment (``LPCM_MEMCACHED``, ``LPCM_DYNOXIDE``, ``LPCM_EXTENDDB``), in the
 working directory's ``.engines`` (where this project's own tests install theirs) and on the PATH.
 
-Engines agree on most of what DynamoDB does, not on all; what two of them agree on counts.
-They hold their data in memory: a killed one has forgotten everything.
+Engines differ in parts of what DynamoDB does; a behaviour counts where two of them agree.
+They hold their data in memory, so a killed engine has forgotten everything.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Missing(RuntimeError):
 
 
 class Server:
-    """A server process that can be hurt and mended.
+    """A server process that can be killed, paused and restarted.
 
     ``command`` gets the port and returns the program and its arguments. The port stays the
     same over restarts.
@@ -70,14 +70,15 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The process id of the one that runs, or ran last."""
+        """The id of the process that runs, or ran last."""
         assert self._process is not None
         return self._process.pid
 
     def start(self) -> None:
         """Start the process and wait until it accepts connections.
 
-        A free port is chosen the first time; if another process takes it in between, another.
+        A free port is chosen the first time; if another process takes that port first, another
+        port is chosen.
         """
         for attempt in range(5):
             port = self.port or _free_port()
@@ -108,23 +109,23 @@ class Server:
         return False
 
     def kill(self) -> None:
-        """SIGKILL it; what it held is gone."""
+        """Send SIGKILL; the data of the server are gone."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(timeout=20)
 
     def restart(self) -> None:
-        """Kill it and start it again on the same port, empty."""
+        """Kill the process and start it again on the same port, empty."""
         self.kill()
         self.start()
 
     def stop(self) -> None:
-        """SIGSTOP it: connections stand, nothing is answered."""
+        """Send SIGSTOP: connections stay open, and no request is answered."""
         os.kill(self.pid, signal.SIGSTOP)
-        os.waitpid(self.pid, os.WUNTRACED)  # a signal is on its way before it is obeyed
+        os.waitpid(self.pid, os.WUNTRACED)  # the process stops some time after the signal is sent
 
     def cont(self) -> None:
-        """SIGCONT it."""
+        """Send SIGCONT."""
         os.kill(self.pid, signal.SIGCONT)
 
     def __repr__(self) -> str:

@@ -1,14 +1,14 @@
-"""The world outside one client of the protocol, as the explorer gives it: questions and answers.
+"""One client of the protocol, as the explorer runs it: requests and answers.
 
-Runs ``lpcm.coherence.tier`` itself. Each call of a port is a question that the coroutine stops
-at. Coroutines cannot be copied, so a client between two steps is the *node* of a graph: what
-its operation asks after having been answered so and so. A node is found by running the
-coroutine again from its beginning on those answers, once; if it stands then where another
-one stood, with the same variables (``checks.explorer.snapshot``), the two are one node.
+Runs ``lpcm.coherence.tier`` itself. The coroutine stops at each call of a port, which is a
+request. Coroutines cannot be copied, so a client between two steps is the *node* of a graph: the
+next request of its operation after a sequence of answers. A node is found by running the
+coroutine again from its beginning on those answers, once. Where two coroutines are suspended at
+the same place with the same variables (``checks.explorer.snapshot``), they are one node.
 
-Knows what a client asks; never what it is answered, which is the explorer's business.
-Invariant: a node depends on nothing but the operation, what the client owed when it began,
-the time then, and the answers.
+Knows what a client requests; the answers are the explorer's business. Invariant: a node depends
+on nothing but the operation, the client's pending invalidations when it began, the time then, and
+the answers.
 """
 
 from __future__ import annotations
@@ -44,20 +44,29 @@ if TYPE_CHECKING:
 
     from lpcm.ports import Command, Op, Outcome, Stored
 
-__all__ = ["EXPIRES", "LOST", "UNTOLD", "Answer", "Node", "Operation", "Program", "Root"]
+__all__ = [
+    "EXPIRES",
+    "LOST",
+    "OTHER_CONDITION_FAILED",
+    "Answer",
+    "Node",
+    "Operation",
+    "Program",
+    "Root",
+]
 
 EXPIRES = 100.0
-"""How long an entry with a time to live lives; a client's clock says 0 first, then twice that."""
+"""Seconds that an entry with a time to live lives. A client's clock shows 0, later twice that."""
 
 LOST = CacheLost("the connection is lost")
-UNTOLD = StoreError("not written, and nothing is told of it")
-"""What a transaction returns of a key whose condition held, where another one's did not."""
+OTHER_CONDITION_FAILED = StoreError("not written: another key's condition failed")
+"""What a transaction returns for a key whose own condition held, where another key's failed."""
 
 
 class Operation(NamedTuple):
     """What a client does: ``get``, ``put``, ``ttl`` (put to expire), ``add``, ``new``, ``del``.
 
-    ``join`` is how a set's members are inserted. Two are transactions: ``together`` puts under
+    ``join`` is how a set's members are inserted. Two are transactions: ``transact`` puts under
     all keys, ``claim`` puts under the first one if there is nothing under any of them.
     """
 
@@ -70,9 +79,9 @@ class Operation(NamedTuple):
         return f"{self.kind}({', '.join(self.keys)}{argument})"
 
     def on(self, key: str) -> tuple[str, int | None]:
-        """Return what it is to one of its keys: kind and argument."""
+        """Return the kind and argument of the call that it makes on one of its keys."""
         match self.kind:
-            case "together":
+            case "transact":
                 return "put", self.value
             case "claim" if key != self.keys[0]:
                 return "absent", None
@@ -84,14 +93,14 @@ Program = tuple[Operation, ...]
 
 
 class Answer(NamedTuple):
-    """What a client is told, and how long it took."""
+    """The answer to a client's request, and how long it took."""
 
     reply: Any
     seconds: float = 0.0
 
 
 class _Ask:
-    """What a coroutine awaits: one request to the world outside."""
+    """What a coroutine awaits: one request to the explorer."""
 
     __slots__ = ("request",)
 
@@ -102,7 +111,7 @@ class _Ask:
         return (yield self.request)
 
 
-class World:
+class ClientPorts:
     """The ports as one client has them: each call is a request to the scheduler."""
 
     # ruff: noqa: ARG002  # the ports have a map; here there is one
@@ -138,7 +147,7 @@ class World:
         return list(await _Ask("cache", tuple(packets), False))  # as above
 
     def retry(self) -> None:
-        """Have nothing given up."""
+        """Do nothing: no server is ever marked down."""
 
     async def read(self, map: str, sk: str, now: float) -> Stored | None:
         entry = await _Ask("read", sk, now)
@@ -160,7 +169,7 @@ class World:
             raise outcome
         return cast("list[Applied] | Aborted", outcome)
 
-    # The loops below keep what they have in variables, where a snapshot finds it.
+    # The loops below keep their results in variables, where a snapshot finds them.
 
     async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
         entries: list[Stored | None] = []
@@ -191,13 +200,28 @@ class World:
 class Node:
     """A client between two answers."""
 
-    __slots__ = ("_answers", "_root", "begun", "children", "ended", "fresh", "holds", "kind",
-                 "owed", "packets", "past", "request", "results", "sent", "touches")  # fmt: skip
+    __slots__ = (
+        "_answers",
+        "_root",
+        "begun",
+        "children",
+        "ended",
+        "fresh",
+        "holds",
+        "kind",
+        "packets",
+        "past",
+        "pending",
+        "request",
+        "results",
+        "sent",
+        "touches",
+    )
 
     def __init__(self, root: Root, answers: tuple[Answer, ...], seen: _Seen) -> None:
         self._root = root
         self._answers = answers
-        """The first that led here: others may as well."""
+        """The first answers that led here; other answers may lead here as well."""
         self.begun = bool(answers)
         self.past = root.past
         self.children: dict[Answer, Node] = {}
@@ -208,13 +232,13 @@ class Node:
         """The packets' commands, each with its key."""
         self.fresh = False
         self.request: tuple[Any, ...] = ()
-        self.owed = seen.owed
+        self.pending = seen.pending
         self.results: tuple[Any, ...] = ()
-        """On each key, when it has ended: what was returned, or the exception raised."""
+        """For each key, once the operation has ended: its result, or the exception raised."""
         self.touches: Sequence[str] = ()
-        """The keys of the store that its request is about."""
+        """The keys of the store that the request is about."""
         self.holds = frozenset(held(seen.snapshot))
-        """(generation, CAS id) that it may still compare with something."""
+        """Each (generation, CAS id) that the client may still compare with an item's."""
         if self.ended:
             self.results = seen.request
         elif self.kind == "cache":
@@ -227,7 +251,7 @@ class Node:
             else:
                 self.touches = [seen.request[0]]
 
-    def told(self, answer: Answer) -> Node:
+    def answered(self, answer: Answer) -> Node:
         """Return where the client is after this answer."""
         child = self.children.get(answer)
         if child is None:
@@ -239,9 +263,9 @@ class _Seen(NamedTuple):
     """Where a run of an operation stopped."""
 
     kind: str
-    """``cache``, ``read``, ``apply``, ``transact``: what it asks; or ``ended``."""
+    """The request's kind: ``cache``, ``read``, ``apply``, ``transact``; or ``ended``."""
     request: tuple[Any, ...]
-    owed: tuple[str, ...]
+    pending: tuple[str, ...]
     snapshot: Snapshot
 
 
@@ -251,13 +275,13 @@ class Root:
     def __init__(
         self,
         operation: Operation,
-        owed: tuple[str, ...],
+        pending: tuple[str, ...],
         now: float,
         tier: Callable[..., Coherent],
         policy: Policy,
     ) -> None:
         self.operation = operation
-        self._owed = owed
+        self._owed = pending
         self._now = now
         self.past = now > 0
         self._tier = tier
@@ -268,7 +292,8 @@ class Root:
     def after(self, answers: tuple[Answer, ...]) -> Node:
         """Return the node after these answers."""
         seen = self._run(answers)
-        # The beginning is no other node, wherever it may come back to: nothing is under way.
+        # The beginning is a node of its own even if the run comes back to it: no operation is
+        # under way there.
         place = (seen.snapshot, bool(answers))
         node = self._nodes.get(place)
         if node is None:
@@ -276,8 +301,8 @@ class Root:
         return node
 
     def _run(self, answers: tuple[Answer, ...]) -> _Seen:
-        world = World(self._now)
-        tier = self._tier(world, world, world, self._policy, jitter=lambda: 0.2)
+        ports = ClientPorts(self._now)
+        tier = self._tier(ports, ports, ports, self._policy, jitter=lambda: 0.2)
         for key in self._owed:
             tier._pending[key] = None  # noqa: SLF001  # the client's memory of operations before
         work = _perform(tier, self.operation, self._now)
@@ -285,28 +310,28 @@ class Root:
         try:
             kind, *request = work.send(None)
             for reply, seconds in answers:
-                world.time += seconds
+                ports.time += seconds
                 kind, *request = work.send(reply)
         except StopIteration as end:
             results = tuple(map(_comparable, end.value))
         except LPCMError as error:
             results = (_comparable(error),) * len(self.operation.keys)
         else:
-            owed = tuple(tier._pending)  # noqa: SLF001  # as above
-            state = freeze((kind, request, owed, world.time, tier._queue._after), _OPAQUE)  # noqa: SLF001  # as above
-            seen = _Seen(kind, tuple(request), owed, (state, snapshot(work, _OPAQUE)))
+            pending = tuple(tier._pending)  # noqa: SLF001  # as above
+            state = freeze((kind, request, pending, ports.time, tier._queue._after), _OPAQUE)  # noqa: SLF001  # as above
+            seen = _Seen(kind, tuple(request), pending, (state, snapshot(work, _OPAQUE)))
             work.close()
             return seen
-        owed = tuple(tier._pending)  # noqa: SLF001  # as above
-        return _Seen("ended", results, owed, ("ended", results, owed))
+        pending = tuple(tier._pending)  # noqa: SLF001  # as above
+        return _Seen("ended", results, pending, ("ended", results, pending))
 
 
-_OPAQUE = (World, Coherent, Protocol, Queue, Policy)
-"""What no operation changes; what the client owes is told apart by itself."""
+_OPAQUE = (ClientPorts, Coherent, Protocol, Queue, Policy)
+"""Objects that no operation changes. The pending invalidations are compared by themselves."""
 
 
 def _comparable(result: Any) -> Any:
-    """Return one object for all exceptions that mean the same: they compare by identity."""
+    """Return one object for all exceptions of one meaning: exceptions compare by identity."""
     if not isinstance(result, LPCMError):
         return result
     meaning = (type(result), getattr(result, "committed", None))
@@ -325,7 +350,7 @@ async def _perform(tier: Coherent, operation: Operation, now: float) -> tuple[An
         else:
             entries = await tier.read_many("", keys, now)
         return tuple(None if entry is None else entry.data for entry in entries)
-    if kind in {"together", "claim"}:
+    if kind in {"transact", "claim"}:
         return await _transact(tier, operation, now)
     if kind == "join":
         return (await _join(tier, keys[0], value, now),)
@@ -358,11 +383,11 @@ async def _transact(tier: Coherent, operation: Operation, now: float) -> tuple[A
     if not isinstance(done, Aborted):
         return (True if claim else None,) * len(keys)
     refused = {sk for _, sk, _ in done.reasons}
-    return tuple(False if key in refused else UNTOLD for key in keys)
+    return tuple(False if key in refused else OTHER_CONDITION_FAILED for key in keys)
 
 
 async def _join(tier: Coherent, key: str, member: int, now: float) -> Any:
-    """Insert into a set as ``LPCMSet`` does: a missing one is made, unless others are first."""
+    """Insert into a set as ``LPCMSet`` does: make a missing set unless another client has."""
     while True:
         outcome = await tier.apply("", key, Update((), SetAdd(frozenset({member})), member), now)
         if isinstance(outcome, Refused) and outcome.entry is None:

@@ -1,4 +1,4 @@
-"""What may happen next that no client does: late arrivals, evictions, restarts, time.
+"""The next steps that no client makes: late arrivals, evictions, restarts, time.
 
 Invariant: as for ``checks.explorer.graph``, whose states these are.
 """
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from checks.explorer.linearizability import Call
 from checks.explorer.memcached_model import Server, execute
-from checks.explorer.report import said, shown
+from checks.explorer.report import command_text, reply_text
 from checks.explorer.state import FAULTS, GENERATION, LATE, LOSSY, PAST, apply
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ __all__ = ["accidents", "arrivals"]
 
 
 def arrivals(graph: Graph, state: State) -> list[tuple[str, State]]:
-    """Let what was sent long ago arrive."""
+    """Let a command or write that was sent long ago arrive."""
     after: list[tuple[str, State]] = []
     flying: tuple[Late, ...] = graph.table_late.parts[state[LATE]]
     for place, late in enumerate(flying):
@@ -31,7 +31,7 @@ def arrivals(graph: Graph, state: State) -> list[tuple[str, State]]:
         moved = list(state)
         moved[LATE] = graph.table_late[tuple(remaining)]
         if late.generation == 0 and len(command) == 3:
-            label, _, more = graph.together(state, command)
+            label, _, more = graph.transacted(state, command)
             for where, part in more:
                 moved[where] = part
             moved[LOSSY] = 1
@@ -47,13 +47,13 @@ def arrivals(graph: Graph, state: State) -> list[tuple[str, State]]:
             cas = graph.new_cas(state, item)
             server, result = execute(Server(graph.table_items.parts[item], cas - 1), command)
             moved[graph.servers[at]] = graph.table_items[server.item]
-            label = f"late: {shown(graph.names[at], command)} → {said(result)}"
+            label = f"late: {command_text(graph.names[at], command)} → {reply_text(result)}"
             after.append((label, tuple(moved)))
     return after
 
 
 def accidents(graph: Graph, state: State, faults: Faults) -> list[tuple[str, State]]:
-    """Let the server, or time, do something."""
+    """Let the server lose something, or let time pass."""
     after: list[tuple[str, State]] = []
     for at, place in enumerate(graph.servers):
         item: Item | None = graph.table_items.parts[state[place]]

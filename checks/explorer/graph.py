@@ -1,12 +1,12 @@
-"""The graph that the explorer searches: what may happen next in a state, and what is wrong with it.
+"""The graph that the explorer searches: the next steps of a state, and the promise that it breaks.
 
 Runs each client of ``client`` against a model of memcached and a store, one step at a time,
 and keeps for each key what its history still allows (``linearizability``). Knows no search.
 
 Invariant: a state is a tuple of small integers, each the number of one part in a table of
 all parts met so far. Equal states are equal tuples: nothing is hashed away. A new CAS id is
-the smallest that no item and no client holds: only their being equal matters, and so states
-that differ by the ids' names alone are one.
+the smallest that no item and no client holds. Only the equality of ids matters, so states
+that differ by the values of ids alone are one state.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from checks.explorer.client import EXPIRES, LOST, Answer, Root
 from checks.explorer.faults import accidents, arrivals
 from checks.explorer.linearizability import Call
 from checks.explorer.memcached_model import Item, Server, execute
-from checks.explorer.report import said, shown, told_as
+from checks.explorer.report import command_text, reply_text, result_text
 from checks.explorer.state import (
     CONNECTIONS,
     FAULTS,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from checks.explorer.client import Node
-    from checks.explorer.state import Column, State
+    from checks.explorer.state import Scenario, State
     from lpcm.coherence.tier import Coherent
 
 __all__ = ["NOT_LINEARIZABLE", "STALE", "Graph"]
@@ -61,14 +61,14 @@ BUSY = StoreBusy("other transactions are in the way")
 
 
 class Graph:
-    """The graph of one column's states."""
+    """The graph of one scenario's states."""
 
-    def __init__(self, column: Column, tier: Callable[..., Coherent]) -> None:
-        self.column = column
-        self.programs = column.programs
-        self.policy = column.policy
-        self.may = column.faults
-        self.relaxed = not column.policy.strict
+    def __init__(self, scenario: Scenario, tier: Callable[..., Coherent]) -> None:
+        self.scenario = scenario
+        self.programs = scenario.programs
+        self.policy = scenario.policy
+        self.may = scenario.faults
+        self.relaxed = not scenario.policy.strict
         names = {key for program in self.programs for each in program for key in each.keys}
         self.names = sorted(names)
         self.at = {name: number for number, name in enumerate(self.names)}
@@ -82,13 +82,13 @@ class Graph:
         self.table_locals, self.table_faults, self.table_late = Table(), Table(), Table()
         self._tier = tier
         self._cas = 0
-        """The next one, while moves are made."""
+        """The next CAS id, while moves are made."""
         self._past = 0
-        """Whether the entries with a time to live have ended, at the same time."""
+        """Whether the entries with a time to live have expired, while moves are made."""
         self._roots: dict[tuple[int, int, tuple[str, ...], int], Root] = {}
         self._moves: dict[tuple[int, ...], tuple[Move, ...]] = {}
         self._idle: set[int] = set()
-        """The clients that are dead, or between operations and owe nothing."""
+        """The clients that are dead, or between operations and have no invalidation pending."""
         self._held: dict[tuple[int, int], int] = {}
         self._focus: dict[tuple[int, int], tuple[int, Node]] = {}
         self._ends: dict[tuple[Any, ...], int] = {}
@@ -99,11 +99,11 @@ class Graph:
         self._slot = [sum(map(len, self.programs[:number])) for number in range(clients)]
 
     def start(self) -> State:
-        """Return the state in which nothing is stored, cached or begun."""
+        """Return the state in which no entry is stored or cached and no operation has begun."""
         assert self.table_monitors[frozenset[Any]()] == UNEXPLAINED
         idle = linearizable.START if not self.relaxed else frozenset({((None,), frozenset[Any]())})
         return (
-            *(1, 0, self.table_faults[self.column.faults], self.table_late[()], 0),
+            *(1, 0, self.table_faults[self.scenario.faults], self.table_late[()], 0),
             *(self.table_items[None] for _ in self.servers),
             *(self.table_stored[Value()] for _ in self.stored),
             *(self.table_monitors[idle] for _ in self.monitors),
@@ -113,7 +113,7 @@ class Graph:
     # The steps out of a state
 
     def steps(self, state: State) -> list[tuple[str, State]]:
-        """Return all that may happen next, with what to call it."""
+        """Return each state that may come next, with the label of the step."""
         after: list[tuple[str, State]] = []
         faults = self.table_faults.parts[state[FAULTS]]
         for place in self.locals:
@@ -139,13 +139,13 @@ class Graph:
         focus, node = known
         cas = self.new_cas(state, state[focus]) if node.kind == "cache" else 0
         key: tuple[int, ...] = (number, past, state[GENERATION], state[focus], cas)
-        together = node.kind == "transact"
-        if together:
+        transacting = node.kind == "transact"
+        if transacting:
             key += tuple(state[self.stored[self.at[sk]]] for sk in node.touches)
         moves = self._moves.get(key)
         if moves is None:
             self._cas, self._past = cas, past
-            if together:
+            if transacting:
                 moves = tuple(self._transact(local, node, state, state[focus]))
             else:
                 moves = tuple(self._make_moves(local, node, state[GENERATION], focus, state[focus]))
@@ -153,7 +153,7 @@ class Graph:
         return moves
 
     def new_cas(self, state: State, item: int) -> int:
-        """Return the smallest CAS id that nobody has from this generation of the server."""
+        """Return the smallest CAS id of this server generation that no client or item holds."""
         generation = state[GENERATION]
         mask = 1
         for place in self.locals:
@@ -183,19 +183,19 @@ class Graph:
         return mask
 
     def _root(self, local: Local, past: int) -> Root:
-        place = (local.number, local.done, local.owed, past)
+        place = (local.number, local.done, local.pending, past)
         root = self._roots.get(place)
         if root is None:
             operation = self.programs[local.number][local.done]
             now = 2 * EXPIRES * past
-            root = self._roots[place] = Root(operation, local.owed, now, self._tier, self.policy)
+            root = self._roots[place] = Root(operation, local.pending, now, self._tier, self.policy)
         return root
 
     def _focus_of(self, node: Node, local: Local) -> int:
-        """Return where in a state the item or value stands that the next step is about."""
+        """Return the position in a state of the item or value that the next step is about."""
         if node.kind == "cache":
             return self.servers[self.at[node.sent[len(local.partial)][0]]]
-        if node.kind == "ended":  # nothing to do, as settling when nothing is owed
+        if node.kind == "ended":  # nothing to do, as flushing when nothing is pending
             return GENERATION
         return self.stored[self.at[node.touches[0]]]
 
@@ -223,28 +223,28 @@ class Graph:
         self, local: Local, node: Node, generation: int, focus: int, resource: int
     ) -> list[Move]:
         operation = self.programs[local.number][local.done]
-        who = f"{local.number + 1} {operation}"
+        actor = f"{local.number + 1} {operation}"
         if node.kind == "ended":
-            moves = [self._end_at_once(local, node, who, resource)]
+            moves = [self._end_at_once(local, node, actor, resource)]
         elif node.kind == "cache":
-            moves = self._send(local, node, who, generation, resource)
+            moves = self._send(local, node, actor, generation, resource)
         elif node.kind == "read":
-            moves = self._read(local, node, who, resource)
+            moves = self._read(local, node, actor, resource)
         else:
-            moves = self._write(local, node, who, focus, resource)
+            moves = self._write(local, node, actor, focus, resource)
         if self.may.crash and (node.begun or local.partial):
             dead = local._replace(dead=True, partial=())
-            moves.append(Move(f"{who}: dies", "crash", self.table_locals[dead], resource))
+            moves.append(Move(f"{actor}: dies", "crash", self.table_locals[dead], resource))
         return moves
 
-    def _end_at_once(self, local: Local, node: Node, who: str, resource: int) -> Move:
-        after = local._replace(done=local.done + 1, node=None, owed=node.owed)
-        return Move(f"{who}: has nothing to do", "", self.table_locals[after], resource)
+    def _end_at_once(self, local: Local, node: Node, actor: str, resource: int) -> Move:
+        after = local._replace(done=local.done + 1, node=None, pending=node.pending)
+        return Move(f"{actor}: has nothing to do", "", self.table_locals[after], resource)
 
     def _send(
-        self, local: Local, node: Node, who: str, generation: int, resource: int
+        self, local: Local, node: Node, actor: str, generation: int, resource: int
     ) -> list[Move]:
-        """Bring one command of the packets to the server, or fail to."""
+        """Deliver one command of the packets to the server, or lose the connection."""
         moves: list[Move] = []
         at = len(local.partial)
         losses = local.losses + (node.fresh and at == 0)
@@ -253,16 +253,20 @@ class Graph:
         lost = local._replace(partial=(), losses=losses + 1)
         none = (LOST,) * len(node.packets)
         if local.cut:
-            moves.append(self._told((local, node), f"{who}: is cut off", none, resource))
+            moves.append(self._answered((local, node), f"{actor}: is cut off", none, resource))
             healed = local._replace(cut=False)
-            moves.append(Move(f"{who}: can connect again", "", self.table_locals[healed], resource))
+            moves.append(
+                Move(f"{actor}: can connect again", "", self.table_locals[healed], resource)
+            )
             return moves
         if (at and local.started != connection) or (bound and bound != {connection}):
-            return [self._told((lost, node), f"{who}: its connection is gone", none, resource)]
+            return [
+                self._answered((lost, node), f"{actor}: its connection is gone", none, resource)
+            ]
         key, command = node.sent[at]
         server, result = execute(Server(self.table_items.parts[resource], self._cas - 1), command)
         partial = (*local.partial, result)
-        label = f"{who}: {shown(key, command)} → {said(result)}"
+        label = f"{actor}: {command_text(key, command)} → {reply_text(result)}"
         after = self.table_items[server.item]
         if len(partial) < len(node.sent):
             going = local._replace(node=node, partial=partial, started=connection, losses=losses)
@@ -270,95 +274,99 @@ class Graph:
         else:
             whole = local._replace(partial=(), losses=losses)
             replies: tuple[Any, ...] = dealt(node, partial, connection)
-            moves.append(self._told((whole, node), label, replies, after))
+            moves.append(self._answered((whole, node), label, replies, after))
             if self.may.stall:
-                moves.append(self._told((whole, node), label, replies, after, stalls=True))
+                moves.append(self._answered((whole, node), label, replies, after, stalls=True))
         if self.may.cut:
             gone = lost._replace(cut=True)
-            moves.append(self._told((gone, node), f"{who}: is cut off", none, resource, "cut"))
+            moves.append(
+                self._answered((gone, node), f"{actor}: is cut off", none, resource, "cut")
+            )
         if not self.may.lose:
             return moves
-        # The connection may break here: what came before was done, what comes after may be.
+        # The connection may break here: the commands before were executed, the others may be.
         had = dealt(node, local.partial, connection)
-        heard = {none, tuple([*had, *none][: len(none)])}
+        received = {none, tuple([*had, *none][: len(none)])}
         rest = tuple((self.at[k], each) for k, each in node.sent[at:])
-        for replies in sorted(heard, key=len):
+        for replies in sorted(received, key=len):
             moves.append(
-                self._told((lost, node), f"{who}: loses its connection", replies, resource, "lose")
+                self._answered(
+                    (lost, node), f"{actor}: loses its connection", replies, resource, "lose"
+                )
             )
-            text = f"{who}: loses its connection, {len(rest)} of its commands under way"
+            text = f"{actor}: loses its connection, {len(rest)} of its commands under way"
             moves.append(
-                self._told((lost, node), text, replies, resource, "lose")._replace(
+                self._answered((lost, node), text, replies, resource, "lose")._replace(
                     late=Late(rest, generation)
                 )
             )
         return moves
 
-    def _read(self, local: Local, node: Node, who: str, resource: int) -> list[Move]:
+    def _read(self, local: Local, node: Node, actor: str, resource: int) -> list[Move]:
         _, now = node.request
         value: Value = self.table_stored.parts[resource]
         moves: list[Move] = []
-        entries = [value.entry, *([value.before] if self.column.eventual else [])]
+        entries = [value.entry, *([value.before] if self.scenario.eventual else [])]
         for entry in dict.fromkeys(entries):
             seen = live(entry, now)
-            label = f"{who}: reads {None if seen is None else seen.data} from the store"
-            moves.append(self._told((local, node), label, seen, resource))
+            label = f"{actor}: reads {None if seen is None else seen.data} from the store"
+            moves.append(self._answered((local, node), label, seen, resource))
             if self.may.stall:
-                moves.append(self._told((local, node), label, seen, resource, stalls=True))
+                moves.append(self._answered((local, node), label, seen, resource, stalls=True))
         if not self.may.unknown:
             return moves
-        failed = f"{who}: the store does not answer"
-        moves.append(self._told((local, node), failed, NO_ANSWER, resource, "unknown"))
+        failed = f"{actor}: the store does not answer"
+        moves.append(self._answered((local, node), failed, NO_ANSWER, resource, "unknown"))
         return moves
 
-    def _write(self, local: Local, node: Node, who: str, focus: int, resource: int) -> list[Move]:
+    def _write(self, local: Local, node: Node, actor: str, focus: int, resource: int) -> list[Move]:
         _, op, now = node.request
         value: Value = self.table_stored.parts[resource]
         stored, outcome = apply(value, op, now)
         after = self.table_stored[stored]
         data = None if stored.entry is None else stored.entry.data
-        label = f"{who}: the store has {data}"
-        moves = [self._told((local, node), label, outcome, after)]
+        label = f"{actor}: the store has {data}"
+        moves = [self._answered((local, node), label, outcome, after)]
         if self.may.stall:
-            moves.append(self._told((local, node), label, outcome, after, stalls=True))
+            moves.append(self._answered((local, node), label, outcome, after, stalls=True))
         if self.may.unknown:
             text = f"{label}, the reply is lost"
-            moves.append(self._told((local, node), text, UNKNOWN, after, "unknown"))
-            text = f"{who}: the store does not answer"
+            moves.append(self._answered((local, node), text, UNKNOWN, after, "unknown"))
+            text = f"{actor}: the store does not answer"
             late = Late(((self.stored.index(focus), (op, now)),), 0)
-            move = self._told((local, node), text, UNKNOWN, resource, "unknown")
+            move = self._answered((local, node), text, UNKNOWN, resource, "unknown")
             moves.append(move._replace(late=late))
         return moves
 
     def _transact(self, local: Local, node: Node, state: State, resource: int) -> list[Move]:
-        who = f"{local.number + 1} {self.programs[local.number][local.done]}"
-        label, outcome, more = self.together(state, node.request)
-        label = f"{who}: {label}"
+        actor = f"{local.number + 1} {self.programs[local.number][local.done]}"
+        label, outcome, more = self.transacted(state, node.request)
+        label = f"{actor}: {label}"
         client = (local, node)
-        moves = [self._told(client, label, outcome, resource)._replace(more=more)]
+        moves = [self._answered(client, label, outcome, resource)._replace(more=more)]
         if self.may.stall:
-            move = self._told(client, label, outcome, resource, stalls=True)
+            move = self._answered(client, label, outcome, resource, stalls=True)
             moves.append(move._replace(more=more))
         if self.may.unknown:
             text = f"{label}, the reply is lost"
-            move = self._told(client, text, UNKNOWN, resource, "unknown")
+            move = self._answered(client, text, UNKNOWN, resource, "unknown")
             moves.append(move._replace(more=more))
-            text = f"{who}: the store does not answer"
+            text = f"{actor}: the store does not answer"
             late = Late(((self.at[node.touches[0]], node.request),), 0)
-            move = self._told(client, text, UNKNOWN, resource, "unknown")
+            move = self._answered(client, text, UNKNOWN, resource, "unknown")
             moves.append(move._replace(late=late))
         if self.may.conflict:
-            text = f"{who}: other transactions are in the way"
-            moves.append(self._told(client, text, BUSY, resource, "conflict"))
+            text = f"{actor}: other transactions are in the way"
+            moves.append(self._answered(client, text, BUSY, resource, "conflict"))
         if self.may.crash:
             dead = self.table_locals[local._replace(dead=True, partial=())]
-            moves.append(Move(f"{who}: dies", "crash", dead, resource))
+            moves.append(Move(f"{actor}: dies", "crash", dead, resource))
         return moves
 
-    def together(
+    def transacted(
         self, state: State, request: tuple[Any, ...]
     ) -> tuple[str, Any, tuple[tuple[int, int], ...]]:
-        """Return what to call a transaction, its outcome, and what is where in the state then."""
+        """Return a transaction's label, its outcome, and the new parts by their positions."""
         changes, checks, now = request
         places = {each.sk: self.stored[self.at[each.sk]] for each in (*changes, *checks)}
         values = {sk: self.table_stored.parts[state[at]] for sk, at in places.items()}
@@ -368,7 +376,7 @@ class Graph:
         has = ", ".join(f"{data[sk]} for {sk}" for sk in places)
         return f"the store has {has}", outcome, more
 
-    def _told(
+    def _answered(
         self,
         client: tuple[Local, Node],
         label: str,
@@ -378,16 +386,16 @@ class Graph:
         *,
         stalls: bool = False,
     ) -> Move:
-        """Give a client its answer, and end its operation if that was all it waited for."""
+        """Give a client its answer, and end its operation if it needs no further answer."""
         local, node = client
         if stalls:
             label, fault = f"{label}, after a stall", "stall"
-        child = node.told(Answer(reply, self.policy.mark if stalls else 0.0))
+        child = node.answered(Answer(reply, self.policy.mark if stalls else 0.0))
         if not child.ended:
             after = local._replace(node=child)
             return Move(label, fault, self.table_locals[after], resource)
         operation = self.programs[local.number][local.done]
-        after = local._replace(done=local.done + 1, node=None, owed=child.owed)
+        after = local._replace(done=local.done + 1, node=None, pending=child.pending)
         ended: list[tuple[int, Call, Any]] = []
         for name, result in zip(operation.keys, child.results, strict=True):
             at, call = self.at[name], self._call(local, node, name)
@@ -395,8 +403,8 @@ class Graph:
                 after = after._replace(unknown=(*after.unknown, (at, call)))
             else:
                 ended.append((at, call, result))
-        told = ", ".join(told_as(result) for result in child.results)
-        label = f"{label}; returns {told}" if told else label
+        returned = ", ".join(result_text(result) for result in child.results)
+        label = f"{label}; returns {returned}" if returned else label
         return Move(label, fault, self.table_locals[after], resource, ended=tuple(ended))
 
     # The history
@@ -424,7 +432,7 @@ class Graph:
         return known
 
     def ended(self, state: State, at: int, call: Call, result: Any) -> int:
-        """Return what the key's history allows once this call has returned this."""
+        """Return what the key's history allows once this call has returned this result."""
         others = tuple(
             each
             for other in self.locals
@@ -447,7 +455,7 @@ class Graph:
         return number
 
     def broken(self, state: State) -> tuple[str, str] | None:
-        """Return the property that this state breaks, and on which key."""
+        """Return the property that this state breaks, and how; None where it breaks none."""
         for at, place in enumerate(self.monitors):
             if state[place] == UNEXPLAINED:
                 return NOT_LINEARIZABLE, f"no order explains what was returned for {self.names[at]}"
@@ -457,7 +465,7 @@ class Graph:
             if state[place] in self._idle:
                 continue
             local: Local = self.table_locals.parts[state[place]]
-            if not local.dead and (local.node is not None or local.owed):
+            if not local.dead and (local.node is not None or local.pending):
                 return None
             self._idle.add(state[place])
         for at, (place, kept) in enumerate(zip(self.servers, self.stored, strict=True)):

@@ -1,16 +1,18 @@
 """Linearizability of one key's history, judged as it grows: exact, and in streaming memory.
 
 An operation takes effect at one instant between its beginning and its end. The monitor keeps
-every *configuration* that can still explain what was seen: the register's value, and which
+every *configuration* that can still explain the history: the register's value, and which
 of the operations under way have taken effect already, with what result. An instant can
-always be postponed to just before the next end, so operations need only be placed there:
-at the end of one, every order of those under way is tried, and what agrees with its result
-is kept (Lowe 2017, just-in-time linearization). None left: no order explains the history.
+always be postponed to just before the next end of an operation, so operations need only be placed
+there: when an operation ends, every order of the operations under way is tried, and the
+configurations that agree with its result are kept (Lowe 2017, just-in-time linearization). Where
+no configuration is left, no order explains the history.
 
 Linearizability is local (Herlihy and Wing 1990): a history of many keys is linearizable iff
-each key's is. Knows no clock, store or cache; the explorer and the recorded histories use it.
+each key's is. Knows no clock, store or cache.
 
-Invariant: a set of configurations is closed under nothing; ``end`` closes it first.
+Invariant: a set of configurations is not closed; ``end`` first adds each configuration in which
+more of the operations under way have taken effect.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class Call(NamedTuple):
     """An operation on one key, under way or done."""
 
     slot: int
-    """Unlike that of any other operation under way on the key."""
+    """A number that no other operation under way on the key has."""
     kind: str
     """``get``, ``put``, ``add``, ``join`` (an int as a set of bits), ``new`` (store if absent),
     ``claim`` (likewise, and whether it did), ``absent``, ``del``, ``pop``, ``expire``."""
@@ -49,7 +51,7 @@ Configurations: TypeAlias = "frozenset[_Configuration]"
 Perform: TypeAlias = "Callable[[Call, Any], tuple[Any, Any]]"
 
 START: Configurations = frozenset({(None, frozenset[tuple[int, Any]]())})
-"""Nothing is stored, nobody is at work."""
+"""No value is stored, and no operation is under way."""
 
 
 def perform(call: Call, value: Any) -> tuple[Any, Any]:
@@ -87,7 +89,7 @@ def perform(call: Call, value: Any) -> tuple[Any, Any]:
 
 
 def perform_in_history(call: Call, values: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
-    """Do the same where the register's value is all it ever had, the last one being its own."""
+    """Do the same where the register is the tuple of all its values so far, the latest last."""
     after, result = perform(call, values[-1])
     return (values if call.kind == "get" else (*values, after)), result
 
@@ -99,7 +101,7 @@ def end(
     result: Any,
     perform: Perform = perform,
 ) -> Configurations:
-    """Return what still explains the history after ``call``, one of those under way, ended so.
+    """Return what still explains the history after ``call`` has ended with ``result``.
 
     >>> two = (Call(0, "put", 1), Call(1, "get"))
     >>> after = end(START, two, two[1], 1)     # read before it was acknowledged: it took effect
@@ -115,7 +117,7 @@ def end(
 
 
 def withdraw(configurations: Configurations, call: Call) -> Configurations:
-    """Return the same for one that surely took no effect."""
+    """Return the same for a call that certainly took no effect."""
     return frozenset(
         each for each in configurations if not any(slot == call.slot for slot, _ in each[1])
     )
@@ -124,7 +126,7 @@ def withdraw(configurations: Configurations, call: Call) -> Configurations:
 def end_stale_read(
     configurations: Configurations, under_way: Iterable[Call], result: Any
 ) -> Configurations:
-    """Return the same for a read of a history that may return any value there ever was."""
+    """Return the same for a read that may return any value the key ever had."""
     return frozenset(
         each for each in _placed(configurations, under_way, perform_in_history) if result in each[0]
     )

@@ -1,12 +1,12 @@
 """A model of memcached: what its meta commands do to one item, as plain tuples.
 
-For the protocol explorer, which keeps millions of them, and compared with the real server
-on random command sequences in the tests. Knows the subset that ``ports.Command`` can say:
+For the protocol explorer, which keeps millions of these tuples. The tests compare the model with
+the real server on random command sequences. It knows the subset that ``ports.Command`` can say:
 ``mg`` with leases and touch, ``ms`` set, add and append with CAS, ``md I``. ``ModelCache``
-is a ``ports.Cache`` made of it, for tests that must say exactly when it fails.
+is a ``ports.Cache`` made of the model, for tests that decide exactly when the cache fails.
 
 Time is not modelled: an item that expires is an item that vanishes (``item=None``), at any
-moment the explorer likes. Its last TTL is kept, to be told by ``mg t`` and judged by tests.
+moment the explorer chooses. The item's last TTL is kept: ``mg t`` returns it, and tests judge it.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Item(NamedTuple):
     stale: bool = False
     """Invalidated (X)."""
     leased: bool = False
-    """Someone has won the refill (others get Z)."""
+    """A client has won the refill (others get Z)."""
 
     @property
     def base(self) -> bytes:
-        """What of it is servable."""
+        """The servable bytes of the item."""
         return self.data[: self.flags]
 
 
@@ -129,17 +129,17 @@ def _invalidate(server: Server, command: Invalidate) -> tuple[Server, Result]:
 
 
 class ModelCache:
-    """A ``ports.Cache`` in this process, shared by whoever holds it."""
+    """A ``ports.Cache`` in this process, shared by all clients that have the object."""
 
     blocking = True
 
     def __init__(self) -> None:
         self.servers: dict[str, Server] = {}
         self.generation = 1
-        """Of the process that is modelled, and so the number of every connection to it."""
+        """The modelled process's generation, and so the number of every connection to it."""
         self.reachable = True
         self.packets = 0
-        """How many were sent, hits included."""
+        """How many packets were sent, hits included."""
         self._lock = threading.Lock()
 
     def restart(self) -> None:
@@ -188,7 +188,7 @@ class ModelCache:
         return replies
 
     def retry(self) -> None:
-        """Have nothing given up."""
+        """Do nothing: no server is ever marked down."""
 
     def close(self) -> None:
-        """Have nothing to close."""
+        """Do nothing: there is no connection to close."""

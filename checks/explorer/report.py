@@ -10,10 +10,10 @@ from lpcm.ports import Get, Set
 if TYPE_CHECKING:
     from lpcm.ports import Command
 
-__all__ = ["said", "shown", "told_as"]
+__all__ = ["command_text", "reply_text", "result_text"]
 
 
-def shown(key: str, command: Command) -> str:
+def command_text(key: str, command: Command) -> str:
     """Return a command as memcached's protocol writes it."""
     match command:
         case Get(lease, touch, value):
@@ -35,7 +35,7 @@ def _data(base: bytes) -> Any:
     return None if entry is None else entry.data
 
 
-def said(result: Any) -> str:
+def reply_text(result: Any) -> str:
     """Return a reply as memcached's protocol writes it."""
     data = ""
     if result.status == "VA":
@@ -48,6 +48,6 @@ def said(result: Any) -> str:
     return " ".join(word for word in words if word)
 
 
-def told_as(result: Any) -> str:
-    """Return what a caller gets: a value, or the name of an error."""
+def result_text(result: Any) -> str:
+    """Return a result as text: the value, or the name of the error."""
     return type(result).__name__ if isinstance(result, Exception) else str(result)

@@ -1,7 +1,7 @@
-"""The columns: the bounded worlds that the explorer searches to their ends.
+"""The scenarios that the explorer searches to their ends.
 
-Each is a few clients with a program of one to three operations, and one kind of fault. What
-is here is what is known of the protocol; ``python -m checks.explorer.scenarios`` searches it all
+Each is a few clients with a program of one to three operations, and one kind of fault. Together
+they are what is known of the protocol; ``python -m checks.explorer.scenarios`` searches them all
 and prints the states visited and the time. Knows nothing of how a search is made.
 """
 
@@ -12,14 +12,14 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Final
 
 from checks.explorer.client import Operation
-from checks.explorer.search import POLICY, Column, Counterexample, Faults, explore, simulate
+from checks.explorer.search import POLICY, Counterexample, Faults, Scenario, explore, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from checks.explorer.search import Explored
 
-__all__ = ["COLUMNS", "LARGE", "SMALL", "main"]
+__all__ = ["LARGE", "SCENARIOS", "SMALL", "main"]
 
 
 def _op(kind: str, value: int = 0, *keys: str) -> Operation:
@@ -28,7 +28,7 @@ def _op(kind: str, value: int = 0, *keys: str) -> Operation:
 
 _GET = _op("get")
 _DEL = _op("del")
-_SETTLE = Operation("settle", ())
+_FLUSH = Operation("flush", ())
 _AVAILABLE = POLICY._replace(strict=False)
 
 _FAULTS: Final = {
@@ -44,7 +44,7 @@ _FAULTS: Final = {
 _PUTS = ((_op("put", 1), _GET), (_op("put", 2), _GET))
 _ADDS = ((_op("add", 10), _GET), (_op("add", 100), _GET))
 _NEWS = ((_op("new", 1), _DEL), (_GET, _op("new", 2)))
-_SETTLING = tuple((*program, _SETTLE) for program in _PUTS)
+_FLUSHING = tuple((*program, _FLUSH) for program in _PUTS)
 _WATCHED = ((_op("put", 1),), (_GET,), (_GET,))
 _THREE = ((_op("put", 1),), (_op("put", 2),), (_GET,))
 _TTL = ((_op("ttl", 1), _GET), (_GET, _op("new", 2)))
@@ -60,74 +60,79 @@ _CLAIMS = (
     (_op("claim", 1, "a", "b"), _op("get", 0, "b")),
     (_op("claim", 2, "b", "a"), _op("get", 0, "a")),
 )
-_TOGETHER = ((_op("together", 1, "a", "b"),), (_op("put", 2, "b"), _op("get", 0, "b")))
+_TRANSACT = ((_op("transact", 1, "a", "b"),), (_op("put", 2, "b"), _op("get", 0, "b")))
 _TRANSACTING = {**_FAULTS, "conflict": Faults(conflict=1)}
 
 _SHORT = ((_op("put", 1),), (_op("put", 2), _GET))
 _READ = ((_op("put", 1),), (_GET, _GET))
 
 SMALL: Final = (
-    Column("small: 2 clients, none", _PUTS),
+    Scenario("small: 2 clients, none", _PUTS),
     *(
-        Column(f"small: 2 clients, {name}", _SHORT, _FAULTS[name])
+        Scenario(f"small: 2 clients, {name}", _SHORT, _FAULTS[name])
         for name in ("evict", "crash", "stall", "restart", "lost store reply")
     ),
-    *(Column(f"small: 2 clients, {name}", _READ, _FAULTS[name]) for name in _FAULTS),
-    Column(
+    *(Scenario(f"small: 2 clients, {name}", _READ, _FAULTS[name]) for name in _FAULTS),
+    Scenario(
         "small: 2 clients, cut-off, available",
-        ((_op("put", 1), _SETTLE), (_GET, _GET)),
+        ((_op("put", 1), _FLUSH), (_GET, _GET)),
         _FAULTS["cut-off"],
         _AVAILABLE,
     ),
-    Column("small: 3 clients, none", ((_op("del"),), (_GET,), (_GET,))),
-    Column("small: counters", _ADDS),
-    Column("small: negative caching", _NEWS),
-    Column("small: time to live", ((_op("ttl", 1),), (_GET, _op("new", 2))), Faults(time=1)),
-    Column("small: bulk", _BULK),
-    Column("small: set-add", _JOINS),
-    Column("small: transactions, a check fails", _CHECKED),
-    Column("small: transactions, conflict", _TOGETHER, Faults(conflict=1)),
-    Column("small: transactions, lost store reply", (_TOGETHER[0], _CLAIMS[1]), Faults(unknown=1)),
+    Scenario("small: 3 clients, none", ((_op("del"),), (_GET,), (_GET,))),
+    Scenario("small: counters", _ADDS),
+    Scenario("small: negative caching", _NEWS),
+    Scenario("small: time to live", ((_op("ttl", 1),), (_GET, _op("new", 2))), Faults(time=1)),
+    Scenario("small: bulk", _BULK),
+    Scenario("small: set-add", _JOINS),
+    Scenario("small: transactions, a check fails", _CHECKED),
+    Scenario("small: transactions, conflict", _TRANSACT, Faults(conflict=1)),
+    Scenario(
+        "small: transactions, lost store reply", (_TRANSACT[0], _CLAIMS[1]), Faults(unknown=1)
+    ),
 )
 """Searched by ``make test``, in about half a minute."""
 
 LARGE: Final = (
-    *(Column(f"2 clients, {name}", _PUTS, faults) for name, faults in _FAULTS.items()),
-    *(Column(f"2 clients, {name}, counters", _ADDS, faults) for name, faults in _FAULTS.items()),
+    *(Scenario(f"2 clients, {name}", _PUTS, faults) for name, faults in _FAULTS.items()),
+    *(Scenario(f"2 clients, {name}, counters", _ADDS, faults) for name, faults in _FAULTS.items()),
     *(
-        Column(f"2 clients, {name}, negative caching", _NEWS, faults)
+        Scenario(f"2 clients, {name}, negative caching", _NEWS, faults)
         for name, faults in _FAULTS.items()
     ),
-    Column("2 clients, evict twice", _PUTS, Faults(evict=2)),
-    Column("2 clients, evict and crash", _PUTS, Faults(evict=1, crash=1)),
-    Column("2 clients, restart and crash", _PUTS, Faults(restart=1, crash=1)),
-    Column("2 clients, crash and lost store reply", _PUTS, Faults(crash=1, unknown=1)),
-    Column("2 clients, cut-off, available", _SETTLING, Faults(cut=1), _AVAILABLE),
-    Column(
-        "2 clients, cut-off and evict, available", _SETTLING, Faults(cut=1, evict=1), _AVAILABLE
+    Scenario("2 clients, evict twice", _PUTS, Faults(evict=2)),
+    Scenario("2 clients, evict and crash", _PUTS, Faults(evict=1, crash=1)),
+    Scenario("2 clients, restart and crash", _PUTS, Faults(restart=1, crash=1)),
+    Scenario("2 clients, crash and lost store reply", _PUTS, Faults(crash=1, unknown=1)),
+    Scenario("2 clients, cut-off, available", _FLUSHING, Faults(cut=1), _AVAILABLE),
+    Scenario(
+        "2 clients, cut-off and evict, available", _FLUSHING, Faults(cut=1, evict=1), _AVAILABLE
     ),
-    *(Column(f"3 clients, {name}", _THREE, faults) for name, faults in _FAULTS.items()),
+    *(Scenario(f"3 clients, {name}", _THREE, faults) for name, faults in _FAULTS.items()),
     *(
-        Column(f"3 clients, {name}, two readers", _WATCHED, faults)
+        Scenario(f"3 clients, {name}, two readers", _WATCHED, faults)
         for name, faults in _FAULTS.items()
     ),
-    Column("time to live", _TTL, Faults(time=1)),
-    Column("time to live, evict", _TTL, Faults(time=1, evict=1)),
-    Column("time to live, crash", _TTL, Faults(time=1, crash=1)),
-    *(Column(f"bulk, {name}", _BULK, _FAULTS[name]) for name in ("none", "evict", "crash")),
-    *(Column(f"2 clients, {name}, set-add", _JOINS, faults) for name, faults in _FAULTS.items()),
-    *(Column(f"checks, {name}", _CHECKED, faults) for name, faults in _TRANSACTING.items()),
-    *(Column(f"claims, {name}", _CLAIMS, faults) for name, faults in _TRANSACTING.items()),
-    *(Column(f"together, {name}", _TOGETHER, faults) for name, faults in _TRANSACTING.items()),
-    Column("bulk writers in other orders", _CROSSED),
-    Column("bulk writers in other orders, lost store reply", _CROSSED, Faults(unknown=1)),
+    Scenario("time to live", _TTL, Faults(time=1)),
+    Scenario("time to live, evict", _TTL, Faults(time=1, evict=1)),
+    Scenario("time to live, crash", _TTL, Faults(time=1, crash=1)),
+    *(Scenario(f"bulk, {name}", _BULK, _FAULTS[name]) for name in ("none", "evict", "crash")),
+    *(Scenario(f"2 clients, {name}, set-add", _JOINS, faults) for name, faults in _FAULTS.items()),
+    *(Scenario(f"checks, {name}", _CHECKED, faults) for name, faults in _TRANSACTING.items()),
+    *(Scenario(f"claims, {name}", _CLAIMS, faults) for name, faults in _TRANSACTING.items()),
+    *(
+        Scenario(f"transactions, {name}", _TRANSACT, faults)
+        for name, faults in _TRANSACTING.items()
+    ),
+    Scenario("bulk writers in other orders", _CROSSED),
+    Scenario("bulk writers in other orders, lost store reply", _CROSSED, Faults(unknown=1)),
 )
 """Searched by ``make check-coherence`` too."""
 
-COLUMNS: Final = (*SMALL, *LARGE)
+SCENARIOS: Final = (*SMALL, *LARGE)
 
 BEYOND: Final = (
-    Column(
+    Scenario(
         "4 clients, everything",
         (
             (_op("put", 1), _GET, _op("add", 10), _GET),
@@ -137,7 +142,7 @@ BEYOND: Final = (
         ),
         Faults(evict=2, expire=1, crash=1, stall=1, restart=1, lose=1, unknown=1, cut=1),
     ),
-    Column(
+    Scenario(
         "3 clients in bulk, everything",
         (
             (_op("put", 1, "a", "b"), _op("get", 0, "a", "b")),
@@ -146,7 +151,7 @@ BEYOND: Final = (
         ),
         Faults(evict=2, expire=1, crash=1, stall=1, restart=1, lose=1, unknown=1, cut=1),
     ),
-    Column(
+    Scenario(
         "3 clients in transactions, everything",
         (
             (
@@ -155,7 +160,7 @@ BEYOND: Final = (
                 _op("join", 2, "b"),
                 _op("get", 0, "a"),
             ),
-            (_op("together", 4, "b", "a"), _op("get", 0, "b"), _op("del", 0, "a", "b")),
+            (_op("transact", 4, "b", "a"), _op("get", 0, "b"), _op("del", 0, "a", "b")),
             (
                 _op("get", 0, "a"),
                 _op("claim", 8, "b", "a"),
@@ -170,17 +175,17 @@ BEYOND: Final = (
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Search every column, two at a time; walk at random for that many seconds."""
+    """Search every scenario, two at a time; walk at random for that many seconds."""
     import random
 
     walking = float(arguments[0]) if arguments else 60.0
     seed = int(arguments[1]) if len(arguments) > 1 else random.SystemRandom().randrange(2**32)
     failed = states = 0
     with ProcessPoolExecutor(2, max_tasks_per_child=1) as pool:
-        searches = [pool.submit(explore, column) for column in sorted(COLUMNS, key=_size)]
+        searches = [pool.submit(explore, scenario) for scenario in sorted(SCENARIOS, key=_size)]
         walks = [
-            pool.submit(simulate, column, seed=seed, seconds=walking / len(BEYOND))
-            for column in BEYOND
+            pool.submit(simulate, scenario, seed=seed, seconds=walking / len(BEYOND))
+            for scenario in BEYOND
         ]
         for search in as_completed(searches):
             try:
@@ -191,7 +196,7 @@ def main(arguments: Sequence[str]) -> int:
             else:
                 states += found.states
                 _say(_line(found))
-        _say(f"{states:,} states in {len(searches)} columns, {failed} violations")
+        _say(f"{states:,} states in {len(searches)} scenarios, {failed} violations")
         for walk in walks:
             try:
                 found = walk.result()
@@ -199,17 +204,19 @@ def main(arguments: Sequence[str]) -> int:
                 failed += 1
                 _say(str(counterexample))
             else:
-                _say(f"{found.column}: {found.states:,} walks, {found.steps:,} steps, seed {seed}")
+                _say(
+                    f"{found.scenario}: {found.states:,} walks, {found.steps:,} steps, seed {seed}"
+                )
     return 1 if failed else 0
 
 
-def _size(column: Column) -> int:
+def _size(scenario: Scenario) -> int:
     """Sort the largest first, as far as one can tell."""
-    return -len(column.programs)
+    return -len(scenario.programs)
 
 
 def _line(found: Explored) -> str:
-    return f"{found.column:60} {found.states:12,} states {found.seconds:8.1f} s"
+    return f"{found.scenario:60} {found.states:12,} states {found.seconds:8.1f} s"
 
 
 def _say(line: str) -> None:

@@ -11,14 +11,14 @@ first step and ends with its last one: the strictest reading of "before" there i
 Two properties are judged at every step:
 
 ``not linearizable``
-    no order of the operations explains what they returned. In a column whose clients may be
+    no order of the operations explains what they returned. In a scenario whose clients may be
     cut off in available mode, a read may return any value the key ever had, and only the
     writes must be explained.
 ``stale for good``
-    everyone alive is between two operations, owes no invalidation, and no mark was lost or
-    outlived; yet an item differs from what is stored, and will live longer than ``mark``.
+    every client alive is between two operations and has no invalidation pending, and no mark was
+    lost or outlived; yet an item differs from the stored entry, and lives longer than ``mark``.
 
-Invariant: a search that ends has visited every state of its column.
+Invariant: a search that ends has visited every state of its scenario.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from checks.explorer.graph import NOT_LINEARIZABLE, STALE, Graph
-from checks.explorer.state import POLICY, Column, Faults
+from checks.explorer.state import POLICY, Faults, Scenario
 from lpcm.coherence.tier import Coherent
 
 if TYPE_CHECKING:
@@ -37,14 +37,23 @@ if TYPE_CHECKING:
 
     from checks.explorer.state import State
 
-__all__ = ["NOT_LINEARIZABLE", "POLICY", "STALE", "Column", "Counterexample", "Explored", "Faults",
-           "explore", "simulate"]  # fmt: skip
+__all__ = [
+    "NOT_LINEARIZABLE",
+    "POLICY",
+    "STALE",
+    "Counterexample",
+    "Explored",
+    "Faults",
+    "Scenario",
+    "explore",
+    "simulate",
+]
 
 
 class Explored(NamedTuple):
-    """A column searched to its end, with no violation."""
+    """A scenario searched to its end, with no violation."""
 
-    column: str
+    scenario: str
     states: int
     steps: int
     seconds: float
@@ -53,33 +62,33 @@ class Explored(NamedTuple):
 class Counterexample(AssertionError):
     """A history that breaks the promise."""
 
-    def __init__(self, column: str, broken: str, what: str, history: Sequence[str]) -> None:
-        self.column = column
+    def __init__(self, scenario: str, broken: str, what: str, history: Sequence[str]) -> None:
+        self.scenario = scenario
         self.broken = broken
         """The property: ``not linearizable`` or ``stale for good``."""
         self.history = list(history)
         steps = "\n".join(f"  {number:2} {line}" for number, line in enumerate(history, 1))
-        super().__init__(f"{column}: {broken}: {what}\n{steps}")
+        super().__init__(f"{scenario}: {broken}: {what}\n{steps}")
 
 
 def explore(
-    column: Column,
+    scenario: Scenario,
     *,
     tier: Callable[..., Coherent] = Coherent,
     shortest: bool = False,
     limit: int = 100_000_000,
 ) -> Explored:
-    """Visit every state of a column; raise the ``Counterexample`` found, if there is one.
+    """Visit every state of a scenario. **Raises** the first ``Counterexample`` found.
 
     ``shortest``: breadth first, so that a counterexample is one of the shortest. ``limit``:
     states, over which RuntimeError is raised.
     """
-    graph = Graph(column, tier)
+    graph = Graph(scenario, tier)
     began = time.monotonic()
     pack, steps_of, broken = graph.pack, graph.steps, graph.broken
     start = graph.start()
     known = {pack(*start)}
-    # A path is (path before, state): the labels are found again when they are wanted.
+    # A path is (path before, state). The labels are computed again when they are needed.
     todo: deque[tuple[Any, State]] = deque([(None, start)])
     take = todo.popleft if shortest else todo.pop
     steps = 0
@@ -93,11 +102,11 @@ def explore(
             known.add(packed)
             wrong = broken(after)
             if wrong is not None:
-                raise Counterexample(column.name, *wrong, _labels(graph, (path, after)))
+                raise Counterexample(scenario.name, *wrong, _labels(graph, (path, after)))
             todo.append((path, after))
         if len(known) > limit:
-            raise RuntimeError(f"{column.name}: over {limit:,} states")
-    return Explored(column.name, len(known), steps, time.monotonic() - began)
+            raise RuntimeError(f"{scenario.name}: over {limit:,} states")
+    return Explored(scenario.name, len(known), steps, time.monotonic() - began)
 
 
 def _labels(graph: Graph, path: tuple[Any, State]) -> list[str]:
@@ -110,13 +119,13 @@ def _labels(graph: Graph, path: tuple[Any, State]) -> list[str]:
 
 
 def simulate(
-    column: Column, *, seed: int, seconds: float, tier: Callable[..., Coherent] = Coherent
+    scenario: Scenario, *, seed: int, seconds: float, tier: Callable[..., Coherent] = Coherent
 ) -> Explored:
-    """Walk at random through a column too large to be searched; raise what is found.
+    """Walk at random through a scenario too large to be searched. **Raises** Counterexample.
 
-    The same seed takes the same walks, as far as the time reaches.
+    The same seed takes the same walks, as far as the time allows.
     """
-    graph = Graph(column, tier)
+    graph = Graph(scenario, tier)
     rng = random.Random(seed)  # noqa: S311  # a seed is the point
     began = time.monotonic()
     walks = steps = 0
@@ -128,6 +137,6 @@ def simulate(
             path = (path, rng.choice(after)[1])
             wrong = graph.broken(path[1])
             if wrong is not None:
-                name = f"{column.name} (seed {seed})"
+                name = f"{scenario.name} (seed {seed})"
                 raise Counterexample(name, *wrong, _labels(graph, path))
-    return Explored(column.name, walks, steps, time.monotonic() - began)
+    return Explored(scenario.name, walks, steps, time.monotonic() - began)

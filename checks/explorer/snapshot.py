@@ -1,12 +1,12 @@
-"""Snapshots of suspended coroutines: two that are equal go on equally, given equal answers.
+"""Snapshots of suspended coroutines: equal snapshots go on equally, given equal answers.
 
-A snapshot is, for each frame from the outermost to the one that is suspended, where it is
-and the local variables that are still read from there on (found in its bytecode), made
-hashable. With it the explorer knows that two clients with different pasts have one future.
+A snapshot holds, for each frame from the outermost to the suspended one, its position and the
+local variables that are still read from there on (found in its bytecode), made hashable. With
+snapshots the explorer knows that two clients with different pasts have one future.
 
-Knows nothing of the protocol but which fields hold CAS ids: those are told apart as what a
-client still *holds*. What Python hides, the position of a ``for`` loop that suspends inside,
-must follow from the loop's variable; an object it cannot freeze is an error, never a guess.
+Knows nothing of the protocol but which fields hold CAS ids: those are the ids that a client still
+*holds*. Python hides the position of a ``for`` loop that suspends inside, so this position must
+follow from the loop's variable. An object that cannot be frozen is an error, never a guess.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def snapshot(coroutine: Coroutine[Any, Any, Any], opaque: tuple[type, ...]) -> S
 
 
 def _frames(outermost: Any, frame_of: str, next_of: str, opaque: tuple[type, ...]) -> Snapshot:
-    """Return each frame from the outermost to the suspended one; none of one that has ended."""
+    """Return each frame from the outermost to the suspended one; none where it has ended."""
     frames: list[Any] = []
     at = outermost
     while (frame := getattr(at, frame_of, None)) is not None:
@@ -96,7 +96,7 @@ def freeze(part: Any, opaque: tuple[type, ...]) -> Any:
 
 
 def held(frozen: Any, generation: int = 0) -> Iterator[tuple[int, int]]:
-    """Yield the (generation, CAS id) in a frozen part; 0 where it does not say of which server.
+    """Yield each (generation, CAS id) in a frozen part; 0 where the generation is not known.
 
     >>> list(held(freeze(Token(7, 2000, 1, 10), ())))
     [(2, 7)]

@@ -33,9 +33,29 @@ if TYPE_CHECKING:
     from checks.explorer.linearizability import Call
     from lpcm.ports import Change, Check, Condition, Op, Outcome
 
-__all__ = ["CONNECTIONS", "FAULTS", "FIRST", "GENERATION", "LATE", "LOSSY", "PAST", "POLICY",
-           "UNEXPLAINED", "Column", "Faults", "Late", "Local", "Move", "State", "Table", "Value",
-           "apply", "dealt", "live", "transact"]  # fmt: skip
+__all__ = [
+    "CONNECTIONS",
+    "FAULTS",
+    "FIRST",
+    "GENERATION",
+    "LATE",
+    "LOSSY",
+    "PAST",
+    "POLICY",
+    "UNEXPLAINED",
+    "Faults",
+    "Late",
+    "Local",
+    "Move",
+    "Scenario",
+    "State",
+    "Table",
+    "Value",
+    "apply",
+    "dealt",
+    "live",
+    "transact",
+]
 
 POLICY = Policy(strict=True, ttl=3600, mark=10, lease=5, patience=0.1, deadline=0.15, tries=2)
 
@@ -65,19 +85,19 @@ class Faults(NamedTuple):
     """Other transactions hold an entry all the time, so that the store gives one up."""
 
 
-class Column(NamedTuple):
-    """One bounded world: what each client does, and what may go wrong."""
+class Scenario(NamedTuple):
+    """What each client does, and what may go wrong."""
 
     name: str
     programs: tuple[Program, ...]
     faults: Faults = Faults()
     policy: Policy = POLICY
     eventual: bool = False
-    """Whether a read of the store may return the value before the last one: for a mutant."""
+    """Whether a read of the store may return the previous value: for a mutant."""
 
 
 class Value(NamedTuple):
-    """What the store holds under a key, and held before that."""
+    """The stored entry of a key, and the entry before it."""
 
     entry: Stored | None = None
     before: Stored | None = None
@@ -96,21 +116,21 @@ class Local(NamedTuple):
     started: int = 0
     """The connection they went over."""
     losses: int = 0
-    """Connections lost, and so the number of the one in use."""
-    owed: tuple[str, ...] = ()
+    """Connections lost, and so the number of the connection in use."""
+    pending: tuple[str, ...] = ()
     unknown: tuple[tuple[int, Call], ...] = ()
-    """(key, write) of those that may yet take effect."""
+    """(key, write) of each write that may yet take effect."""
     cut: bool = False
     dead: bool = False
 
 
 class Late(NamedTuple):
-    """What was sent by someone who no longer listens, and may still arrive."""
+    """Commands or a write whose sender waits no more, and which may still arrive."""
 
     commands: tuple[tuple[int, Any], ...]
     """(key, command or write)."""
     generation: int
-    """Of the server it was sent to; 0: to the store."""
+    """The generation of the server that it was sent to; 0: it was sent to the store."""
 
 
 class Move(NamedTuple):
@@ -118,16 +138,16 @@ class Move(NamedTuple):
 
     label: str
     fault: str
-    """What it uses up, if anything."""
+    """The fault that the step uses up, if any."""
     local: int
     focus: int
     """The item, or the stored value, afterwards."""
     late: Late | None = None
     lossy: bool = False
     ended: tuple[tuple[int, Call, Any], ...] = ()
-    """(key, call, result) of an operation that ended with this."""
+    """(key, call, result) for each key of an operation that ended with this step."""
     more: tuple[tuple[int, int], ...] = ()
-    """Where else in the state something is otherwise afterwards, and what: a transaction."""
+    """The other positions that a transaction changes in the state, each with its new part."""
 
 
 State: TypeAlias = "tuple[int, ...]"
@@ -157,7 +177,7 @@ def live(entry: Stored | None, now: float) -> Stored | None:
 
 
 def apply(value: Value, op: Op, now: float) -> tuple[Value, Outcome]:
-    """Apply a write to what is stored."""
+    """Apply a write to a stored value."""
     current = live(value.entry, now)
     made: Stored | None
     match op:
@@ -181,7 +201,7 @@ def apply(value: Value, op: Op, now: float) -> tuple[Value, Outcome]:
 def transact(
     values: dict[str, Value], changes: Sequence[Change], checks: Sequence[Check], now: float
 ) -> tuple[dict[str, Value], tuple[Outcome, ...] | Aborted]:
-    """Apply a transaction to what is stored under each key."""
+    """Apply a transaction to the stored value of each key."""
     wanted = [(each.sk, each.op.when) for each in changes] + [(c.sk, c.when) for c in checks]
     found = {sk: live(value.entry, now) for sk, value in values.items()}
     reasons = tuple(("", sk, Refused(found[sk])) for sk, w in wanted if not _holds(w, found[sk]))
@@ -205,7 +225,7 @@ def _holds(when: Condition, current: Stored | None) -> bool:
 
 
 def dealt(node: Node, results: tuple[Any, ...], connection: int) -> tuple[Replies, ...]:
-    """Deal results out to the packets they belong to, as far as they are complete."""
+    """Return each packet's replies, as far as its results are complete."""
     replies: list[Replies] = []
     start = 0
     for packet in node.packets:

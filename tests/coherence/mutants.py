@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from checks.explorer.client import Operation, World
-from checks.explorer.search import NOT_LINEARIZABLE, STALE, Column, Faults
+from checks.explorer.client import ClientPorts, Operation
+from checks.explorer.search import NOT_LINEARIZABLE, STALE, Faults, Scenario
 from lpcm.coherence.item import MARK, token
 from lpcm.coherence.protocol import Protocol
 from lpcm.coherence.tier import Coherent
@@ -76,11 +76,11 @@ class NoCap(Coherent):
     protocol = KeepsMarksForLong
 
 
-class Unbound(World):
+class Unbound(ClientPorts):
     """A cache that sends a token over whatever connection there is."""
 
-    def __init__(self, world):
-        super().__init__(world.moment)
+    def __init__(self, ports):
+        super().__init__(ports.moment)
 
     async def send(self, packet, *, fresh=False):
         replies = await super().send(packet._replace(connection=None), fresh=fresh)
@@ -98,11 +98,11 @@ def not_bound(store, cache, clock, policy, **options):
     return Coherent(store, Unbound(cache), clock, policy, **options)
 
 
-class Resending(World):
+class Resending(ClientPorts):
     """A store that sends a write again when no reply came."""
 
-    def __init__(self, world):
-        super().__init__(world.moment)
+    def __init__(self, ports):
+        super().__init__(ports.moment)
 
     async def apply(self, map, sk, op, now):
         try:
@@ -130,42 +130,42 @@ class NoUncovering(Coherent):
 class Mutant(NamedTuple):
     name: str
     tier: object
-    column: Column
+    scenario: Scenario
     broken: str
 
 
 MUTANTS = [
-    Mutant("no R1", NoR1, Column("no R1", ((PUT,), (GET,), (GET, GET))), NOT_LINEARIZABLE),
-    Mutant("no R2", NoR2, Column("no R2", ((PUT, GET), (GET,))), NOT_LINEARIZABLE),
-    Mutant("no mark", NoMark, Column("no mark", ((PUT,), (GET,)), Faults(crash=1)), STALE),
+    Mutant("no R1", NoR1, Scenario("no R1", ((PUT,), (GET,), (GET, GET))), NOT_LINEARIZABLE),
+    Mutant("no R2", NoR2, Scenario("no R2", ((PUT, GET), (GET,))), NOT_LINEARIZABLE),
+    Mutant("no mark", NoMark, Scenario("no mark", ((PUT,), (GET,)), Faults(crash=1)), STALE),
     Mutant(
         "no sole check",
         NoSoleCheck,
-        Column("no sole check", ((PUT,), (OTHER,)), Faults(crash=1)),
+        Scenario("no sole check", ((PUT,), (OTHER,)), Faults(crash=1)),
         STALE,
     ),
     Mutant(
         "TTL cap dropped",
         NoCap,
-        Column("TTL cap dropped", ((PUT,), (OTHER,)), Faults(crash=1)),
+        Scenario("TTL cap dropped", ((PUT,), (OTHER,)), Faults(crash=1)),
         STALE,
     ),
     Mutant(
         "token not bound",
         not_bound,
-        Column("token not bound", ((GET,), (PUT, GET, GET)), Faults(restart=1)),
+        Scenario("token not bound", ((GET,), (PUT, GET, GET)), Faults(restart=1)),
         NOT_LINEARIZABLE,
     ),
     Mutant(
         "eventual fill",
         Coherent,
-        Column("eventual fill", ((PUT, GET),), Faults(evict=1), eventual=True),
+        Scenario("eventual fill", ((PUT, GET),), Faults(evict=1), eventual=True),
         NOT_LINEARIZABLE,
     ),
     Mutant(
         "failed check not uncovered",
         NoUncovering,
-        Column(
+        Scenario(
             "failed check not uncovered",
             (
                 (Operation("put", ("b",), 2),),
@@ -181,7 +181,7 @@ MUTANTS = [
     Mutant(
         "put resent blindly",
         resends,
-        Column("put resent blindly", ((PUT,), (GET, OTHER, GET)), Faults(unknown=1)),
+        Scenario("put resent blindly", ((PUT,), (GET, OTHER, GET)), Faults(unknown=1)),
         NOT_LINEARIZABLE,
     ),
 ]

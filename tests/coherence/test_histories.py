@@ -27,12 +27,12 @@ def store(request, monkeypatch):
 @pytest.mark.parametrize("strict", [True, False], ids=["strict", "available"])
 def test_the_promise_holds(store, strict, tmp_path):
     """Under faults every key's history is explained, and the cache ends as the store is."""
-    with histories.own(store, tmp_path, strict=strict) as stand:
+    with histories.own(store, tmp_path, strict=strict) as target:
         for seed in (1, 2):
-            played = play(stand, tmp_path, seconds=2.0, seed=seed)
+            played = play(target, tmp_path, seconds=2.0, seed=seed)
             assert played.broken is None, str(played.broken)
             assert played.operations > 0
-            assert sum(played.counts[name] > 0 for name in stand.faults) >= 2, played.counts
+            assert sum(played.counts[name] > 0 for name in target.faults) >= 2, played.counts
 
 
 @pytest.mark.timeout(300)
@@ -45,10 +45,10 @@ def test_a_mistake_is_found(mutant, kinds, tmp_path, monkeypatch):
     for name, value in servers.AWS.items():
         monkeypatch.setenv(name, value)
     tier = f"tests.coherence.real_mutants:{mutant}"
-    with histories.own("dynamodb", tmp_path, strict=True) as stand:
+    with histories.own("dynamodb", tmp_path, strict=True) as target:
         for seed in range(100):
             played = play(
-                stand, tmp_path, seconds=1.0, seed=seed, tier=tier, kinds=kinds, gently=True
+                target, tmp_path, seconds=1.0, seed=seed, tier=tier, kinds=kinds, gently=True
             )
             if played.broken is not None:
                 print(played.broken)

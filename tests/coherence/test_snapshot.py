@@ -5,7 +5,7 @@ import pytest
 from checks.explorer import graph as _graph
 from checks.explorer.client import Node, Root
 from checks.explorer.graph import Graph
-from checks.explorer.search import Column, Faults
+from checks.explorer.search import Faults, Scenario
 from checks.explorer.snapshot import freeze
 from lpcm.coherence.tier import Coherent
 from tests.coherence.mutants import OTHER, PUT
@@ -18,9 +18,9 @@ class Unmerged(Root):
         return Node(self, answers, self._run(answers))
 
 
-def reached(column):
+def reached(scenario):
     """Return all that can be cached, stored and explained, without the clients."""
-    graph = Graph(column, Coherent)
+    graph = Graph(scenario, Coherent)
     start = graph.start()
     known, todo, seen = {start}, [start], set()
     while todo:
@@ -39,10 +39,10 @@ def reached(column):
 @pytest.mark.parametrize("faults", [Faults(), Faults(evict=1), Faults(unknown=1)], ids=repr)
 def test_merging_loses_nothing(faults, monkeypatch):
     """With and without merging, the same items, stored values and histories are reached."""
-    column = Column("w|r", ((PUT,), (OTHER,)), faults)
-    fewer, merged = reached(column)
+    scenario = Scenario("w|r", ((PUT,), (OTHER,)), faults)
+    fewer, merged = reached(scenario)
     monkeypatch.setattr(_graph, "Root", Unmerged)
-    more, unmerged = reached(column)
+    more, unmerged = reached(scenario)
     assert fewer < more
     assert merged == unmerged
     assert len(merged) > 100

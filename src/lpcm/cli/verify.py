@@ -20,7 +20,7 @@ from lpcm.engine import config
 from lpcm.engine.drive import run
 from lpcm.verify import play
 from lpcm.verify.client import MAP
-from lpcm.verify.targets import theirs, with_options
+from lpcm.verify.targets import users_own, with_options
 
 if TYPE_CHECKING:
     from lpcm.cli import Session
@@ -77,11 +77,13 @@ def verify(session: Session, seconds: float, clients: int, seed: int | None) -> 
     rounds = max(1, round(seconds / _ROUND))
     broken: Violation | Stale | None = None
     try:
-        with tempfile.TemporaryDirectory(prefix="lpcm-") as made, theirs(url) as stand:
+        with tempfile.TemporaryDirectory(prefix="lpcm-") as made, users_own(url) as target:
             for number in range(rounds):
                 length = min(_ROUND, seconds)
                 directory = Path(made)
-                played = play(stand, directory, seconds=length, seed=seed + number, clients=clients)
+                played = play(
+                    target, directory, seconds=length, seed=seed + number, clients=clients
+                )
                 total += played.counts
                 total["operations"] += played.operations
                 broken = played.broken
@@ -95,7 +97,7 @@ def verify(session: Session, seconds: float, clients: int, seed: int | None) -> 
     if broken is not None:
         click.echo(f"\nBROKEN: {broken}")
         raise SystemExit(1)
-    promise = "reads of values that were, writes in one order" if stand.relaxed else "linearizable"
+    promise = "reads of values that were, writes in one order" if target.relaxed else "linearizable"
     click.echo(f"\nThe promise held: {promise}.")
 
 

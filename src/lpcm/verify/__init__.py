@@ -1,15 +1,15 @@
 """Recorded histories: real processes, a real cache and store, real faults, and an exact judge.
 
-Client processes work on a few keys through lpcm and write down what they do (``client``)
-while a nemesis kills, stops, empties and cuts off what it can reach (``nemesis``). Then each
-key's history is judged for linearizability (``judging``), and once all is quiet again every
+Client processes work on a few keys through lpcm and log each operation (``client``), while a
+nemesis kills, stops, flushes and cuts off servers and clients (``nemesis``). Then each key's
+history is judged for linearizability (``judge``). When no fault is under way any more, every
 item that the cache would still serve is compared with the store. The promise this checks is in
-docs/explanation/coherence.md; in ``available`` mode reads may be older, by that promise, while
-somebody cannot reach the cache, so there reads are only judged to be of values that were.
+docs/explanation/coherence.md. In ``available`` mode that promise allows older reads while a client
+cannot reach the cache, so there a read is only judged to be of a value that its key once had.
 
-A run is made of rounds of a few seconds, each with new keys, so that it may go on for ever.
-``stands`` are where it happens: on servers of this machine that may be hurt at will, or on
-somebody's own (``lpcm verify``).
+A run is made of rounds of a few seconds, each with new keys, so that it may go on for ever. A
+*target* (``targets``) is where a run happens: servers of this machine that may be killed and
+filled, or a user's own stack (``lpcm verify``).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lpcm import Engine
-    from lpcm.verify.targets import Stand
+    from lpcm.verify.targets import Target
 
 __all__ = ["Round", "Stale", "Violation", "play"]
 
@@ -43,7 +43,7 @@ _PROGRAM = "import sys; from lpcm.verify.client import main; main(sys.argv[1])"
 
 
 class Stale(NamedTuple):
-    """An item that the cache goes on serving though something else is stored."""
+    """An item that the cache goes on serving though the store has another value."""
 
     key: str
     cached: object
@@ -54,11 +54,11 @@ class Stale(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What a round came to."""
+    """The result of a round."""
 
     operations: int
     counts: Counter[str]
-    """How often each thing happened."""
+    """How often each fault and each outcome happened."""
     broken: Violation | Stale | None
 
 
@@ -73,7 +73,7 @@ class Clients:
             self.start()
 
     def start(self) -> None:
-        """Start one more."""
+        """Start one more client."""
         self._started += 1
         spec = self._spec._replace(number=self._started)
         process = subprocess.Popen(  # noqa: S603  # ourselves
@@ -84,17 +84,17 @@ class Clients:
         self._running[process.pid] = process
 
     def pids(self) -> list[int]:
-        """Return those that are at work."""
+        """Return the ids of the running processes."""
         return list(self._running)
 
     def replace(self, pid: int) -> None:
-        """Bury a killed one and start another."""
+        """Reap a killed process and start another."""
         process = self._running.pop(pid)
         process.communicate(timeout=20)
         self.start()
 
     def finish(self) -> Counter[str]:
-        """Let them end what they do, and return what they counted."""
+        """Let the clients end their operations, and return the sum of their counts."""
         counts: Counter[str] = Counter()
         for process in self._running.values():
             assert process.stdin is not None
@@ -109,14 +109,14 @@ class Clients:
         return counts
 
     def close(self) -> None:
-        """End whatever is left."""
+        """Kill the processes that still run."""
         for process in self._running.values():
             process.kill()
             process.communicate(timeout=20)
 
 
 def play(
-    stand: Stand,
+    target: Target,
     directory: Path,
     *,
     seconds: float,
@@ -126,50 +126,51 @@ def play(
     kinds: str = "all",
     gently: bool = False,
 ) -> Round:
-    """Let clients work for some seconds, hurt, and judge what they wrote down.
+    """Let clients work under faults for some seconds, and judge their logs.
 
-    ``directory`` takes the logs, and loses them again. ``tier`` is a protocol with a mistake,
-    ``kinds`` what clients do, and ``gently``: nothing fails, but replies come in any order.
+    The logs are written to ``directory`` and removed at the end. ``tier`` is a protocol with a
+    mistake, ``kinds`` which operations the clients do. With ``gently`` no fault happens, but
+    replies come in any order.
     """
     keys = tuple(f"{seed}-{number}" for number in range(2 if gently else KEYS))
-    spec = Spec(stand.url, str(directory / "log"), 0, seed, keys, tier=tier, kinds=kinds)
+    spec = Spec(target.url, str(directory / "log"), 0, seed, keys, tier=tier, kinds=kinds)
     crew = Clients(spec, clients)
-    faults = {**stand.faults, **of_clients(crew, killed=stand.kills_clients)}
+    faults = {**target.faults, **of_clients(crew, killed=target.kills_clients)}
     rng = random.Random(seed)  # noqa: S311  # a seed is the point
-    # Half of the faults at a time: what happens all the time hides what else there is (Groce
-    # et al. 2012, Swarm testing).
+    # Half of the faults at a time: a fault that happens all the time hides the effects of others
+    # (Groce et al. 2012, Swarm testing).
     chosen = [] if gently else rng.sample(sorted(faults), (len(faults) + 1) // 2)
     nemesis = Nemesis({name: faults[name] for name in chosen}, seed)
     try:
-        stand.begin(rng, gently=gently)
+        target.begin(rng, gently=gently)
         nemesis.start()
         try:
             time.sleep(seconds)
         finally:
             nemesis.stop()
-            stand.quiet()
+            target.quiet()
         counts = crew.finish()
     finally:
         crew.close()
     counts.update(nemesis.counts)
-    counts.update(stand.counts())
+    counts.update(target.counts())
     logs = sorted(directory.glob("log-*"))
     history = operations(logs)
-    violation = judge(history, relaxed=stand.relaxed)
+    violation = judge(history, relaxed=target.relaxed)
     broken: Violation | Stale | None
     if violation is not None:
-        broken = smallest(violation, relaxed=stand.relaxed)
+        broken = smallest(violation, relaxed=target.relaxed)
     elif counts["clients killed"] and any(counts[name] for name in FORGETTING):
-        broken = None  # a dead client's mark may be forgotten: the cache TTL is the bound then
+        broken = None  # a dead client's mark may be lost: then only the cache TTL bounds staleness
     else:
-        broken = _stale(stand.url, keys)
+        broken = _stale(target.url, keys)
     for log in logs:
         log.unlink()
     return Round(len(history), counts, broken)
 
 
 def _stale(url: str, keys: Sequence[str]) -> Stale | None:
-    """Return an item that would be served and is not what is stored, when all marks are over."""
+    """Return an item that is still served, but differs from the store, when all marks are over."""
     engine, _ = opened(url)
     deadline = time.monotonic() + POLICY.mark + 1.5
     try:

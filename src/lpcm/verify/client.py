@@ -1,11 +1,11 @@
-"""A client of a recorded history: a process that works on a few keys, and writes it down.
+"""A client of a recorded history: a process that works on a few keys, and logs each operation.
 
-Its program is ``main(text)``, the text being a ``Spec`` as JSON. It works until its standard
-input ends, then makes the invalidations it owes and ends itself. What it is about to do is
-written down before it does it, so that whoever kills it knows.
+Its program is ``main(text)``, where the text is a ``Spec`` as JSON. It works until its standard
+input ends, then makes its pending invalidations and ends. Each operation is logged before it
+begins, so that the log of a killed client shows the operation under way.
 
-Invariant: a line says ``done`` only of what lpcm returned from, and ``not`` only of what
-lpcm says was not done.
+Invariant: a line says ``done`` only where lpcm returned, and ``not`` only where lpcm says that the
+operation was not done.
 """
 
 from __future__ import annotations
@@ -40,30 +40,30 @@ __all__ = ["MAP", "POLICY", "Spec", "main", "opened"]
 
 MAP = "histories"
 POLICY = Policy(mark=3, lease=2)
-"""As ever, but for times: a dead client's mark is soon over, and so is a run."""
-_SETTLE = 10.0
-"""Seconds to make what is owed when all is well again."""
+"""The default policy with shorter times: a dead client's mark ends soon, and so does a run."""
+_FLUSH = 10.0
+"""Seconds to make the pending invalidations once no fault is under way."""
 _NOT_DONE = (CacheUnavailable, StoreError, Conflict)
 
 
 class Spec(NamedTuple):
-    """What one client is to do."""
+    """The task of one client."""
 
     url: str
     log: str
-    """Beginning of its logs' names."""
+    """The beginning of the names of its logs."""
     number: int
     seed: int
     keys: tuple[str, ...]
     threads: int = 2
     tier: str = ""
-    """``module:name`` of what stands in for ``Coherent``: a protocol with a mistake."""
+    """``module:name`` of the class to use in place of ``Coherent``: a protocol with a mistake."""
     kinds: str = "all"
     """``all``, or ``simple``: single reads and puts only."""
 
 
 class Counting:
-    """A cache that counts what happens to its client and passes everything on."""
+    """A cache that passes every call on and counts the events of the protocol."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
@@ -103,7 +103,7 @@ class Counting:
 
 
 def opened(url: str, tier: str = "") -> tuple[Engine, Counting | None]:
-    """Return an engine of the URL, with a cache that counts and the protocol that is asked for."""
+    """Return an engine of the URL, with a counting cache and the given protocol."""
     settings = config.parse(url)
     store, cache = open_adapters(settings)
     if cache is None:
@@ -135,7 +135,7 @@ class _Worker:
         self._kinds = _KINDS[spec.kinds]
 
     def work(self, stop: threading.Event) -> None:
-        """Do one thing after another."""
+        """Do one operation after another."""
         kinds, weights = tuple(self._kinds), tuple(self._kinds.values())
         while not stop.is_set():
             (kind,) = self._random.choices(kinds, weights)
@@ -148,7 +148,7 @@ class _Worker:
         return self._random.choice(self._keys)
 
     def _value(self) -> int:
-        """Return a number that no one else stores."""
+        """Return a number that no other client or thread stores."""
         self._number += 1
         return (self._client * 10**8 + self._number) * STEP
 
@@ -201,7 +201,7 @@ class _Worker:
         except BatchError as errors:
             for number, key in zip(begun, values, strict=True):
                 error = errors.errors.get(key)
-                self._end(number, "done" if error is None else _told(error), None)
+                self._end(number, "done" if error is None else _outcome_of(error), None)
         except (*_NOT_DONE, OutcomeUnknown) as error:
             self._end_all(begun, error)
         else:
@@ -224,21 +224,21 @@ class _Worker:
         self._write("begin", monotonic_ns(), self._number, self._client, key, kind, argument)
         return self._number
 
-    def _end(self, number: int, told: str, result: int | None) -> None:
-        self._write("end", monotonic_ns(), number, told, result)
-        self._counts[told] += 1
+    def _end(self, number: int, outcome: str, result: int | None) -> None:
+        self._write("end", monotonic_ns(), number, outcome, result)
+        self._counts[outcome] += 1
 
     def _end_all(self, begun: Sequence[int], error: Exception) -> None:
         for number in begun:
-            self._end(number, _told(error), None)
+            self._end(number, _outcome_of(error), None)
         self._counts[type(error).__name__] += len(begun)
-        time.sleep(0.01)  # what is down stays so for a moment
+        time.sleep(0.01)  # a server that is down stays so for a moment
 
     def _write(self, *row: object) -> None:
         os.write(self._log, json.dumps(row).encode("ascii") + b"\n")
 
 
-def _told(error: Exception) -> str:
+def _outcome_of(error: Exception) -> str:
     return "unknown" if isinstance(error, OutcomeUnknown) else "not"
 
 
@@ -252,7 +252,7 @@ _KINDS = {
 
 
 def main(text: str) -> None:
-    """Work until the standard input ends; print what was counted, as JSON."""
+    """Work until the standard input ends; print the counts as JSON."""
     spec = Spec(**json.loads(text))
     spec = spec._replace(keys=tuple(spec.keys))
     engine, counting = opened(spec.url, spec.tier)
@@ -271,9 +271,9 @@ def main(text: str) -> None:
         worker.join()
     coherent = engine.stack.coherent
     if coherent is not None:
-        deadline = time.monotonic() + _SETTLE
+        deadline = time.monotonic() + _FLUSH
         while (left := run(coherent.flush())) and time.monotonic() < deadline:
             time.sleep(0.1)  # a server that was down is not asked at once
-        counts["left owed"] = left
+        counts["left pending"] = left
     engine.close()
     sys.stdout.write(json.dumps(counts))

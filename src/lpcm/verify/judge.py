@@ -1,15 +1,15 @@
 """The judge: finds out whether the history of each key can be explained, exactly.
 
 A history is *linearizable* if each operation can be given one instant between its beginning
-and its end so that every result is what a register would have returned. One whose client
-died, or was told that the outcome is unknown, took effect at any time after its beginning,
-or never. Linearizability is local (Herlihy and Wing 1990), so keys are judged one by one.
+and its end so that every result is what a register would have returned. An operation whose client
+died, or raised OutcomeUnknown, took effect at any time after its beginning, or never.
+Linearizability is local (Herlihy and Wing 1990), so keys are judged one by one.
 
-Events are taken in the order of time, in memory bounded by what is under way. All
-*configurations* that still explain what was seen are kept: the register's value, and which of
+Events are taken in the order of time, in memory bounded by the operations under way. All
+*configurations* that still explain the history are kept: the register's value, and which of
 the operations under way have taken effect (Lowe 2017, just-in-time linearization). Results
-are known here from the beginning, unlike in ``linearizable``: so an operation is tried only
-where it would return what it did, and a read is placed at the first chance, which never hurts.
+are known here from the beginning. So an operation is tried only where it would return its known
+result, and a read is placed at the first instant that fits, which excludes no explanation.
 
 Knows logs only: no store, cache or process.
 """
@@ -31,7 +31,7 @@ _NEVER = float("inf")
 
 
 class Operation(NamedTuple):
-    """What one client did to one key, as it saw it."""
+    """One operation of a client on one key, as its log has it."""
 
     client: int
     key: str
@@ -39,24 +39,24 @@ class Operation(NamedTuple):
     """``get``, ``put``, ``add``, ``new`` (store if absent), ``del``, ``pop``."""
     argument: int | None
     result: int | None
-    """What it returned, if it ended."""
+    """The returned value, if the operation ended."""
     began: int
     """Nanoseconds of a clock that all processes of the machine share."""
     ended: float
-    """The same; infinite: nobody knows whether it took effect."""
+    """The same; infinite where it is unknown whether the operation took effect."""
 
     def __str__(self) -> str:
         what = f"{self.kind}({self.key}{'' if self.argument is None else f', {self.argument}'})"
-        told = "nothing" if self.ended == _NEVER else repr(self.result)
-        return f"client {self.client}: {what} -> {told}"
+        result = "nothing" if self.ended == _NEVER else repr(self.result)
+        return f"client {self.client}: {what} -> {result}"
 
 
 class Violation(NamedTuple):
-    """A history that nothing explains."""
+    """A history that no order of its operations explains."""
 
     key: str
     history: Sequence[Operation]
-    """Up to the end of the first operation that cannot have returned what it did."""
+    """Up to the end of the first operation whose result is impossible."""
 
     def __str__(self) -> str:
         start = self.history[0].began
@@ -70,9 +70,9 @@ class Violation(NamedTuple):
 
 
 def operations(paths: Iterable[Path]) -> list[Operation]:
-    """Read what clients wrote down; the last line of one that was killed may be torn.
+    """Read the clients' logs. The last line of a killed client's log may be torn.
 
-    What was told not to have been done is left out.
+    Operations that lpcm says were not done are left out.
     """
     found: list[Operation] = []
     for path in paths:
@@ -83,11 +83,11 @@ def operations(paths: Iterable[Path]) -> list[Operation]:
                 moment, number, *rest = row
                 begun[number] = (moment, *rest)
                 continue
-            moment, number, told, result = row
+            moment, number, outcome, result = row
             began, client, key, what, argument = begun.pop(number)
-            if told == "done":
+            if outcome == "done":
                 found.append(Operation(client, key, what, argument, result, began, moment))
-            elif told == "unknown" and what != "get":
+            elif outcome == "unknown" and what != "get":
                 found.append(Operation(client, key, what, argument, None, began, _NEVER))
         for began, client, key, what, argument in begun.values():
             if what != "get":
@@ -96,9 +96,9 @@ def operations(paths: Iterable[Path]) -> list[Operation]:
 
 
 def judge(history: Iterable[Operation], *, relaxed: bool = False) -> Violation | None:
-    """Return what cannot be explained, None where all can.
+    """Return a history that cannot be explained; None where each key's can.
 
-    ``relaxed``: a read may return any value its key ever had; writes are judged as ever.
+    ``relaxed``: a read may return any value its key ever had; writes are judged as before.
 
     >>> put = Operation(1, "k", "put", 7, None, 0, 1)
     >>> judge([put, Operation(2, "k", "get", None, 7, 2, 3)])
@@ -112,15 +112,14 @@ def judge(history: Iterable[Operation], *, relaxed: bool = False) -> Violation |
         own = _seen_or_ended(whole)
         last = _first_unexplained(_without_reads(own) if relaxed else own)
         if last is not None:
-            told = [each for each in own if each.began < last.ended]
-            return Violation(key, told)
+            return Violation(key, [each for each in own if each.began < last.ended])
         if relaxed and (invented := _invented(own)) is not None:
             return Violation(key, [each for each in own if each.began < invented.ended])
     return None
 
 
 def _seen_or_ended(history: Sequence[Operation]) -> list[Operation]:
-    """Leave out what nobody was told the outcome of and nobody saw: it may as well never be."""
+    """Leave out writes of unknown outcome whose value no result shows: they explain nothing."""
     origins = {_origin(each.result) for each in history}
     return [
         each
@@ -136,9 +135,9 @@ def _without_reads(history: Sequence[Operation]) -> list[Operation]:
 
 
 def _invented(history: Sequence[Operation]) -> Operation | None:
-    """Return a read of what nobody had written when it ended."""
+    """Return a read of a value that no operation had written when the read ended."""
     if any(each.kind == "add" and each.ended == _NEVER for each in history):
-        return None  # what it left, if anything, nobody was told
+        return None  # the sum that such an add left is not known
     values: dict[int | None, float] = {None: -_NEVER}
     for each in history:
         if each.kind != "get":
@@ -176,7 +175,7 @@ def _placed(
     configurations: set[tuple[Any, frozenset[int]]],
     ending: int,
 ) -> set[tuple[Any, frozenset[int]]]:
-    """Let operations under way take effect until the one that ends has; forget that one."""
+    """Let operations under way take effect until the ending one has, which is then forgotten."""
     reads = [index for index in under_way if history[index].kind == "get"]
     writes = [index for index in under_way if history[index].kind != "get"]
 
@@ -206,28 +205,28 @@ def _placed(
 
 
 def _step(operation: Operation, value: int | None) -> tuple[bool, int | None]:
-    """Return whether a write could have returned what it did here, and what it leaves."""
-    told = operation.ended != _NEVER
+    """Return whether a write on ``value`` could have its known result, and the value after it."""
+    known = operation.ended != _NEVER
     match operation.kind:
         case "put":
             return True, operation.argument
         case "del":
             return True, None
         case "pop":
-            return not told or operation.result == value, None
+            return not known or operation.result == value, None
         case "new":
             after = operation.argument if value is None else value
         case _:
             assert operation.argument is not None
             after = (value or 0) + operation.argument
-    return not told or operation.result == after, after
+    return not known or operation.result == after, after
 
 
 def smallest(violation: Violation, *, relaxed: bool = False) -> Violation:
-    """Leave out of a violation what it does not need: reads, and writes nobody saw.
+    """Leave out of a violation what it does not need: reads, and writes no result shows.
 
-    Such can be left out of any history that has an explanation without its losing that, so
-    what is left without one proves as much.
+    A history that has an explanation still has one without these. So a history that has none
+    after they are left out proves the violation as well.
     """
     kept = list(violation.history)
     size = max(1, len(kept) // 2)
@@ -252,5 +251,5 @@ def _unseen(write: Operation, origins: set[int | None]) -> bool:
 
 
 def _origin(value: int | None) -> int | None:
-    """Return the value that somebody stored of what it was counted up to since."""
+    """Return the stored value that adds have counted up to this value."""
     return None if value is None else value - value % STEP

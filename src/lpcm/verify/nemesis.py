@@ -1,7 +1,7 @@
-"""The nemesis: what goes wrong while clients work, one thing after another, at random.
+"""The nemesis: injects faults while clients work, one after another, at random.
 
-Each fault is a function that does its harm, takes back what must not last, and is counted
-only when it truly happened. Knows servers, proxies and processes; nothing of lpcm.
+A fault is a function that injects the fault, ends it where it must not last, and returns how often
+it truly happened. Knows servers, proxies and processes; nothing of lpcm.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ FORGETTING = ("cache killed", "evictions", "flushes")
 """Faults by which the cache loses marks."""
 _MOST_KILLED = 6
 Faults = dict[str, "Callable[[random.Random], int]"]
-"""By name: do it, and return how often it happened."""
+"""Functions by the fault's name: inject the fault, and return how often it happened."""
 
 
 class Clients(Protocol):
-    """Processes that can be hurt."""
+    """Processes that can be stopped and killed."""
 
     def pids(self) -> list[int]:
-        """Return those that are at work."""
+        """Return the ids of the running processes."""
         ...
 
     def replace(self, pid: int) -> None:
-        """See that a killed one is buried, and start another."""
+        """Reap a killed process, and start another."""
         ...
 
 
 class Nemesis:
-    """A thread that does harm until it is told to stop."""
+    """A thread that injects faults until ``stop``."""
 
     def __init__(self, faults: Mapping[str, Callable[[random.Random], int]], seed: int) -> None:
         self.counts: Counter[str] = Counter()
@@ -63,7 +63,7 @@ class Nemesis:
         self._thread.start()
 
     def stop(self) -> None:
-        """End; what was paused goes on, what was killed is back."""
+        """End the thread. Paused processes run on by then, and killed ones have been replaced."""
         self._stop.set()
         self._thread.join()
         if self.error is not None:
@@ -76,7 +76,7 @@ class Nemesis:
             while not self._stop.wait(self._random.uniform(0.05, 0.25)):
                 if not names:
                     continue
-                if not queue:  # each once before any comes again
+                if not queue:  # each fault once before any comes again
                     queue = self._random.sample(names, len(names))
                 name = queue.pop()
                 self.counts[name] += self._faults[name](self._random)
@@ -85,7 +85,7 @@ class Nemesis:
 
 
 def of_proxy(between: Proxy, name: str) -> Faults:
-    """Cut all connections that go through a proxy; and let nobody through for a while."""
+    """Cut all connections that go through a proxy; and refuse new ones for a while."""
 
     def cut(_: random.Random) -> int:
         between.cut()
@@ -103,7 +103,7 @@ def of_proxy(between: Proxy, name: str) -> Faults:
 
 
 def of_clients(clients: Clients, *, killed: bool) -> Faults:
-    """Stop clients for a while, and kill them amid what they do."""
+    """Stop clients for a while, and kill them in the middle of their operations."""
 
     def stop(rng: random.Random) -> int:
         pid = rng.choice(clients.pids())
@@ -118,7 +118,9 @@ def of_clients(clients: Clients, *, killed: bool) -> Faults:
 
     def kill(rng: random.Random) -> int:
         if next(killed_so_far) >= _MOST_KILLED:
-            return 0  # the judge has to consider each write that may or may not have happened
+            return (
+                0  # each killed client leaves the judge a write that may or may not have happened
+            )
         pid = rng.choice(clients.pids())
         os.kill(pid, signal.SIGKILL)
         clients.replace(pid)

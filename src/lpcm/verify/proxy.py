@@ -1,14 +1,14 @@
-"""A proxy that hurts: delays, cuts and swallows what passes between a client and a server.
+"""A proxy that injects faults: it delays, cuts and swallows what a client and a server send.
 
-Stands in front of any TCP server (``proxy``: memcached, a database), where a *reply* is what
-comes from the server in one piece, or of one that speaks HTTP (``http_proxy``: the DynamoDB
-engines), where it is a reply, and can then also answer in the server's place. What happens
-is drawn by a generator of its own, seeded; ``counts`` says what truly happened, so that a
-test that hurt nobody can be told from one that hurt and held.
+``proxy`` is for any TCP server (memcached, a database): a *reply* is what comes from the server
+in one piece. ``http_proxy`` is for a server of HTTP (the DynamoDB engines): a reply is one message,
+and the proxy can also answer in the server's place. Faults are drawn from a seeded generator of
+the proxy's own. ``counts`` says which faults truly happened, so that a test in which no fault
+happened can be recognised.
 
-Runs in a thread of its own, with an event loop of its own. It knows no lpcm: it can hurt
-anybody. Invariant: a request is passed on at most once, and a fault is counted when
-it is done, not when it is drawn, and before its victim can know of it.
+Runs in a thread of its own, with an event loop of its own. Knows nothing of lpcm. Invariant: a
+request is passed on at most once. A fault is counted when it is done, not when it is drawn, and
+before the client or server can notice it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CHUNK = 64 * 1024
 
 
 class Faults(NamedTuple):
-    """How probable each fault is, for each request; at most one of them happens to it.
+    """The probability of each fault, for each request; at most one of them happens to a request.
 
     Those from ``fail`` to ``unprocess`` need HTTP. ``hold`` and ``delay`` come on top of any
     other.
@@ -56,11 +56,11 @@ class Faults(NamedTuple):
     unprocess: float = 0.0
     """Of a batch, a part is passed on and the rest called unprocessed."""
     hold: float = 0.0
-    """The request is held back, while others' overtake it."""
+    """The request is held back, while those of other connections overtake it."""
     delay: float = 0.0
     """The reply is held back."""
     seconds: tuple[float, float] = (0.001, 0.02)
-    """For how long: from, to."""
+    """How long ``hold`` and ``delay`` last: from, to."""
 
 
 class Proxy:
@@ -71,7 +71,7 @@ class Proxy:
     def __init__(self, target: tuple[str, int], faults: Faults, seed: int | None) -> None:
         self.faults = faults
         self.counts: Counter[str] = Counter()
-        """By the fault's name; ``requests`` that came, ``passed`` that went on unhurt."""
+        """By the fault's name; ``requests`` that came, ``passed`` on without a fault."""
         self.port = 0
         self._target = target
         self._random = random.Random(seed)  # noqa: S311  # no secret depends on it
@@ -93,14 +93,14 @@ class Proxy:
         self._do(self._cut())
 
     def forget(self, *, reset: bool) -> None:
-        """Forget every connection as a network does: neither end is told.
+        """Forget every connection as a network does: neither end gets a notice.
 
-        What its client sends next is answered with a reset, or swallowed like all that follows.
+        The client's next bytes are answered with a reset, or swallowed like all that follow.
         """
         self._do(self._forget("reset" if reset else "swallow"))
 
     def down(self) -> None:
-        """Close every connection, and each new one at once, as if nobody was there."""
+        """Close every connection, and each new one at once, as if no server was there."""
         self._refusing = True
         self.cut()
 
@@ -114,7 +114,7 @@ class Proxy:
         self._do(self._listen())
 
     def close(self) -> None:
-        """End it, with all its connections."""
+        """End the proxy, with all its connections."""
         self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
@@ -161,7 +161,7 @@ class Proxy:
                 finally:
                     self._flows.discard(ends)
         except (OSError, EOFError, asyncio.CancelledError):
-            pass  # an end of either, or of the proxy
+            pass  # the client, the server or the proxy ended the connection
         finally:
             for end in (writer, server):
                 if end is not None:
@@ -195,14 +195,14 @@ class Proxy:
             await ends.server.drain()
 
     async def _lose(self, ends: _Ends) -> None:
-        """Treat what came over a forgotten connection, and all that comes."""
+        """Answer a forgotten connection with a reset, or swallow all that comes over it."""
         self.counts[ends.forgotten] += 1
         if ends.forgotten == "reset":
             raw = ends.client.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             ends.client.transport.abort()
         else:
-            await ends.requests.read()  # until the client has enough of it
+            await ends.requests.read()  # until the client closes the connection
 
     async def _pump_down(self, ends: _Ends) -> None:
         while piece := await ends.replies.read(CHUNK):
@@ -212,7 +212,7 @@ class Proxy:
                 return
 
     async def _hurt(self, fault: str, reply: bytes, ends: _Ends) -> bool:
-        """Do to a reply what was drawn; return whether the connection goes on."""
+        """Apply the drawn fault to a reply; return whether the connection goes on."""
         match fault:
             case "lose":
                 self.counts["lose"] += 1
@@ -224,7 +224,7 @@ class Proxy:
                 return False
             case "hang":
                 self.counts["hang"] += 1
-                await ends.requests.read()  # until the client has enough of it
+                await ends.requests.read()  # until the client closes the connection
                 return False
             case _:
                 self.counts["passed"] += 1
@@ -238,7 +238,7 @@ class Proxy:
             self.counts[name] += 1
 
     def _draw(self, names: Sequence[str]) -> str:
-        """Return which of these faults is to happen; empty for none."""
+        """Return the fault that is to happen; empty for none."""
         drawn = self._random.random()
         for name in names:
             drawn -= getattr(self.faults, name)
@@ -248,7 +248,7 @@ class Proxy:
 
 
 class _HTTPProxy(Proxy):
-    """Knows where requests and replies end, and what a batch of DynamoDB's is."""
+    """A proxy that knows where requests and replies end, and the form of DynamoDB's batches."""
 
     async def _serve(self, ends: _Ends) -> None:
         while True:
@@ -329,9 +329,9 @@ class _Ends:
         self.replies = replies
         self.server = server
         self.fault = ""
-        """What is to happen to the next reply."""
+        """The fault that is to happen to the next reply."""
         self.forgotten = ""
-        """``reset`` or ``swallow``: what becomes of it since the network forgot it."""
+        """``reset`` or ``swallow``: how the proxy treats it after ``forget``; empty before."""
 
 
 _ANSWERS = {
@@ -357,7 +357,7 @@ async def _message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
 
 
 def _framed(head: bytes, body: bytes) -> bytes:
-    """Return them with the right length, and without a checksum that may not be right."""
+    """Return head and body with the right length, and without a checksum, which may be wrong."""
     lines = [
         line
         for line in head.split(b"\r\n")
@@ -388,7 +388,7 @@ def _running(made: Proxy) -> Generator[Proxy, None, None]:
 def proxy(
     host: str, port: int, faults: Faults | None = None, *, seed: int | None = None
 ) -> Generator[Proxy, None, None]:
-    """Stand in front of any server; what comes from it in one piece counts as a reply.
+    """Run a proxy for any server; what comes from the server in one piece counts as a reply.
 
     >>> import socket
     >>> with socket.create_server(("127.0.0.1", 0)) as server:
@@ -408,7 +408,7 @@ def proxy(
 def http_proxy(
     host: str, port: int, faults: Faults | None = None, *, seed: int | None = None
 ) -> Generator[Proxy, None, None]:
-    """Stand in front of a server of HTTP/1.1 whose messages all say their length.
+    """Run a proxy for a server of HTTP/1.1 whose messages all say their length.
 
     ``unprocess`` changes requests, so a server that checks signatures refuses those.
     """

@@ -1,7 +1,7 @@
-"""Targets: where a history is recorded, what may be hurt there, and what may be expected then.
+"""Targets: where a history is recorded, which faults may happen there, and what is then promised.
 
-On somebody's own stack (``theirs``) only connections that are led through proxies are hurt, and
-the clients.
+On a user's own stack (``users_own``) faults happen only to connections that go through a proxy of
+ours, and to the clients.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from lpcm.verify.proxy import Proxy
 
-__all__ = ["MEMCACHED", "Stand", "theirs", "with_options"]
+__all__ = ["MEMCACHED", "Target", "users_own", "with_options"]
 
 _SWAYED = proxy.Faults(hold=0.1, delay=0.02, seconds=(0.001, 0.02))
 MEMCACHED = _SWAYED, _SWAYED._replace(refuse=0.001, lose=0.002, cut=0.001)
 
 
-class Stand:
-    """A URL to work on, and what may happen there."""
+class Target:
+    """A URL to work on, and the faults that may happen there."""
 
     def __init__(self, url: str, *, relaxed: bool, kills_clients: bool) -> None:
         self.url = url
@@ -39,22 +39,22 @@ class Stand:
         self._between: dict[str, tuple[Proxy, tuple[proxy.Faults, ...]]] = {}
 
     def through(self, name: str, between: Proxy, *faults: proxy.Faults) -> None:
-        """Have a proxy hurt, in each round in one of these ways; the first is the gentlest."""
+        """Have a proxy inject one of these sets of faults in each round; the first is gentlest."""
         self._between[name] = between, faults
 
     def begin(self, rng: random.Random, *, gently: bool) -> None:
-        """Begin a round: choose how proxies hurt in it."""
+        """Begin a round: choose the faults of each proxy."""
         for between, faults in self._between.values():
             between.faults = faults[0] if gently else rng.choice(faults)
             between.counts.clear()
 
     def quiet(self) -> None:
-        """End a round: proxies hurt no more."""
+        """End a round: no proxy injects faults any more."""
         for between, _ in self._between.values():
             between.faults = proxy.Faults()
 
     def counts(self) -> Counter[str]:
-        """Return what the proxies did in this round."""
+        """Return how often each fault of each proxy happened in this round."""
         found: Counter[str] = Counter()
         for name, (between, _) in self._between.items():
             for fault in proxy.Faults._fields:
@@ -64,34 +64,34 @@ class Stand:
 
 
 @contextmanager
-def theirs(url: str) -> Generator[Stand, None, None]:
-    """Give somebody's own stack, its memcached behind proxies of ours.
+def users_own(url: str) -> Generator[Target, None, None]:
+    """Yield a user's own stack, with its memcached behind proxies of ours.
 
-    Servers over TLS and unix sockets cannot be led through one: there, and where there is no
-    cache, only clients are stopped and killed.
+    TLS and unix sockets cannot go through a proxy: there, and where there is no cache, only
+    clients are stopped and killed.
     """
     settings = config.parse(url)
     relaxed = settings.cache is not None and not settings.strict
-    made = Stand(url, relaxed=relaxed, kills_clients=not relaxed)
+    made = Target(url, relaxed=relaxed, kills_clients=not relaxed)
     if settings.cache is None or settings.cache.scheme != "memcached":
         yield made
         return
     with ExitStack() as stack:
         login, at, hosts = settings.cache.path.rpartition("@")
-        places: list[str] = []
+        addresses: list[str] = []
         for number, each in enumerate(hosts.split(",")):
             host, _, port = each.rpartition(":") if ":" in each else (each, "", "11211")
             front = stack.enter_context(proxy.proxy(host.strip("[]"), int(port)))
             name = f"cache {number}" if "," in hosts else "cache"
             made.through(name, front, *MEMCACHED)
             made.faults.update(nemesis.of_proxy(front, name))
-            places.append(f"{front.host}:{front.port}")
-        made.url = _with_cache(url, f"memcached://{login}{at}{','.join(places)}")
+            addresses.append(f"{front.host}:{front.port}")
+        made.url = _with_cache(url, f"memcached://{login}{at}{','.join(addresses)}")
         yield made
 
 
 def _with_cache(url: str, cache: str) -> str:
-    """Return the URL with other servers in its cache's URL, whose options stay."""
+    """Return the URL with other servers in its cache's URL; the cache's options stay."""
     query = dict(parse_qsl(url.partition("?")[2], keep_blank_values=True))
     _, mark, options = query["cache"].partition("?")
     return with_options(url, cache=f"{cache}{mark}{options}")
