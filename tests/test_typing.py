@@ -13,7 +13,9 @@ USE = """
 from typing import Any, assert_type
 
 import lpcm
-from lpcm import LPCM, Entry, LPCMSet
+from decimal import Decimal
+
+from lpcm import LPCM, Entry, LPCMSet, LiveDecimal, LiveDict, LiveFloat, LiveInt, LiveList, LiveSet
 
 hits: LPCM[str, int] = LPCM("hits", default=0)
 hits["home"] += 1
@@ -35,6 +37,49 @@ users: LPCM[str, dict[str, list[str]]] = LPCM("users")
 users["7"]["tags"].append("x")
 users.setdefault("8", {}).update(tags=["y"])
 
+assert_type(hits | {"x": 1}, dict[str, int])
+assert_type(hits | {1: "x"}, dict[str | int, int | str])
+assert_type(hits.setdefault("home", 1), int)
+assert_type(hits.setdefault("home"), int | None)
+
+counts: LPCM[str, int, LiveInt] = LPCM("hits", default=0)
+counts["home"] = 1
+counts["home"] += 1
+counts["home"] *= 2
+counts["home"] //= 2
+counts["home"] |= 1
+assert_type(counts["home"], LiveInt)
+assert_type(counts["home"].increment(), int)
+assert_type(counts["home"].decrement(0.5), float)
+assert_type(counts.get("home"), int | None)
+assert_type(counts.setdefault("home", 1), LiveInt)
+counts.set("home", 2)
+prices: LPCM[str, Decimal, LiveDecimal] = LPCM("prices")
+prices["tea"] += Decimal("0.1")
+prices["tea"] *= 2
+assert_type(prices["tea"].increment(Decimal("0.1")), Decimal)
+degrees: LPCM[str, float, LiveFloat] = LPCM("degrees")
+degrees["room"] += 0.5
+degrees["room"] **= 2
+assert_type(degrees["room"].decrement(0.5), float)
+
+records: LPCM[str, dict[str, list[int]], LiveDict[str, list[int]]] = LPCM("records")
+records["7"] = {"scores": [1]}
+assert_type(records["7"], LiveDict[str, list[int]])
+assert_type(records["7"]["scores"], LiveList[int])
+assert_type(records["7"]["scores"][0], LiveInt)
+assert_type(records["7"]["scores"][:1], list[int])
+records["7"]["scores"].append(2)
+records["7"]["scores"] += [3]
+records["7"]["scores"][0] += 1
+records["7"]["scores"][0].increment()
+records["7"] |= {"more": [1]}
+anything: LPCM[str, dict[str, Any], LiveDict[str, Any]] = LPCM("anything")
+assert_type(anything["7"]["x"], Any)
+names: LPCMSet[str, str, LiveSet[str]] = LPCMSet("names")
+names["k"] |= {"a"}
+names["k"].add("b")
+
 tags: LPCMSet[str, int] = LPCMSet("tags")
 tags.insert_values("k", [1, 2])
 tags["k"] |= {3}
@@ -52,9 +97,36 @@ async def main() -> None:
     async for key, value in hits.aitems():
         assert_type(key, str)
         assert_type(value, int)
+    assert_type(await (await counts.agetitem("home")).aincrement(), int)
+    record = await records.agetitem("7")
+    assert_type(record, LiveDict[str, list[int]])
+    await record["scores"].aappend(1)
+    await record["scores"][0].aincrement(2)
+    await record["scores"].asetitem(0, 5)
+    await record["scores"].asort(reverse=True)
+    assert_type(await record["scores"].apop(), int)
+    await record.asetitem("new", [1])
+    await record.aupdate({"newer": [2]})
+    await record.aupdate(newest=[2])
+    assert_type(await record.apop("new"), list[int])
+    assert_type(await record.apop("new", None), list[int] | None)
+    await record.adelitem("newer")
+    members = await names.agetitem("k")
+    await members.aadd("c")
+    await members.adifference_update({"c"})
+    assert_type(await counts.asetdefault("away", 0), LiveInt)
+    await record["scores"].aappend("text")  # WRONG
+    await members.aadd(1)  # WRONG
+
+
+async def add(scores: LiveList[int], score: int) -> None:
+    await scores.aappend(score)
 
 
 hits["home"] = "text"  # WRONG
+counts["home"] = "text"  # WRONG
+counts.get("home", 0).increment()  # WRONG
+records["7"]["scores"] = ["text"]  # WRONG
 hits[7]  # WRONG
 tags.insert_values("k", ["text"])  # WRONG
 LPCM("m", speed=11)  # WRONG

@@ -38,6 +38,7 @@ from lpcm.errors import (
     ValueTooLarge,
 )
 from lpcm.events import meter
+from lpcm.live import LiveDecimal, LiveDict, LiveFloat, LiveInt, LiveList, LiveSet
 from lpcm.map.map import LPCM
 from lpcm.map.set_map import LPCMSet
 from lpcm.map.transaction import Transaction, atransact, transact, transaction
@@ -58,6 +59,12 @@ __all__ = [
     "KeyTooLong",
     "LPCMError",
     "LPCMSet",
+    "LiveDecimal",
+    "LiveDict",
+    "LiveFloat",
+    "LiveInt",
+    "LiveList",
+    "LiveSet",
     "OutcomeUnknown",
     "PickleRefused",
     "RawKey",

@@ -3,7 +3,7 @@
 Dicts, lists and sets that were read from a map, at any depth, also inside tuples. Each method
 of Python's that changes the container changes the stored one, natively where the store can and
 else by compare-and-set. Then the container shows what is stored now: it is a copy, and reading it
-sends no request. Each such method has an a-twin.
+sends no request. Those methods, and their a-twins, are made from the tables of ``live.mutations``.
 
 Invariant: the elements are plain numbers and live containers, and the path of an inner container
 begins with the path of the outer one. What is made of a live container (copies, slices, pickles,
@@ -15,20 +15,18 @@ results of ``|`` and ``+``) is plain; its elements are shared as Python shares t
 from __future__ import annotations
 
 from operator import index
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from lpcm.engine.drive import do
-from lpcm.live import mutations as _mutations
 from lpcm.live import numbers as _numbers
 from lpcm.live.location import Mutation, ValuePath, perform
+from lpcm.live.mutations import DictMethods, ListMethods, SetMethods
 from lpcm.live.numbers import LiveDecimal, LiveFloat, LiveInt
-from lpcm.operations.retry import UNCHANGED
 from lpcm.values.codec import accept
 from lpcm.values.path import step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from lpcm.operations.binding import MapBinding
 
 __all__ = ["CONTAINERS", "NUMBERS", "LiveDict", "LiveList", "LiveSet", "is_echo", "make_live"]
@@ -36,28 +34,72 @@ __all__ = ["CONTAINERS", "NUMBERS", "LiveDict", "LiveList", "LiveSet", "is_echo"
 NUMBERS = frozenset({LiveInt, LiveFloat, LiveDecimal})
 
 
-def _do(self: Any, mutation: Mutation) -> Any:
+def _apply(self: Any, mutation: Mutation[Any]) -> Any:
     """Change the stored container; then let the copy show what is stored."""
     path: ValuePath = self._path
     after, result = do(perform, path.binding.use(), path, (self._kind,), mutation)
     self._refresh(after)
-    return result
+    return result if mutation.answer is None else mutation.answer(self)
 
 
-async def _ado(self: Any, mutation: Mutation) -> Any:
-    """Await ``_do``."""
+async def _aapply(self: Any, mutation: Mutation[Any]) -> Any:
     path: ValuePath = self._path
     use = path.binding.ause()
     after, result = await use.drive(perform(use, path, (self._kind,), mutation))
     self._refresh(after)
-    return result
+    return result if mutation.answer is None else mutation.answer(self)
 
 
-def _in_place(self: Any, mutation: Mutation) -> Any:
-    """Apply an operator like ``+=``: Python assigns what it returns once more."""
-    _do(self, mutation)
-    self._echo = True
-    return self
+def _methods_of(table: Any) -> dict[str, Any]:
+    """Return the methods that a table describes, their a-twins, and the in-place operators."""
+    made: dict[str, Any] = {}
+    for name, make in vars(table).items():
+        if isinstance(make, FunctionType) and name not in table.operators:
+            made[name] = _named(name, _blocking(make), make, make.__doc__)
+            twin = f"a{name.strip('_')}"
+            made[twin] = _named(twin, _awaitable(make), make, f"Await ``{name}``.")
+    for name, function in table.operators.items():
+        make = getattr(table, function)
+        made[name] = _named(name, _in_place(make, table.operands), make, make.__doc__)
+    return made
+
+
+def _blocking(make: Any) -> Any:
+    def method(self: Any, /, *args: Any, **options: Any) -> Any:
+        return _apply(self, make(self, *args, **options))
+
+    return method
+
+
+def _awaitable(make: Any) -> Any:
+    async def twin(self: Any, /, *args: Any, **options: Any) -> Any:
+        return await _aapply(self, make(self, *args, **options))
+
+    return twin
+
+
+def _in_place(make: Any, operands: Any) -> Any:
+    def operator(self: Any, other: Any, /) -> Any:
+        if not isinstance(other, operands):
+            return NotImplemented
+        _apply(self, make(self, other))
+        self._echo = True  # Python assigns the result once more
+        return self
+
+    return operator
+
+
+def _named(name: str, method: Any, make: Any, text: str | None) -> Any:
+    """Return the method, of which ``help`` and ``inspect.signature`` show what the table says."""
+    method.__name__ = name
+    method.__qualname__ = f"Live{make.__qualname__.partition('Methods')[0]}.{name}"
+    method.__doc__ = text
+    method.__wrapped__ = make
+    shown = make.__annotations__
+    shown.pop("self", None)
+    if shown["return"].startswith("Mutation["):
+        shown["return"] = shown["return"][len("Mutation[") : -1]
+    return method
 
 
 def _assign_back(self: Any, at: Any, value: Any) -> bool:
@@ -68,7 +110,7 @@ def _assign_back(self: Any, at: Any, value: Any) -> bool:
         if not _numbers.returns_to(value, path.binding.identity, path.key, steps):
             return False
         with _numbers.using_ticket(value):
-            _do(self, _numbers.mutation(at, value))
+            _apply(self, _numbers.mutation(at, value))
         return True
     return type(value) in CONTAINERS and is_echo(value, path.binding.identity, path.key, steps)
 
@@ -85,6 +127,7 @@ class LiveDict(dict[Any, Any]):
     """A dict that remembers where it was read."""
 
     __slots__ = ("_echo", "_path")
+    vars().update(_methods_of(DictMethods))
     _kind = dict
     _path: ValuePath
     _echo: bool
@@ -108,78 +151,17 @@ class LiveDict(dict[Any, Any]):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if not _assign_back(self, key, value):
-            _do(self, _mutations.dict_set(self._path, key, value, self))
-
-    def __delitem__(self, key: Any) -> None:
-        _do(self, _delete_key(key))
-
-    def pop(self, key: Any, /, *fallback: Any) -> Any:
-        """Remove the key from the stored dict and return its value, plain."""
-        result = _do(self, _mutations.dict_pop(key, fallback))
-        return fallback[0] if result is UNCHANGED else result
-
-    def popitem(self) -> tuple[Any, Any]:
-        """Remove the last item in key order from the stored dict, and return it."""
-        return _do(self, _mutations.call("popitem"))  # type: ignore[no-any-return]  # what popitem returns
-
-    def clear(self) -> None:
-        """Remove all items from the stored container."""
-        _do(self, _mutations.call("clear"))
-
-    def update(self, *args: Any, **more: Any) -> None:
-        """Set these items in the stored dict."""
-        _do(self, _mutations.dict_update(self._path, dict(*args, **more), self))
-
-    def setdefault(self, key: Any, default: Any = None, /) -> Any:
-        """Set the key in the stored dict unless it is there; return the value stored then, live."""
-        _do(self, _mutations.dict_setdefault(self._path, key, default, self))
-        return self[key]
-
-    def __ior__(self, other: Any) -> Any:  # type: ignore[misc]  # dict's | and |= differ too
-        return _in_place(self, _mutations.dict_update(self._path, dict(other), self))
-
-    async def asetitem(self, key: Any, value: Any) -> None:
-        """Await ``d[key] = value``."""
-        await _ado(self, _mutations.dict_set(self._path, key, value, self))
-
-    async def adelitem(self, key: Any) -> None:
-        """Await ``del d[key]``."""
-        await _ado(self, _delete_key(key))
-
-    async def apop(self, key: Any, /, *fallback: Any) -> Any:
-        """Await ``pop``."""
-        result = await _ado(self, _mutations.dict_pop(key, fallback))
-        return fallback[0] if result is UNCHANGED else result
-
-    async def apopitem(self) -> tuple[Any, Any]:
-        """Await ``popitem``."""
-        return await _ado(self, _mutations.call("popitem"))  # type: ignore[no-any-return]  # as popitem
-
-    async def aclear(self) -> None:
-        """Await ``clear``."""
-        await _ado(self, _mutations.call("clear"))
-
-    async def aupdate(self, *args: Any, **more: Any) -> None:
-        """Await ``update``."""
-        await _ado(self, _mutations.dict_update(self._path, dict(*args, **more), self))
-
-    async def asetdefault(self, key: Any, default: Any = None, /) -> Any:
-        """Await ``setdefault``."""
-        await _ado(self, _mutations.dict_setdefault(self._path, key, default, self))
-        return self[key]
+            _apply(self, DictMethods.__setitem__(self, key, value))
 
     def __reduce_ex__(self, _: object, /) -> tuple[Any, ...]:
         return dict, (dict(self),)
-
-
-def _delete_key(key: Any) -> Mutation:
-    return _mutations.delete_item(key) if type(key) is str else _mutations.call("__delitem__", key)
 
 
 class LiveList(list[Any]):
     """A list that remembers where it was read."""
 
     __slots__ = ("_echo", "_path")
+    vars().update(_methods_of(ListMethods))
     _kind = list
     _path: ValuePath
     _echo: bool
@@ -203,112 +185,21 @@ class LiveList(list[Any]):
         return _numbers.element(value, self._path, index(at) % len(self))
 
     def __setitem__(self, at: Any, value: Any) -> None:
-        if isinstance(at, slice):
-            _do(self, _mutations.call("__setitem__", at, list(value)))
-            return
-        at = index(at)
-        if -len(self) <= at < len(self) and _assign_back(self, at % len(self), value):
-            return
-        _do(self, _mutations.list_set(self._path, at, value))
-
-    def __delitem__(self, at: Any) -> None:
-        _do(self, _delete_at(at))
-
-    def append(self, item: Any, /) -> None:
-        """Append to the stored list."""
-        _do(self, _mutations.extend(self._path, "append", [item]))
-
-    def extend(self, items: Iterable[Any], /) -> None:
-        """Extend the stored list."""
-        _do(self, _mutations.extend(self._path, "extend", list(items)))
-
-    def insert(self, at: Any, item: Any, /) -> None:
-        """Insert into the stored list."""
-        _do(self, _mutations.call("insert", at, item))
-
-    def remove(self, item: Any, /) -> None:
-        """Remove the first such item from the stored list."""
-        _do(self, _mutations.call("remove", item))
-
-    def pop(self, at: Any = -1, /) -> Any:
-        """Remove an item of the stored list and return it, plain."""
-        return _do(self, _mutations.call("pop", at))
-
-    def clear(self) -> None:
-        """Remove all items from the stored container."""
-        _do(self, _mutations.call("clear"))
-
-    def sort(self, **options: Any) -> None:
-        """Sort the stored list; ``key`` may be called several times for an item."""
-        _do(self, _mutations.call("sort", **options))
-
-    def reverse(self) -> None:
-        """Reverse the stored list."""
-        _do(self, _mutations.call("reverse"))
-
-    def __iadd__(self, items: Iterable[Any]) -> Any:  # type: ignore[misc]  # typed as list
-        return _in_place(self, _mutations.extend(self._path, "extend", list(items)))
-
-    def __imul__(self, times: Any) -> Any:  # type: ignore[misc]  # typed as list
-        return _in_place(self, _mutations.call("__imul__", index(times)))
-
-    async def asetitem(self, at: Any, value: Any) -> None:
-        """Await ``l[at] = value``."""
-        if isinstance(at, slice):
-            await _ado(self, _mutations.call("__setitem__", at, list(value)))
-        else:
-            await _ado(self, _mutations.list_set(self._path, index(at), value))
-
-    async def adelitem(self, at: Any) -> None:
-        """Await ``del l[at]``."""
-        await _ado(self, _delete_at(at))
-
-    async def aappend(self, item: Any, /) -> None:
-        """Await ``append``."""
-        await _ado(self, _mutations.extend(self._path, "append", [item]))
-
-    async def aextend(self, items: Iterable[Any], /) -> None:
-        """Await ``extend``."""
-        await _ado(self, _mutations.extend(self._path, "extend", list(items)))
-
-    async def ainsert(self, at: Any, item: Any, /) -> None:
-        """Await ``insert``."""
-        await _ado(self, _mutations.call("insert", at, item))
-
-    async def aremove(self, item: Any, /) -> None:
-        """Await ``remove``."""
-        await _ado(self, _mutations.call("remove", item))
-
-    async def apop(self, at: Any = -1, /) -> Any:
-        """Await ``pop``."""
-        return await _ado(self, _mutations.call("pop", at))
-
-    async def aclear(self) -> None:
-        """Await ``clear``."""
-        await _ado(self, _mutations.call("clear"))
-
-    async def asort(self, **options: Any) -> None:
-        """Await ``sort``."""
-        await _ado(self, _mutations.call("sort", **options))
-
-    async def areverse(self) -> None:
-        """Await ``reverse``."""
-        await _ado(self, _mutations.call("reverse"))
+        if not isinstance(at, slice):
+            at = index(at)
+            if -len(self) <= at < len(self) and _assign_back(self, at % len(self), value):
+                return
+        _apply(self, ListMethods.__setitem__(self, at, value))
 
     def __reduce_ex__(self, _: object, /) -> tuple[Any, ...]:
         return list, (list(self),)
-
-
-def _delete_at(at: Any) -> Mutation:
-    if isinstance(at, slice):
-        return _mutations.call("__delitem__", at)
-    return _mutations.delete_item(index(at))
 
 
 class LiveSet(set[Any]):
     """A set that remembers where it was read."""
 
     __slots__ = ("_echo", "_path")
+    vars().update(_methods_of(SetMethods))
     _kind = set
     _path: ValuePath
     _echo: bool
@@ -320,102 +211,6 @@ class LiveSet(set[Any]):
     def _refresh(self, after: set[Any]) -> None:
         set.clear(self)
         set.update(self, after)
-
-    def add(self, member: Any, /) -> None:
-        """Add to the stored set."""
-        _do(self, _mutations.set_add(self._path, "add", {member}))
-
-    def update(self, *others: Iterable[Any]) -> None:
-        """Add all of these to the stored set."""
-        _do(self, _mutations.set_add(self._path, "update", set().union(*others)))
-
-    def discard(self, member: Any, /) -> None:
-        """Remove the member from the stored set, if it is there."""
-        _do(self, _mutations.set_discard(self._path, "discard", {member}))
-
-    def remove(self, member: Any, /) -> None:
-        """Remove the member from the stored set; else raise KeyError."""
-        _do(self, _mutations.set_remove(self._path, member))
-
-    def pop(self) -> Any:
-        """Remove some member from the stored set, and return it."""
-        return _do(self, _mutations.call("pop"))
-
-    def clear(self) -> None:
-        """Remove all members from the stored set."""
-        _do(self, _mutations.call("clear"))
-
-    def difference_update(self, *others: Iterable[Any]) -> None:
-        """Remove all of these from the stored set."""
-        _do(
-            self,
-            _mutations.set_discard(self._path, "difference_update", set().union(*others)),
-        )
-
-    def intersection_update(self, *others: Iterable[Any]) -> None:
-        """Keep the members that are in all the others, in the stored set."""
-        _do(self, _mutations.call("intersection_update", *map(set, others)))
-
-    def symmetric_difference_update(self, other: Iterable[Any], /) -> None:
-        """Keep the members that are in one of the two only, in the stored set."""
-        _do(self, _mutations.call("symmetric_difference_update", set(other)))
-
-    def __ior__(self, other: Any) -> Any:  # type: ignore[misc]  # typed as set
-        if not isinstance(other, (set, frozenset)):
-            return NotImplemented
-        return _in_place(self, _mutations.set_add(self._path, "update", set(other)))
-
-    def __isub__(self, other: Any) -> Any:  # type: ignore[misc]  # typed as set
-        if not isinstance(other, (set, frozenset)):
-            return NotImplemented
-        return _in_place(self, _mutations.set_discard(self._path, "difference_update", set(other)))
-
-    def __iand__(self, other: Any) -> Any:  # type: ignore[misc]  # typed as set
-        if not isinstance(other, (set, frozenset)):
-            return NotImplemented
-        return _in_place(self, _mutations.call("intersection_update", set(other)))
-
-    def __ixor__(self, other: Any) -> Any:  # type: ignore[misc]  # typed as set
-        if not isinstance(other, (set, frozenset)):
-            return NotImplemented
-        return _in_place(self, _mutations.call("symmetric_difference_update", set(other)))
-
-    async def aadd(self, member: Any, /) -> None:
-        """Await ``add``."""
-        await _ado(self, _mutations.set_add(self._path, "add", {member}))
-
-    async def aupdate(self, *others: Iterable[Any]) -> None:
-        """Await ``update``."""
-        await _ado(self, _mutations.set_add(self._path, "update", set().union(*others)))
-
-    async def adiscard(self, member: Any, /) -> None:
-        """Await ``discard``."""
-        await _ado(self, _mutations.set_discard(self._path, "discard", {member}))
-
-    async def aremove(self, member: Any, /) -> None:
-        """Await ``remove``."""
-        await _ado(self, _mutations.set_remove(self._path, member))
-
-    async def apop(self) -> Any:
-        """Await ``pop``."""
-        return await _ado(self, _mutations.call("pop"))
-
-    async def aclear(self) -> None:
-        """Await ``clear``."""
-        await _ado(self, _mutations.call("clear"))
-
-    async def adifference_update(self, *others: Iterable[Any]) -> None:
-        """Await ``difference_update``."""
-        mutation = _mutations.set_discard(self._path, "difference_update", set().union(*others))
-        await _ado(self, mutation)
-
-    async def aintersection_update(self, *others: Iterable[Any]) -> None:
-        """Await ``intersection_update``."""
-        await _ado(self, _mutations.call("intersection_update", *map(set, others)))
-
-    async def asymmetric_difference_update(self, other: Iterable[Any], /) -> None:
-        """Await ``symmetric_difference_update``."""
-        await _ado(self, _mutations.call("symmetric_difference_update", set(other)))
 
     def __repr__(self) -> str:
         return repr(set(self))

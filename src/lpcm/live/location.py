@@ -10,8 +10,9 @@ holds. It raises what the stored container would raise, and then nothing is writ
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+from lpcm.operations.retry import UNCHANGED
 from lpcm.values.path import DEPTH_LIMIT, depth
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from lpcm.ports import Action, Step
 
 __all__ = ["Mutation", "ValuePath", "perform"]
+
+R = TypeVar("R")
 
 
 class ValuePath(NamedTuple):
@@ -58,24 +61,40 @@ class ValuePath(NamedTuple):
         return part if len(self.tree) + 1 + depth(part) <= DEPTH_LIMIT else None
 
 
-class Mutation(NamedTuple):
-    """One call of a method that changes a container."""
+class Mutation(Generic[R]):
+    """One call of a method that changes a container, and returns an R."""
 
-    method: str
-    apply: Callable[[Any], Any]
-    """Change a plain container; return what the method returns, or ``UNCHANGED``."""
-    action: Action | None = None
-    """The same change as a store makes it natively; None: a store has none."""
-    at: tuple[Step, ...] = ()
-    """The steps from the container to the part that the action changes."""
+    __slots__ = ("action", "answer", "apply", "at", "method", "unchanged")
+
+    def __init__(
+        self,
+        method: str,
+        apply: Callable[[Any], Any],
+        action: Action | None = None,
+        at: tuple[Step, ...] = (),
+        *,
+        unchanged: Any = None,
+        answer: Callable[[Any], R] | None = None,
+    ) -> None:
+        self.method = method
+        self.apply = apply
+        """Change a plain container; return the result, or ``UNCHANGED``."""
+        self.action = action
+        """The same change as a store makes it natively; None: a store has none."""
+        self.at = at
+        """The steps from the container to the part that the action changes."""
+        self.unchanged = unchanged
+        """The result in place of ``UNCHANGED``."""
+        self.answer = answer
+        """Makes of the changed copy what the method returns; None: it returns the result."""
 
 
 async def perform(
-    use: Entries, path: ValuePath, kinds: tuple[type, ...], mutation: Mutation
+    use: Entries, path: ValuePath, kinds: tuple[type, ...], mutation: Mutation[Any]
 ) -> tuple[Any, Any]:
     """Change the container of one of these kinds that is stored at the path.
 
-    Return the container after the change, a plain one, and what the method returned.
+    Return the container after the change, a plain one, and the result.
     """
 
     def change(value: Any) -> Any:
@@ -93,4 +112,4 @@ async def perform(
     if mutation.action is not None and path.tree is not None:
         native = (*path.tree, *mutation.at), mutation.action
     value, result = await use.mutate(path.key, change, native)
-    return path.find(value), result
+    return path.find(value), mutation.unchanged if result is UNCHANGED else result

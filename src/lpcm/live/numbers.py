@@ -71,24 +71,10 @@ def _derived(number: Any, value: Any) -> Any:
     return made
 
 
-def _iadd(self: Any, delta: Any) -> Any:
-    """Return the sum as a live number that remembers what was added."""
-    if not isinstance(delta, (int, float, Decimal)):
-        return NotImplemented
-    delta = _plain(delta)
-    total = add(_plain(self), delta)
-    made = _derived(self, total)
-    if self._operations is not None:
-        made._operations = (*self._operations, (add, delta))
-    else:
-        made._sum = delta if self._sum is None else add(self._sum, delta)
-    return made
-
-
 def _operator(operate: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """Return the method of an operator other than ``+=`` and ``-=``."""
 
-    def operated(self: Any, other: Any) -> Any:
+    def operated(self: Any, other: Any, /) -> Any:
         if not isinstance(other, (int, float, Decimal)):
             # A list times a number, and operators that other classes define.
             return operate(_plain(self), other)
@@ -104,54 +90,23 @@ def _operator(operate: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     return operated
 
 
-_multiply, _divide, _floor, _modulo, _power = map(
-    _operator, (operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow)
-)
-_left, _right, _and, _or, _xor = map(
-    _operator, (operator.lshift, operator.rshift, operator.and_, operator.or_, operator.xor)
-)
+_OPERATORS: dict[str, Any] = {
+    name: _operator(getattr(operator, f"__{name}__"))
+    for name in (
+        *("mul", "truediv", "floordiv", "mod", "pow"),
+        *("lshift", "rshift", "and", "or", "xor"),
+    )
+}
+"""The operators, other than ``+=`` and ``-=``, that change a number in place."""
 
 
-def _isub(self: Any, delta: Any) -> Any:
-    if not isinstance(delta, (int, float, Decimal)):
-        return NotImplemented
-    return _iadd(self, negate(_plain(delta)))
-
-
-def _increment(self: Any, delta: Any = 1) -> Any:
-    """Add to the stored number, atomically, and return the new value, a plain number.
-
-    **Raises** KeyError when the entry is gone and the map has no default; TypeError when
-    the stored value is no number any more.
-    """
-    return do(_add_to_stored, self._binding.use(), self, delta)
-
-
-def _decrement(self: Any, delta: Any = 1) -> Any:
-    """Subtract from the stored number; else like ``increment``."""
-    return do(_add_to_stored, self._binding.use(), self, negate(delta))
-
-
-async def _aincrement(self: Any, delta: Any = 1) -> Any:
-    """Await ``increment``."""
-    use = self._binding.ause()
-    return await use.drive(_add_to_stored(use, self, delta))
-
-
-async def _adecrement(self: Any, delta: Any = 1) -> Any:
-    """Await ``decrement``."""
-    use = self._binding.ause()
-    return await use.drive(_add_to_stored(use, self, negate(delta)))
-
-
-# Three times the same body: a class between these and Python's own would slow every read.
-class LiveInt(int):
-    """An int that remembers where it was read."""
+class _Number:
+    """What the three classes share. It is copied into each: a base class slows every read."""
 
     _binding: MapBinding
     _key: object
     _container: ValuePath | None = None
-    """The path of the container that holds it; None: it is the entry's value."""
+    """The path of the container that holds the number; None: it is the entry's value."""
     _at: Any = None
     """Its key or index in that container."""
     _sum: Any = None
@@ -160,18 +115,68 @@ class LiveInt(int):
     """Where other operators were applied: the functions and their operands."""
     _ticket: list[bool] | None = None
 
-    def __new__(cls, value: Any = 0, /) -> int:  # type: ignore[misc]  # plain
-        """Return a plain number: only a map makes live ones."""
-        return int(value)
+    def __iadd__(self: Any, other: Any, /) -> Any:
+        """Return the sum as a live number that remembers what was added."""
+        if not isinstance(other, (int, float, Decimal)):
+            return NotImplemented
+        other = _plain(other)
+        made = _derived(self, add(_plain(self), other))
+        if self._operations is not None:
+            made._operations = (*self._operations, (add, other))
+        else:
+            made._sum = other if self._sum is None else add(self._sum, other)
+        return made
 
-    __iadd__ = _iadd
-    __isub__ = _isub
-    __imul__, __itruediv__, __ifloordiv__ = _multiply, _divide, _floor
-    __imod__, __ipow__ = _modulo, _power
-    __ilshift__, __irshift__ = _left, _right
-    __iand__, __ior__, __ixor__ = _and, _or, _xor
-    increment, decrement = _increment, _decrement
-    aincrement, adecrement = _aincrement, _adecrement
+    def __isub__(self: Any, other: Any, /) -> Any:
+        if not isinstance(other, (int, float, Decimal)):
+            return NotImplemented
+        return self.__iadd__(negate(_plain(other)))
+
+    def increment(self: Any, delta: Any = 1) -> Any:
+        """Add to the stored number, atomically, and return the new value, a plain number.
+
+        **Raises** KeyError when the entry is gone and the map has no default; TypeError when
+        the stored value is no number any more.
+        """
+        return do(_add_to_stored, self._binding.use(), self, delta)
+
+    def decrement(self: Any, delta: Any = 1) -> Any:
+        """Subtract from the stored number; else like ``increment``."""
+        return do(_add_to_stored, self._binding.use(), self, negate(delta))
+
+    async def aincrement(self: Any, delta: Any = 1) -> Any:
+        """Await ``increment``."""
+        use = self._binding.ause()
+        return await use.drive(_add_to_stored(use, self, delta))
+
+    async def adecrement(self: Any, delta: Any = 1) -> Any:
+        """Await ``decrement``."""
+        use = self._binding.ause()
+        return await use.drive(_add_to_stored(use, self, negate(delta)))
+
+
+def _methods(kind: Any) -> dict[str, Any]:
+    """Return what the live class of one of Python's own has beyond it."""
+
+    def new(_: object, *args: Any) -> Any:
+        """Return a plain number: only a map makes live ones."""
+        return kind(*args)
+
+    made = {
+        name: item
+        for name, item in vars(_Number).items()
+        if name in {"__iadd__", "__isub__"} or not name.startswith("__")
+    }
+    for name, method in _OPERATORS.items():
+        if hasattr(kind, f"__{name}__"):
+            made[f"__i{name}__"] = method
+    return {**made, "__new__": new}
+
+
+class LiveInt(int):
+    """An int that remembers where it was read."""
+
+    vars().update(_methods(int))
 
     def __reduce_ex__(self, _: object, /) -> tuple[Any, ...]:
         return int, (int(self),)
@@ -180,24 +185,7 @@ class LiveInt(int):
 class LiveFloat(float):
     """A float that remembers where it was read."""
 
-    _binding: MapBinding
-    _key: object
-    _container: ValuePath | None = None
-    _at: Any = None
-    _sum: Any = None
-    _operations: tuple[tuple[Callable[[Any, Any], Any], Any], ...] | None = None
-    _ticket: list[bool] | None = None
-
-    def __new__(cls, value: Any = 0.0, /) -> float:  # type: ignore[misc]  # plain
-        """Return a plain number: only a map makes live ones."""
-        return float(value)
-
-    __iadd__ = _iadd
-    __isub__ = _isub
-    __imul__, __itruediv__, __ifloordiv__ = _multiply, _divide, _floor
-    __imod__, __ipow__ = _modulo, _power
-    increment, decrement = _increment, _decrement
-    aincrement, adecrement = _aincrement, _adecrement
+    vars().update(_methods(float))
 
     def __reduce_ex__(self, _: object, /) -> tuple[Any, ...]:
         return float, (float(self),)
@@ -206,24 +194,7 @@ class LiveFloat(float):
 class LiveDecimal(Decimal):
     """A Decimal that remembers where it was read."""
 
-    _binding: MapBinding
-    _key: object
-    _container: ValuePath | None = None
-    _at: Any = None
-    _sum: Any = None
-    _operations: tuple[tuple[Callable[[Any, Any], Any], Any], ...] | None = None
-    _ticket: list[bool] | None = None
-
-    def __new__(cls, value: Any = "0", context: Any = None) -> Decimal:  # type: ignore[misc]  # plain
-        """Return a plain number: only a map makes live ones."""
-        return Decimal(value, context)
-
-    __iadd__ = _iadd
-    __isub__ = _isub
-    __imul__, __itruediv__, __ifloordiv__ = _multiply, _divide, _floor
-    __imod__, __ipow__ = _modulo, _power
-    increment, decrement = _increment, _decrement
-    aincrement, adecrement = _aincrement, _adecrement
+    vars().update(_methods(Decimal))
 
     def __reduce_ex__(self, _: object, /) -> tuple[Any, ...]:
         return Decimal, (str(self),)
@@ -302,7 +273,7 @@ def _applying(operations: Any) -> Callable[[Any], Any]:
     return apply
 
 
-def mutation(at: Any, value: Any) -> Mutation:
+def mutation(at: Any, value: Any) -> Mutation[None]:
     """Return the mutation of a changed number's assignment back to its key or index."""
     if value._operations is None:
         return _addition(at, value._sum)
@@ -314,7 +285,7 @@ def mutation(at: Any, value: Any) -> Mutation:
     return Mutation("__setitem__", change)
 
 
-def _addition(at: Any, delta: Any) -> Mutation:
+def _addition(at: Any, delta: Any) -> Mutation[None]:
     """Return the mutation that adds to the number at a key or index of a container."""
 
     def change(container: Any) -> None:

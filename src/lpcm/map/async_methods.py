@@ -38,23 +38,24 @@ __all__ = ["AsyncTwins", "missed", "pairs"]
 
 K = TypeVar("K")
 V = TypeVar("V")
+R = TypeVar("R")
 T = TypeVar("T")
 
 
-class AsyncTwins(Generic[K, V]):
+class AsyncTwins(Generic[K, V, R]):
     """The awaitable half of ``LPCM``."""
 
     def _ause(self) -> Entries:
         """Return the entries as configured now, for the running event loop."""
         raise NotImplementedError
 
-    async def agetitem(self, key: K) -> V:
+    async def agetitem(self, key: K) -> R:
         """Await ``m[key]``."""
         use = self._ause()
         try:
             return await use.drive(use.item(key), reads=True)
         except KeyError as error:
-            return missed(self, key, error)  # type: ignore[no-any-return]  # a V, as dict's own
+            return missed(self, key, error)  # type: ignore[no-any-return]  # an R, as dict's own
 
     @overload
     async def aget(self, key: K, /) -> V | None: ...
@@ -97,6 +98,10 @@ class AsyncTwins(Generic[K, V]):
         use = self._ause()
         return await use.drive(use.add(key, value, ttl))
 
+    @overload
+    async def asetdefault(self, key: K, default: V, *, ttl: TTL = None) -> R: ...
+    @overload
+    async def asetdefault(self, key: K, *, ttl: TTL = None) -> R | None: ...
     async def asetdefault(self, key: K, default: Any = MISSING, *, ttl: TTL = None) -> Any:
         """Await ``setdefault``."""
         use = self._ause()
@@ -282,7 +287,7 @@ async def _walked(what: Any, *, pairs: bool = False) -> Any:
     if not isinstance(what, (Keys, Values, Items)):
         return what
     values = not isinstance(what, Keys)
-    mapping = cast("AsyncTwins[Any, Any]", what._mapping)  # noqa: SLF001  # the map's own view
+    mapping = cast("AsyncTwins[Any, Any, Any]", what._mapping)  # noqa: SLF001  # the map's own view
     walk = astream(mapping._ause, what._span, values=values)  # noqa: SLF001  # as above
     if isinstance(what, Items):
         return [pair async for pair in walk]

@@ -42,13 +42,17 @@ if TYPE_CHECKING:
 
     K = TypeVarWithDefault("K", default=Any)
     V = TypeVarWithDefault("V", default=Any)
+    R = TypeVarWithDefault("R", default=V)
 else:
     K = TypeVar("K")
     V = TypeVar("V")
+    R = TypeVar("R")
 T = TypeVar("T")
+K2 = TypeVar("K2")
+V2 = TypeVar("V2")
 
 
-class LPCM(AsyncTwins[K, V], Verbs[K, V], MutableMapping[K, V], Generic[K, V]):
+class LPCM(AsyncTwins[K, V, R], Verbs[K, V], MutableMapping[K, V], Generic[K, V, R]):
     """A dict whose entries live in a store, shared by every process that opens its name.
 
     Making one costs nothing and touches no file; the store is opened when first used.
@@ -81,6 +85,9 @@ class LPCM(AsyncTwins[K, V], Verbs[K, V], MutableMapping[K, V], Generic[K, V]):
     ``KeyEncodingError``, ``KeyTooLong``, ``ValueEncodingError`` and ``ValueTooLarge`` for
     what cannot be held, before anything is written; ``StoreError`` when the store fails.
 
+    To type checkers the values of an ``LPCM[K, V]`` are of type V. ``LPCM[K, V, R]`` says also what
+    subscripting gives, such as ``LPCM[str, int, LiveInt]``.
+
     >>> m = LPCM("some_dict")
     >>> m["pi"] = 3.1415
     >>> m["pi"], "pi" in m, len(m)
@@ -98,6 +105,15 @@ class LPCM(AsyncTwins[K, V], Verbs[K, V], MutableMapping[K, V], Generic[K, V]):
 
     _fit: Callable[[Any], object] | None = None
     """What makes a value of this kind of map of what is assigned; TypeError refuses it."""
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, types: Any) -> Any:
+            """Let an annotation leave out what subscripting gives, as type checkers do."""
+            given = types if isinstance(types, tuple) else (types,)
+            if len(given) == len(cls.__parameters__) - 1:
+                given = (*given, Any)
+            return super().__class_getitem__(given)
 
     def __init__(
         self,
@@ -162,12 +178,12 @@ class LPCM(AsyncTwins[K, V], Verbs[K, V], MutableMapping[K, V], Generic[K, V]):
     def __reduce__(self) -> tuple[Any, ...]:
         return _travel.reduce(self)
 
-    def __copy__(self) -> LPCM[K, V]:
-        copied: LPCM[K, V] = _travel.duplicate(self)
+    def __copy__(self) -> LPCM[K, V, R]:
+        copied: LPCM[K, V, R] = _travel.duplicate(self)
         return copied
 
-    def __deepcopy__(self, memo: dict[int, Any], /) -> LPCM[K, V]:
-        copied: LPCM[K, V] = _travel.duplicate(self, memo)
+    def __deepcopy__(self, memo: dict[int, Any], /) -> LPCM[K, V, R]:
+        copied: LPCM[K, V, R] = _travel.duplicate(self, memo)
         return copied
 
     def disable_caching(self) -> None:
@@ -181,11 +197,11 @@ class LPCM(AsyncTwins[K, V], Verbs[K, V], MutableMapping[K, V], Generic[K, V]):
 
     # Reading
 
-    def __getitem__(self, key: K) -> V:
+    def __getitem__(self, key: K) -> R:  # type: ignore[override]  # R is a V, read live
         try:  # ``drive.do``, without its call
             self._use().item(key).send(None)
         except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]  # stored as V
+            return done.value  # type: ignore[no-any-return]  # an R, as the map is annotated
         except KeyError as error:
             return missed(self, key, error)  # type: ignore[no-any-return]  # as above
         raise RuntimeError("a blocking operation suspended")
@@ -251,7 +267,11 @@ class LPCM(AsyncTwins[K, V], Verbs[K, V], MutableMapping[K, V], Generic[K, V]):
             return
         do(use.set, key, value)
 
-    def setdefault(self, key: K, default: Any = MISSING, *, ttl: TTL = None) -> Any:
+    @overload  # type: ignore[override]  # R is a V, read live
+    def setdefault(self, key: K, default: V, *, ttl: TTL = None) -> R: ...
+    @overload
+    def setdefault(self, key: K, *, ttl: TTL = None) -> R | None: ...
+    def setdefault(self, key: K, default: Any = MISSING, *, ttl: TTL = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Store ``default`` unless the key is present; return what is stored then.
 
         Without ``default`` it is the map's own, else None.
@@ -410,14 +430,22 @@ class LPCM(AsyncTwins[K, V], Verbs[K, V], MutableMapping[K, V], Generic[K, V]):
 
     __hash__ = None  # type: ignore[assignment]  # mutable, like dict
 
-    def __or__(self, other: object) -> dict[Any, Any]:
+    @overload
+    def __or__(self, other: Mapping[K, V], /) -> dict[K, V]: ...
+    @overload
+    def __or__(self, other: Mapping[K2, V2], /) -> dict[K | K2, V | V2]: ...
+    def __or__(self, other: object, /) -> dict[Any, Any]:
         """Return a plain dict of both, ``other`` winning."""
         return {**self.copy(), **_plain(other)} if isinstance(other, Mapping) else NotImplemented
 
-    def __ror__(self, other: object) -> dict[Any, Any]:
+    @overload
+    def __ror__(self, other: Mapping[K, V], /) -> dict[K, V]: ...
+    @overload
+    def __ror__(self, other: Mapping[K2, V2], /) -> dict[K | K2, V | V2]: ...
+    def __ror__(self, other: object, /) -> dict[Any, Any]:
         return {**_plain(other), **self.copy()} if isinstance(other, Mapping) else NotImplemented
 
-    def __ior__(self, other: Any) -> LPCM[K, V]:  # type: ignore[misc]  # dict's | and |= differ too
+    def __ior__(self, other: Any) -> LPCM[K, V, R]:  # type: ignore[misc]  # dict's | and |= differ too
         self.update(other)
         return self
 

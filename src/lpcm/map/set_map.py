@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 
     K = TypeVarWithDefault("K", default=Any)
     T = TypeVarWithDefault("T", default=Any)
+    R = TypeVarWithDefault("R", default=set[T])
 else:
     K = TypeVar("K")
     T = TypeVar("T")
+    R = TypeVar("R")
 
 __all__ = ["LPCMSet"]
 
@@ -37,7 +39,7 @@ def _as_set(value: Any) -> set[Any]:
     raise TypeError(f"a map of sets takes a set, list or tuple, not {shown(value)}")
 
 
-class LPCMSet(LPCM[K, set[T]]):
+class LPCMSet(LPCM[K, set[T], R]):
     """A map whose values are sets; a missing key reads as the empty set.
 
     Takes what ``LPCM`` takes. Members may be of any types a value can have; a list or tuple

@@ -332,7 +332,7 @@ class MappingContract:
             assert type(both) is dict
             assert both == {"a": 1, "b": 2, "c": 4}
         with raises(TypeError):
-            _ = m | [("a", 1)]
+            _ = m | [("a", 1)]  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
         assert m.copy() == {"a": 1, "b": 2}
 
     def test_inplace_or(self) -> None:
