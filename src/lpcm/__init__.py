@@ -11,6 +11,7 @@ from lpcm.engine.aliases import amaps, configure, maps
 from lpcm.engine.backup import abackup, backup
 from lpcm.engine.engine import Engine
 from lpcm.engine.shared import close
+from lpcm.engine.upkeep import ainfo, info
 from lpcm.errors import (
     BatchError,
     CacheUnavailable,
@@ -84,11 +85,13 @@ __all__ = [
     "ValueEncodingError",
     "ValueTooLarge",
     "abackup",
+    "ainfo",
     "amaps",
     "atransact",
     "backup",
     "close",
     "configure",
+    "info",
     "maps",
     "meter",
     "register",

@@ -53,11 +53,14 @@ COMMANDS: Mapping[str, str] = {
     "identity": "lpcm.cli.identity:identity",
     "import": "lpcm.cli.transfer:import_",
     "incr": "lpcm.cli.entries:increment",
+    "info": "lpcm.cli.file:info",
     "items": "lpcm.cli.entries:items",
     "keys": "lpcm.cli.entries:keys",
     "maps": "lpcm.cli.entries:maps",
+    "purge": "lpcm.cli.file:purge",
     "set": "lpcm.cli.entries:set_",
     "table": "lpcm.cli.table:table",
+    "vacuum": "lpcm.cli.file:vacuum",
     "verify": "lpcm.cli.verify:verify",
 }
 """Where each command is: ``module:name``."""

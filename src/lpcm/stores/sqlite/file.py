@@ -43,7 +43,9 @@ FORMAT = 1
 OLDEST_SQLITE = (3, 35)  # RETURNING
 # A longer log, so that what is written often is copied once; but a log that still grows costs
 # a flush double, so not where each write waits for one. See docs/explanation/performance.md.
-CHECKPOINT_PAGES = {"normal": 4000, "full": 1000}
+CHECKPOINT_PAGES = {"normal": 2500, "full": 1000}
+LOG_SIZE = {"normal": 12_000_000, "full": 6_000_000}
+"""Bytes of the log from which on others are waited for, to begin it anew: see ``upkeep``."""
 CACHE_KIB = 8000  # for each connection, so for each thread
 
 _MAKING = (
@@ -63,10 +65,12 @@ class File:
         self.place = Place(self.path)
         self.closed = False
         self.idle = Idle()
+        self.log_size = LOG_SIZE[synchronous]
         self.pragmas = [
             "PRAGMA trusted_schema = OFF",  # nothing of a file's schema calls a function
             f"PRAGMA synchronous = {synchronous}",
             f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES[synchronous]}",
+            f"PRAGMA journal_size_limit = {self.log_size}",
             f"PRAGMA cache_size = -{CACHE_KIB}",
         ]
         if synchronous == "full":
@@ -139,6 +143,8 @@ class File:
             with gate():
                 self._inspect_untouched()
             raw = connection.open()
+            # Before the first page is written; a file that has one keeps what it has.
+            raw.execute("PRAGMA auto_vacuum = INCREMENTAL")
             self._switch_to_wal(raw)
             if not self._is_ours(raw):
                 raw.execute("BEGIN IMMEDIATE")

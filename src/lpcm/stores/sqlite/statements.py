@@ -119,7 +119,7 @@ def write(execute: Execute, map: str, sk: str, op: Op, now: float) -> Outcome:
 
 
 def update(
-    execute: Execute, map: str, sk: str, op: Update, now: float, *, check: Callable[[Put], None]
+    execute: Execute, map: str, sk: str, op: Update, now: float, *, check: Callable[[Put], object]
 ) -> Outcome:
     """Change a part of a value: read it, and write it if nobody did meanwhile, else again.
 

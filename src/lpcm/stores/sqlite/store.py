@@ -19,10 +19,8 @@ v      any     str as TEXT, int as INTEGER, float as REAL, bytes as BLOB
 
 from __future__ import annotations
 
-import itertools
 import os
 import sqlite3
-import time
 from typing import TYPE_CHECKING, Any
 
 from lpcm.errors import LPCMError, StoreCorrupt, ValueTooLarge
@@ -45,7 +43,8 @@ from lpcm.stores.sqlite.foreign import entry, infos, is_not_text
 from lpcm.stores.sqlite.location import GONE, directory
 from lpcm.stores.sqlite.options import OPTIONS
 from lpcm.stores.sqlite.pages import RANGE, page
-from lpcm.stores.sqlite.statements import ENTRY, PUT, READ, failing, find, new, update, write
+from lpcm.stores.sqlite.statements import ENTRY, LIVE, PUT, READ, failing, find, new, update, write
+from lpcm.stores.sqlite.upkeep import LOAD, Upkeep
 from lpcm.system.process import forked, same
 from lpcm.values.keys import partition
 
@@ -64,20 +63,20 @@ _SLACK = 16_384  # of SQLite's limit on a row, for the key and the other columns
 _READ_CHUNK = 100
 _WRITE_CHUNK = 1000
 _CLEAR_CHUNK = 4000
-_PURGE_EVERY, _PURGE_MOST = 256, 512
 
 _READ_MANY = (
     f"SELECT sk, {ENTRY} FROM entries WHERE pk = ? AND sk IN ({', '.join('?' * _READ_CHUNK)})"
 )
-_PURGE = (
-    "DELETE FROM entries WHERE rowid IN"
-    f" (SELECT rowid FROM entries WHERE x <= ? LIMIT {_PURGE_MOST})"
-)
-# The first count reads the key index alone, the second only what has expired: asking each
-# row for its x would read five times as much.
+# The first count reads the key index alone, the last only what has expired: asking each row for
+# its x would read five times as much. But where more has expired, in the whole file, than the
+# range has rows, each of those is asked.
 _COUNT = (
-    f"SELECT (SELECT count(*) FROM entries WHERE {RANGE})"
-    f" - (SELECT count(*) FROM entries INDEXED BY expiry WHERE x <= ? AND {RANGE})"
+    f"WITH held(n) AS MATERIALIZED (SELECT count(*) FROM entries WHERE {RANGE}),"
+    " gone(n) AS MATERIALIZED (SELECT count(*) FROM (SELECT 1 FROM entries INDEXED BY expiry"
+    " WHERE x <= ? LIMIT (SELECT n FROM held)))"
+    " SELECT CASE WHEN gone.n < held.n THEN held.n -"
+    f" (SELECT count(*) FROM entries INDEXED BY expiry WHERE x <= ? AND {RANGE})"
+    f" ELSE (SELECT count(*) FROM entries WHERE {RANGE} AND {LIVE}) END FROM held, gone"
 )
 _NTH = f"SELECT sk FROM entries WHERE {RANGE} ORDER BY sk LIMIT 1 OFFSET {_CLEAR_CHUNK}"
 
@@ -103,7 +102,7 @@ class SQLiteStore:
         self._idle = file.idle
         self._place = file.place
         self._max_value = max_value
-        self._expiring_writes = itertools.count(1)
+        self._upkeep = Upkeep(file)
 
     @property
     def identity(self) -> str:
@@ -162,18 +161,18 @@ class SQLiteStore:
     async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
         """Do one write. Cost: one statement, and one SELECT where it may be refused."""
         if type(op) is Put and op.when is When.ALWAYS and op.expires is None:
-            return self._put(map, sk, op)
+            return self._put(map, sk, op, now)
         self._check_size(op)
         with self._file.connection() as connection, connection.lock:
             outcome = self._write(connection.execute, map, sk, op, now)
             confirm(self._file, connection, wrote=type(outcome) is Applied)
-        if getattr(op, "expires", None) is not None:
-            self._expiring(1, now)
+        if type(outcome) is Applied:
+            self._upkeep.wrote((op,), now)
         return outcome
 
-    def _put(self, map: str, sk: str, op: Put) -> Applied:
+    def _put(self, map: str, sk: str, op: Put, now: float) -> Applied:
         """Do what ``m[k] = v`` is, the most frequent write, by the shortest way: see read."""
-        self._check_size(op)
+        size = self._check_size(op)
         (data, kind), etag, _, _ = op
         if not same[0]:
             forked()
@@ -201,6 +200,10 @@ class SQLiteStore:
         idle.append(connection)
         if self._file.closed:
             self._file.close()
+        upkeep = self._upkeep
+        upkeep.load += 1 + (size >> 12)
+        if upkeep.load >= LOAD:
+            upkeep.look(now)
         return new(Applied, (new(Stored, (data, kind, etag, None)), None))
 
     async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
@@ -241,9 +244,7 @@ class SQLiteStore:
                     raise
                 outcomes += [error] * (len(writes) - len(outcomes))
                 break
-        expiring = sum(getattr(op, "expires", None) is not None for _, op in writes)
-        if expiring:
-            self._expiring(expiring, now)
+        self._upkeep.wrote([op for _, op in writes], now)
         return outcomes
 
     def _apply_chunk(
@@ -269,7 +270,9 @@ class SQLiteStore:
         outcomes: list[Outcome | Exception] = []
         for sk, op in writes:
             assert isinstance(op, Put)
-            if self._excess(op):
+            try:
+                self._check_size(op)
+            except ValueTooLarge:
                 return None
             (data, kind), etag, expires, _ = op
             rows.append((map, sk, kind, etag, expires, data))
@@ -329,7 +332,8 @@ class SQLiteStore:
         """Count the range. Cost: reads the keys' index."""
         with self._file.connection() as connection, connection.lock:
             bounds = (map, *keys)
-            (count,) = connection.execute(_COUNT, (*bounds, now, *bounds)).fetchone()
+            bound = (*bounds, now, now, *bounds, *bounds, now)
+            (count,) = connection.execute(_COUNT, bound).fetchone()
             confirm(self._file, connection, wrote=False)
         return int(count)
 
@@ -342,6 +346,7 @@ class SQLiteStore:
                 (low,) = next_
             connection.execute(f"DELETE FROM entries WHERE {RANGE}", (map, low, high))
             confirm(self._file, connection)
+        self._upkeep.give_back()
 
     async def describe(self, namespace: str, name: str) -> MapState:
         """Return what the catalogue says of a map. Cost: two SELECTs."""
@@ -381,9 +386,8 @@ class SQLiteStore:
                     applied.append(outcome)
             execute("ROLLBACK" if reasons else "COMMIT")
             confirm(self._file, connection, wrote=not reasons)
-        expiring = sum(getattr(change.op, "expires", None) is not None for change in changes)
-        if expiring and not reasons:
-            self._expiring(expiring, now)
+        if applied:
+            self._upkeep.wrote([change.op for change in changes], now)
         return Aborted(reasons) if reasons else applied
 
     async def maps(self, namespace: str) -> list[MapInfo]:
@@ -406,6 +410,7 @@ class SQLiteStore:
                 pass
             connection.execute("DELETE FROM maps WHERE pk >= ? AND pk < ?", (low, high))
             confirm(self._file, connection)
+        self._upkeep.give_back()
 
     async def backup(self, path: str) -> None:
         """Copy the file to ``path``, as of one instant. Cost: reads and writes all of it."""
@@ -413,43 +418,38 @@ class SQLiteStore:
 
         backup(self._file, path)
 
+    async def purge(self, now: float) -> int:
+        """Delete all that has expired; return how many rows. Cost: writes all of it."""
+        return self._upkeep.purge(now)
+
+    async def vacuum(self) -> None:
+        """Write the file anew, without free pages. Cost: all of it, others' writes wait."""
+        self._upkeep.vacuum()
+
+    async def info(self, now: float) -> dict[str, Any]:
+        """Return sizes and counts, see ``Upkeep.info``. Cost: reads the keys' index."""
+        return self._upkeep.info(now)
+
     def close(self) -> None:
         """Disconnect every thread; using the store again raises ``StoreError``."""
         self._file.close()
 
-    def _check_size(self, op: Op) -> None:
-        size = self._excess(op)
-        if size:
-            raise ValueTooLarge(
-                f"{self._file.path}: a value of {size:,} bytes is over the limit of "
-                f"{self._max_value:,}"
-            )
-
-    def _excess(self, op: Op) -> int:
-        """Return the size of a value that is too large; 0 if it is not."""
+    def _check_size(self, op: Op) -> int:
+        """Return the length of the value where it is text or bytes, else 0."""
         if type(op) is not Put:
             return 0
         data = op.cell.data
-        if not isinstance(data, (str, bytes)) or len(data) <= self._max_value // 4:
+        if not isinstance(data, (str, bytes)):
             return 0
-        size = len(data.encode(errors="replace")) if isinstance(data, str) else len(data)
-        return size if size > self._max_value else 0
-
-    def _expiring(self, writes: int, now: float) -> None:
-        """Every so many writes that may expire, delete what has."""
-        for _ in range(writes):
-            if next(self._expiring_writes) % _PURGE_EVERY == 0:
-                self._purge(now)
-
-    def _purge(self, now: float) -> None:
-        # Of every map in the file: so by the system's clock too, as a caller whose clock is
-        # ahead, or a test's, must not delete what is alive to the others.
-        now = min(now, time.time())
-        try:
-            with self._file.connection() as connection, connection.lock:
-                connection.execute(_PURGE, (now,))
-        except LPCMError:  # the write it follows is done: say nothing else
-            pass
+        length = len(data)
+        if length > self._max_value // 4:
+            size = len(data.encode(errors="replace")) if isinstance(data, str) else length
+            if size > self._max_value:
+                raise ValueTooLarge(
+                    f"{self._file.path}: a value of {size:,} bytes is over the limit of "
+                    f"{self._max_value:,}"
+                )
+        return length
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -1,0 +1,71 @@
+"""``lpcm info``, ``lpcm purge`` and ``lpcm vacuum``."""
+
+import json
+import time
+
+import pytest
+from click.testing import CliRunner
+
+import lpcm
+from lpcm import LPCM
+from lpcm.cli import main
+
+
+@pytest.fixture
+def url(tmp_path, monkeypatch):
+    """Yield the URL that the command line uses by default."""
+    url = f"sqlite:///{tmp_path}/m.sqlite3"
+    monkeypatch.setenv("LPCM_URL", url)
+    lpcm.close()
+    yield url
+    lpcm.close()
+
+
+def invoke(*words):
+    """Run a command line and return its result."""
+    return CliRunner().invoke(main, [*map(str, words)])
+
+
+def test_info(url, tmp_path):
+    """``lpcm info`` shows sizes and counts, as text or JSON."""
+    m = LPCM("m")
+    m["k"] = 1
+    m.set("old", 1, ttl=0.001)
+    time.sleep(0.01)
+    done = invoke("--json", "info")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    assert found["file"] == str(tmp_path / "m.sqlite3")
+    assert (found["entries"], found["expired"], found["free"]) == (1, 1, 0)
+    assert found["size"] > 0
+    lines = invoke("info").output.splitlines()
+    assert lines[0] == str(tmp_path / "m.sqlite3")
+    assert ["entries", "1"] in [line.split() for line in lines]
+
+
+def test_purge(url):
+    """``lpcm purge`` deletes what has expired and says how much."""
+    LPCM("m").set_many(((n, n) for n in range(1500)), ttl=0.5)
+    time.sleep(0.6)
+    assert invoke("purge").output == "1,500 expired\n"
+    assert json.loads(invoke("--json", "purge").output) == {"purged": 0}
+
+
+def test_vacuum(url):
+    """``lpcm vacuum`` makes the file small at once."""
+    m = LPCM("m")
+    m.set_many((n, "x" * 10_000) for n in range(300))
+    m.delete_many(range(300))
+    found = json.loads(invoke("--json", "vacuum").output)
+    assert found["after"] < 100_000 <= found["before"]
+    done = invoke("vacuum")
+    assert done.exit_code == 0
+    assert "after" in done.output
+
+
+@pytest.mark.parametrize("command", ["info", "purge", "vacuum"])
+def test_a_file_that_is_not_there(tmp_path, command):
+    """A misspelt URL is an error, and makes no file."""
+    done = invoke("--url", f"sqlite:///{tmp_path}/lost.sqlite3", command)
+    assert done.exit_code == 4
+    assert list(tmp_path.iterdir()) == []
