@@ -121,6 +121,7 @@ def _apart(request: pytest.FixtureRequest) -> Iterator[None]:
         patch.chdir(directory)
         patch.delenv("LPCM_URL", raising=False)
         patch.setattr(aliases, "_aliases", {})  # what an earlier one configured
+        patch.setattr(aliases, "_source", None)
         patch.setattr(config, "_first", {})  # where its relative paths were
         with insulate():
             yield

@@ -9,7 +9,6 @@ import lpcm
 from lpcm import LPCM
 from lpcm.cli import audit as auditing
 from lpcm.cli import main
-from lpcm.coherence.item import Policy
 from lpcm.verify import client
 from tests.dynamodb.conftest import dynoxide_table  # noqa: F401  # a fixture
 
@@ -72,7 +71,7 @@ def test_verify_finds_what_is_wrong(tmp_path, monkeypatch):
 
 def test_audit(url, monkeypatch):
     """What is cached and not stored so is found, and mended; the rest is not touched."""
-    monkeypatch.setattr(auditing, "Policy", lambda: Policy(mark=-1))
+    monkeypatch.setattr(auditing, "SETTLED", 0)
     m = LPCM("m", url=url)
     m.update({"a": 1, "b": 2, "c": 3})
     other = LPCM("n", url=url)

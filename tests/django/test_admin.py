@@ -12,7 +12,7 @@ from django.test import Client, override_settings
 from django.urls import reverse
 
 from lpcm import LPCM
-from lpcm.django.browsing import PAGE, Place
+from lpcm.django.browsing import PAGE, AdminUrl
 from lpcm.values.keys import encode
 
 EDITABLE = {"default": {"ADMIN_EDIT": True}, "fixed": {"STORE": "memory://fixed"}}
@@ -33,7 +33,7 @@ def address(key=None, name="users", alias="default", page="change"):
     from django.contrib.admin.utils import quote
 
     sk = None if key is None else encode(key)
-    return reverse(f"admin:lpcm_map_{page}", args=(quote(str(Place(alias, name, sk))),))
+    return reverse(f"admin:lpcm_map_{page}", args=(quote(str(AdminUrl(alias, name, sk))),))
 
 
 LIST = "/admin/lpcm/map/"

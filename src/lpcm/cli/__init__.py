@@ -30,14 +30,15 @@ import click
 
 import lpcm
 from lpcm import LPCM, Engine, LPCMError
-from lpcm.engine.aliases import resolve
+from lpcm.administration import Records, check_exists, open_engine
+from lpcm.config import find, redact_words
 from lpcm.errors import BatchError, CacheUnavailable, OutcomeUnknown, StoreError
-from lpcm.redact import redact_words
-from lpcm.values.json_text import printable
-from lpcm.values.registry import foreign
+from lpcm.text import foreign, printable
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
+
+    from lpcm.config import Config
 
 __all__ = ["Session", "fail", "main"]
 
@@ -77,9 +78,22 @@ class Session:
         """Return the map of that name."""
         return LPCM(name, url=self.url)
 
+    def records(self, name: str) -> Records:
+        """Return the entries of that map as they are stored."""
+        return Records(name, url=self.url)
+
     def engine(self) -> Engine:
         """Return the engine of the URL."""
-        return resolve("default", self.url)
+        return open_engine(url=self.url)
+
+    def there(self, what: str) -> Engine:
+        """Return the engine, but make no file: a misspelt one would be an empty store."""
+        check_exists(self.settings(), f"nothing to {what}")
+        return self.engine()
+
+    def settings(self) -> Config:
+        """Return the URL, taken apart."""
+        return find(url=self.url)
 
     def maps(self) -> list[str]:
         """Return the names of all maps."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 import lpcm
-from lpcm.cli.file import there
 from lpcm.cli.words import pass_session
 
 if TYPE_CHECKING:
@@ -27,9 +26,8 @@ def backup(session: Session, file: str) -> None:
     FILE is replaced when the copy is whole. Other stores: see export. To restore, end all
     programs that use the database and move the copy into its place.
     """
-    engine = there(session, "back up")
-    lpcm.backup(file, using=engine)
-    size = os.path.getsize(file)  # noqa: PTH202  # as above
+    lpcm.backup(file, using=session.there("back up"))
+    size = os.path.getsize(file)  # noqa: PTH202  # a str
     if session.json:
         click.echo(json.dumps({"file": file, "bytes": size}))
     else:

@@ -11,7 +11,7 @@ import click
 
 from lpcm.cli.copying import Copy, Done
 from lpcm.cli.words import pass_session, progress, shown
-from lpcm.values.json_text import printable
+from lpcm.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """Copying: a map's entries from one store to another, with their types and expiries.
 
-Knows engines and maps; nothing of command lines. Values go through the codec, so each
-store holds them in its own form; those of registered classes pass as they are stored, for
-whoever copies under ``foreign``. Etags are new.
+Knows maps and their records; nothing of command lines. Values go through the codec, so each
+store holds them in its own form; those of registered classes pass as they are stored. Etags are
+new.
 
 How far a copy got stands in the destination, in a namespace of its own that is dropped
 when the copy is complete. Invariant: an entry before that point has been stored or is
@@ -11,26 +11,19 @@ counted among the failures of the run that got so far; storing it again changes 
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lpcm import LPCM, BatchError
-from lpcm.engine import config
-from lpcm.engine.aliases import resolve
-from lpcm.engine.drive import run
-from lpcm.errors import StoreMissing, ValueEncodingError
-from lpcm.ports import KeyRange, MapInfo, Put
-from lpcm.values.json_text import to_json
-from lpcm.values.keys import encode, partition
+from lpcm import LPCM, BatchError, Entry, maps
+from lpcm.administration import Records, check_exists, drop, open_engine, same_store
+from lpcm.config import find
+from lpcm.errors import ValueEncodingError
+from lpcm.text import encode_key, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from lpcm import Entry
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["Copy", "Done", "Progress"]
 
@@ -74,25 +67,21 @@ class Copy:
 
     def __init__(self, source: str, destination: str) -> None:
         self._urls = source, destination
-        settings = config.parse_again(source)
-        scratch = "LPCM_SCRATCH" in os.environ  # then another file stands for this one
-        if settings.scheme == "sqlite" and not scratch and not Path(settings.path).exists():
-            # Else a misspelt source would be made, empty, and copied with success.
-            raise StoreMissing(f"{settings.location} is not there: nothing to copy")
-        self._from, self._to = resolve("default", source), resolve("default", destination)
-        place = f"{self._from.store.identity}\0{self._from.namespace}"
-        self._own = f"{self._to.namespace}.copying.{sha256(place.encode()).hexdigest()[:16]}"
-        self._noted = partition(self._own, "maps")
+        # Else a misspelt source would be made, empty, and copied with success.
+        check_exists(find(url=source), "nothing to copy")
+        self._from, self._to = open_engine(url=source), open_engine(url=destination)
+        origin = f"{self._from.store.identity}\0{self._from.namespace}"
+        self._own = f"{self._to.namespace}.copying.{sha256(origin.encode()).hexdigest()[:16]}"
+        self._noted = Records("maps", using=self._to, namespace=self._own)
 
     @property
     def circular(self) -> bool:
         """Whether both URLs lead to one store."""
-        return self._from.store.identity == self._to.store.identity
+        return same_store(self._from, self._to)
 
     def names(self) -> list[str]:
         """Return the maps of the source."""
-        found = run(self._from.store.maps(self._from.namespace))
-        return [info.name for info in found]
+        return maps(using=self._from)
 
     def count(self, name: str) -> int | None:
         """Return how many entries there are to copy; None where that would cost a read of all."""
@@ -104,19 +93,15 @@ class Copy:
 
     def progress(self, name: str) -> Progress:
         """Return how far earlier runs got with a map."""
-        stored = run(self._to.store.read(self._noted, _row(name), time.time()))
-        if stored is None:
-            return Progress()
-        return Progress(**self._to.codec.decode(stored.data, stored.kind))
+        (stored,) = self._noted.read([_row(name)])
+        return Progress() if stored is None else Progress(**self._noted.value(stored))
 
     def _note(self, name: str, progress: Progress) -> None:
-        cell = self._to.codec.encode(progress._asdict())
-        put = Put(cell, time.time_ns())
-        run(self._to.store.apply(self._noted, _row(name), put, time.time()))
+        self._noted.restore([Entry(_row(name), progress._asdict(), 0, None)])
 
     def forget(self) -> None:
         """Remove what is noted of how far it got."""
-        run(self._to.store.drop(self._own))
+        drop(self._to, self._own)
 
     # Copying
 
@@ -131,16 +116,12 @@ class Copy:
         advance(noted.copied)
         if noted.done:
             return done
-        run(self._to.store.register(self._own, MapInfo("maps")))
         noted = noted._replace(began=noted.began or time.time())
-        source, destination = self._maps(name)
+        source, destination = self._records(name)
         began = time.monotonic()
         while not noted.done:
             # The page's last key is where to go on, and None at the end.
-            unread: dict[Any, Exception] = {}
-            page, after = run(
-                source._use().entries(KeyRange(), noted.after, unread, limit=PAGE)  # noqa: SLF001  # a face of the map
-            )
+            page, unread, after = source.entries(after=noted.after, limit=PAGE)
             done.failed |= {key: str(error) for key, error in unread.items()}
             done.failed |= _restore(destination, page)
             copied = noted.copied + len(page)
@@ -154,7 +135,7 @@ class Copy:
 
     def verify(self, name: str, done: Done, advance: Callable[[int], None]) -> None:
         """Compare both maps, entry by entry; store once more what differs, and look again."""
-        source, destination = self._maps(name)
+        source, destination = self._records(name)
         differing: list[Entry[Any]] = []
         seen = 0
         for one, other in _side_by_side(_walk(source), _walk(destination)):
@@ -174,19 +155,18 @@ class Copy:
         advance(seen % PAGE)
         _repair(source, destination, differing, done)
 
-    def _maps(self, name: str) -> tuple[LPCM[Any, Any], LPCM[Any, Any]]:
-        return LPCM(name, url=self._urls[0]), LPCM(name, url=self._urls[1])
+    def _records(self, name: str) -> tuple[Records, Records]:
+        return Records(name, url=self._urls[0]), Records(name, url=self._urls[1])
 
 
 def _row(name: str) -> str:
     return sha256(name.encode()).hexdigest()
 
 
-def _restore(destination: LPCM[Any, Any], entries: list[Entry[Any]]) -> dict[Any, str]:
+def _restore(destination: Records, entries: Sequence[Entry[Any]]) -> dict[Any, str]:
     """Store entries; return why each of those that could not be stored was not."""
-    entries_of = destination._use()  # noqa: SLF001  # a face of the map
     try:
-        run(entries_of.restore(entries))
+        destination.restore(entries)
     except BatchError as batch:
         return {key: str(error) for key, error in batch.errors.items()}
     except ValueEncodingError as error:
@@ -200,7 +180,7 @@ def _restore(destination: LPCM[Any, Any], entries: list[Entry[Any]]) -> dict[Any
 
 
 def _repair(
-    source: LPCM[Any, Any], destination: LPCM[Any, Any], entries: list[Entry[Any]], done: Done
+    source: Records, destination: Records, entries: Sequence[Entry[Any]], done: Done
 ) -> None:
     """Store what the source has now under the keys of these entries; see that it is there."""
     for old in entries:
@@ -217,21 +197,17 @@ def _repair(
             done.repaired += 1
 
 
-def _entry(map: LPCM[Any, Any], key: Any) -> Entry[Any] | None:
+def _entry(records: Records, key: Any) -> Entry[Any] | None:
     try:
-        return map.entry(key)
+        return records.entry(key)
     except KeyError:
         return None
 
 
-def _walk(map: LPCM[Any, Any]) -> Iterator[Entry[Any]]:
-    after: str | None = None
-    while True:
+def _walk(records: Records) -> Iterator[Entry[Any]]:
+    for page in records.pages(limit=PAGE):
         # What cannot be read differs from whatever is on the other side, and was told already.
-        page, after = run(map._use().entries(KeyRange(), after, {}, limit=PAGE))  # noqa: SLF001  # as above
-        yield from page
-        if after is None:
-            return
+        yield from page.entries
 
 
 def _side_by_side(
@@ -240,8 +216,8 @@ def _side_by_side(
     """Yield the entries of both with equal keys together, in key order."""
     one, other = next(ones, None), next(others, None)
     while one is not None or other is not None:
-        left = None if one is None else encode(one.key)
-        right = None if other is None else encode(other.key)
+        left = None if one is None else encode_key(one.key)
+        right = None if other is None else encode_key(other.key)
         first = right is None or (left is not None and left <= right)
         second = left is None or (right is not None and right <= left)
         yield one if first else None, other if second else None

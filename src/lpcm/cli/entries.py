@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lpcm.cli.words import key_option, parse, pass_session, shown, text_option
-from lpcm.values.json_text import printable
+from lpcm.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

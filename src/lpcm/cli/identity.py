@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lpcm.administration import renew_identity
 from lpcm.cli.words import pass_session
-from lpcm.engine.drive import run
 
 if TYPE_CHECKING:
     from lpcm.cli import Session
@@ -30,8 +30,7 @@ def renew(session: Session) -> None:
     follow within a minute: better, end them before the restore and start them after this.
     """
     engine = session.engine()
-    run(engine.store.renew(engine.namespace))
-    engine.catalogue.forget()
+    renew_identity(engine)
     if session.json:
         click.echo(json.dumps({"namespace": engine.namespace, "renewed": True}))
     else:

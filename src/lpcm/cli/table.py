@@ -1,33 +1,22 @@
-"""Commands on DynamoDB itself: ``lpcm table create|show|template`` and ``lpcm iam``.
-
-The one place above the stores that knows one of them: what a table is and who may use it
-is not a map's business.
-"""
+"""Commands on DynamoDB itself: ``lpcm table create|show|template`` and ``lpcm iam``."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lpcm import config, dynamodb
 from lpcm.cli.words import pass_session, progress
-from lpcm.engine import config
-from lpcm.engine.drive import run
-from lpcm.stores.dynamodb.table import iam as policy
-from lpcm.stores.dynamodb.table import table as schema
-from lpcm.stores.dynamodb.table import templates
-from lpcm.values.json_text import printable
+from lpcm.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Mapping
 
     from lpcm.cli import Session
-    from lpcm.engine.config import Config
-    from lpcm.stores.dynamodb.http.port import Transport
 
 __all__ = ["iam", "table"]
 
@@ -36,32 +25,15 @@ F = TypeVar("F", bound="Callable[..., Any]")
 UNITS = click.IntRange(min=1)
 
 
-def _settings(session: Session) -> Config:
+def _settings(session: Session) -> config.Config:
     """Return the table's URL, taken apart."""
-    url = session.url or os.environ.get("LPCM_URL") or config.DEFAULT_URL
-    settings = config.parse(url)
+    settings = session.settings()
     if settings.scheme != "dynamodb":
         raise click.UsageError(
             f"a table is DynamoDB's, and {settings.location} is not: put --url "
             "'dynamodb://TABLE?region=REGION' before the command, or set LPCM_URL"
         )
     return settings
-
-
-@contextmanager
-def _connected(settings: Config) -> Generator[Transport, None, None]:
-    from lpcm.stores.dynamodb.http.blocking import SocketTransport  # which templates do not need
-    from lpcm.stores.dynamodb.http.credentials import (
-        Credentials,  # with its transport 30 ms to import,
-    )
-
-    options: Mapping[str, Any] = dict(settings.store_options)
-    identity = Credentials(*(options.get(name) for name in ("region", "endpoint", "profile")))
-    transport = SocketTransport(identity)
-    try:
-        yield transport
-    finally:
-        transport.close()
 
 
 @click.group()
@@ -113,12 +85,8 @@ def create(
     """
     settings = _settings(session)
     capacity = _capacity(read, write)
-    with _connected(settings) as transport, progress(f"creating {settings.path}"):
-        made = run(
-            schema.create_table(
-                transport, settings.path, capacity=capacity, recovery=recovery, within=within
-            )
-        )
+    with progress(f"creating {settings.path}"):
+        made = dynamodb.create_table(settings, capacity=capacity, recovery=recovery, within=within)
     if session.json:
         click.echo(json.dumps({"table": settings.path, "created": made}))
     else:
@@ -130,8 +98,7 @@ def create(
 def show(session: Session) -> None:
     """Show what the table is; exit with 1 where it is not as maps need it."""
     settings = _settings(session)
-    with _connected(settings) as transport:
-        found = run(schema.describe_table(transport, settings.path))
+    found = dynamodb.describe_table(settings)
     if session.json:
         click.echo(json.dumps(found._asdict()))
     else:
@@ -144,15 +111,15 @@ def show(session: Session) -> None:
         for name, value in shown.items():
             click.echo(f"{name:9} {printable(str(value))}")
     wrong = [] if found.ours else ["its keys are not those of lpcm"]
-    if found.ttl != schema.TTL:
-        wrong.append(f"nothing is deleted by {schema.TTL!r}: `lpcm table create` turns that on")
+    if found.ttl != dynamodb.TTL:
+        wrong.append(f"nothing is deleted by {dynamodb.TTL!r}: `lpcm table create` turns that on")
     if wrong:
         click.echo(f"lpcm: {settings.path}: {'; '.join(wrong)}", err=True)
         sys.exit(1)
 
 
 @table.command()
-@click.option("--format", "name", type=click.Choice(sorted(templates.FORMATS)), required=True)
+@click.option("--format", "name", type=click.Choice(sorted(dynamodb.FORMATS)), required=True)
 @_table_options
 @pass_session
 def template(
@@ -165,7 +132,7 @@ def template(
     path = _settings(session).path
     if path.startswith("arn:"):
         raise click.UsageError("a table that is to be made has a name, not an ARN")
-    click.echo(templates.template(name, path, capacity=_capacity(read, write), recovery=recovery))
+    click.echo(dynamodb.template(name, path, capacity=_capacity(read, write), recovery=recovery))
 
 
 @click.command()
@@ -206,8 +173,8 @@ def iam(
     if named is None and (maps or settings.namespace != config.DEFAULT_NAMESPACE):
         named = settings.namespace
     region = str(dict(settings.store_options).get("region", "*"))
-    made = policy.policy(
-        policy.arn(settings.path, region, account),
+    made = dynamodb.policy(
+        dynamodb.arn(settings.path, region, account),
         namespace=named,
         maps=maps,
         read_only=read_only,
@@ -218,9 +185,9 @@ def iam(
 
 
 def _explain(session: Session, *, read_only: bool, administer: bool) -> None:
-    reasons: Mapping[str, str] = policy.READS if read_only else policy.READS | policy.WRITES
+    reasons: Mapping[str, str] = dynamodb.READS if read_only else dynamodb.READS | dynamodb.WRITES
     if administer:
-        reasons = policy.ADMINISTRATION
+        reasons = dynamodb.ADMINISTRATION
     for action, reason in sorted(reasons.items()):
         if session.json:
             click.echo(json.dumps({"action": f"dynamodb:{action}", "why": reason}))

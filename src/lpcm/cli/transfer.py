@@ -1,7 +1,7 @@
 """Maps to JSON Lines and back: ``lpcm export`` and ``lpcm import``.
 
 A line is one entry: ``{"map": ..., "key": ..., "value": ..., "expires": ...}``, keys and
-values in the notation of ``lpcm.values.json_text``; ``expires``, in epoch seconds, only where the
+values in the notation of ``lpcm.text``; ``expires``, in epoch seconds, only where the
 entry has an end. Values of registered classes pass through as they are stored.
 """
 
@@ -18,8 +18,8 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from lpcm import Entry
 from lpcm.cli.words import key_option, parse, pass_session, progress, shown, text_option
-from lpcm.engine.drive import run
 from lpcm.errors import (
     BatchError,
     CacheUnavailable,
@@ -29,20 +29,16 @@ from lpcm.errors import (
     ValueDecodingError,
     ValueEncodingError,
 )
-from lpcm.map.views import span
-from lpcm.operations.entry import Entry
 from lpcm.system.files import replacing
-from lpcm.values.json_text import from_json, printable
-from lpcm.values.keys import encode, partition
+from lpcm.text import check_name, encode_key, from_json, printable
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
-    from lpcm import LPCM
+    from lpcm.administration import Records
     from lpcm.cli import Session
-    from lpcm.map.views import Span
 
-__all__ = ["export", "import_", "walk"]
+__all__ = ["export", "import_"]
 
 PAGE = 1000
 MANY = 1000
@@ -51,19 +47,6 @@ _LAST = 1e15
 """Seconds after 1970 that nobody means; milliseconds that were given for seconds are below."""
 _NOT_THE_LINE = (StoreError, CacheUnavailable, OutcomeUnknown)
 """Errors that another attempt may not meet."""
-
-
-def walk(
-    map: LPCM[Any, Any], part: Span, failed: dict[Any, Exception]
-) -> Iterator[list[Entry[Any]]]:
-    """Yield the entries of a map, page by page; the errors of others go into ``failed``."""
-    after: str | None = None
-    while True:
-        # One page in hand, none kept open: the map may change meanwhile.
-        found, after = run(map._use().entries(part.keys, after, failed, limit=PAGE))  # noqa: SLF001  # a face of the map
-        yield found
-        if after is None:
-            return
 
 
 @click.command()
@@ -103,7 +86,6 @@ def export(
     if prefix is not None and len(maps) != 1:
         raise click.UsageError("--prefix goes with one map")
     start = None if prefix is None else parse(prefix, text=text)
-    part = span(start, None, None, reverse=False)
     with (
         _output(output) as lines,
         # On a terminal the lines themselves show how it goes.
@@ -111,9 +93,9 @@ def export(
     ):
         for name in maps or session.maps():
             head = f'{{"map":{shown(name)},"key":'
-            failed: dict[Any, Exception] = {}
-            for page in walk(session.map(name), part, failed):
-                for entry in page:
+            # One page in hand, none kept open: the map may change meanwhile.
+            for found, failed, _ in session.records(name).pages(prefix=start, limit=PAGE):
+                for entry in found:
                     try:
                         lines.write(f"{head}{_text(entry)}}}\n")
                     except ValueEncodingError as error:  # text that is none, by other hands
@@ -121,8 +103,7 @@ def export(
                 if failed and not keep_going:
                     raise BatchError(failed)
                 bad += [f"{name}: {shown(key)}: {error}" for key, error in failed.items()]
-                failed.clear()
-                advance(len(page))
+                advance(len(found))
     for each in bad:
         click.echo(f"lpcm: {printable(each)}", err=True)
     if bad:
@@ -198,7 +179,7 @@ def import_(
                     lines = list(group)
                     stored += len(lines)
                     if not dry_run:
-                        stored -= _store(session.map(name), lines, bad)
+                        stored -= _store(session.records(name), lines, bad)
                 advance(len(chunk))
     finally:
         for each in bad or ():
@@ -223,21 +204,20 @@ def _chunks(lines: Iterator[_Line]) -> Iterator[list[_Line]]:
     yield chunk
 
 
-def _store(map: LPCM[Any, Any], lines: list[_Line], bad: list[str] | None) -> int:
+def _store(records: Records, lines: list[_Line], bad: list[str] | None) -> int:
     """Store the lines' entries; say in ``bad`` which could not be, or raise; return how many."""
-    entries_of = map._use()  # noqa: SLF001  # as in walk
     try:
-        run(entries_of.restore([each.entry for each in lines]))
+        records.restore([each.entry for each in lines])
     except BatchError as batch:
-        numbers = {encode(each.entry.key): each.number for each in lines}
-        failed = {numbers[encode(key)]: error for key, error in batch.errors.items()}
+        numbers = {encode_key(each.entry.key): each.number for each in lines}
+        failed = {numbers[encode_key(key)]: error for key, error in batch.errors.items()}
         if bad is None or any(isinstance(error, _NOT_THE_LINE) for error in failed.values()):
             raise BatchError({f"line {at}": failed[at] for at in sorted(failed)}) from batch
         bad += [f"line {at}: {failed[at]}" for at in sorted(failed)]
         return len(failed)
     except ValueEncodingError as error:
         if len(lines) > 1:  # nothing is stored yet: store those before it
-            return sum(_store(map, [each], bad) for each in lines)
+            return sum(_store(records, [each], bad) for each in lines)
         text = f"line {lines[0].number}: {error}"
         if bad is None:
             raise ValueEncodingError(text) from error
@@ -295,11 +275,11 @@ def _line(number: int, text: str, target: str | None) -> _Line:
     name = target or fields.get("map")
     if not isinstance(name, str):
         raise TypeError("no map: say which with --map")
-    partition("default", name)  # refuses what is no map's name
+    check_name(name)
     expires = fields.get("expires")
     if isinstance(expires, bool) or not isinstance(expires, (int, float, type(None))):
         raise TypeError(f"expires must be epoch seconds, not {expires!r}")
     if expires is not None and not -_LAST < expires < _LAST:
         raise ValueError("expires must be epoch seconds that a store can hold")
-    encode(fields["key"])  # refuses what can be no key, while the line is known
+    encode_key(fields["key"])  # refuses what can be no key, while the line is known
     return _Line(number, name, Entry(fields["key"], fields["value"], 0, expires))

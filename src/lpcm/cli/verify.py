@@ -14,13 +14,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lpcm import LPCM, Engine
+from lpcm import LPCM, Engine, config
+from lpcm.administration import drop
 from lpcm.cli.words import pass_session
-from lpcm.engine import config
-from lpcm.engine.drive import run
-from lpcm.verify import play
-from lpcm.verify.client import MAP
-from lpcm.verify.targets import users_own, with_options
+from lpcm.verify import MAP, play, users_own, with_options
 
 if TYPE_CHECKING:
     from lpcm.cli import Session
@@ -106,6 +103,6 @@ def _clear(url: str) -> None:
     engine = Engine.open(url)
     try:
         LPCM(MAP, using=engine).clear()
-        run(engine.store.drop(engine.namespace))
+        drop(engine)
     finally:
         engine.close()

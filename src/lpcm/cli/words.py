@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lpcm.errors import ValueDecodingError
-from lpcm.values.json_text import from_json, printable, to_json
+from lpcm.text import from_json, printable, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -22,7 +22,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from lpcm.django import browsing, conf
-from lpcm.django.browsing import Place
+from lpcm.django.browsing import AdminUrl
 from lpcm.django.models import Map
 from lpcm.errors import Conflict, LPCMError
 
@@ -78,48 +78,48 @@ class MapAdmin(_Admin):
         """Show a map's keys, or one entry; change it."""
         del form_url, extra_context
         self._check_view(request)
-        place = _place(object_id)
+        url = _url(object_id)
         try:
-            return self._keys(request, place) if place.sk is None else self._entry(request, place)
+            return self._keys(request, url) if url.stored_key is None else self._entry(request, url)
         except LPCMError as error:
-            return self._failed(request, place, error)
+            return self._failed(request, url, error)
 
-    def _failed(self, request: HttpRequest, place: Place, error: LPCMError) -> HttpResponse:
+    def _failed(self, request: HttpRequest, url: AdminUrl, error: LPCMError) -> HttpResponse:
         messages.error(request, str(error))
-        return self._page(request, "lpcm/admin/failed.html", {"title": place.map})
+        return self._page(request, "lpcm/admin/failed.html", {"title": url.map})
 
-    def _keys(self, request: HttpRequest, place: Place) -> HttpResponse:
+    def _keys(self, request: HttpRequest, url: AdminUrl) -> HttpResponse:
         prefix, after = request.GET.get("prefix", ""), request.GET.get("after", "")
-        shown = browsing.page(place, prefix, after)
+        shown = browsing.page(url, prefix, after)
         more = urlencode({"prefix": prefix, "after": shown.after})
-        context = {"place": place, "title": place.map, "prefix": prefix, "page": shown}
+        context = {"url": url, "title": url.map, "prefix": prefix, "page": shown}
         return self._page(
             request,
             "lpcm/admin/keys.html",
             {**context, "next": f"?{more}" if shown.after else "", "first": not after},
         )
 
-    def _entry(self, request: HttpRequest, place: Place) -> HttpResponse:
-        made = _object(place)
+    def _entry(self, request: HttpRequest, url: AdminUrl) -> HttpResponse:
+        made = _object(url)
         may_change = self.has_change_permission(request, made)
         error, text, ttl = "", None, request.POST.get("ttl", "").strip()
         if request.method == "POST":
             if not may_change:
                 raise PermissionDenied
             text = request.POST.get("value", "")
-            error = self._changed(request, place, text, ttl)
+            error = self._changed(request, url, text, ttl)
             if not error:
                 return HttpResponseRedirect(request.path)
         try:
-            shown = browsing.whole(place)
+            shown = browsing.whole(url)
         except KeyError:
-            messages.warning(request, f"There is no entry {place.key}.")
-            return HttpResponseRedirect(_address(place.whole_map))
+            messages.warning(request, f"There is no entry {url.key}.")
+            return HttpResponseRedirect(_address(url.whole_map))
         context = {
-            "place": place,
-            "title": place.key,
+            "url": url,
+            "title": url.key,
             "original": made,
-            "object_id": quote(str(place)),
+            "object_id": quote(str(url)),
             "shown": shown,
             "error": error,
             "text": shown.value if text is None else text,
@@ -129,12 +129,12 @@ class MapAdmin(_Admin):
         }
         return self._page(request, "lpcm/admin/entry.html", context)
 
-    def _changed(self, request: HttpRequest, place: Place, text: str, ttl: str) -> str:
+    def _changed(self, request: HttpRequest, url: AdminUrl, text: str, ttl: str) -> str:
         """Change an entry; return what is wrong, if anything."""
         try:
-            kept = browsing.whole(place).left
+            kept = browsing.whole(url).left
             length = _seconds(ttl) if ttl else kept
-            browsing.change(place, text, _etag(request.POST.get("etag", "")), length)
+            browsing.change(url, text, _etag(request.POST.get("etag", "")), length)
         except KeyError:
             return "The entry is gone by now. Nothing was changed."
         except Conflict:
@@ -144,8 +144,8 @@ class MapAdmin(_Admin):
             )
         except (LPCMError, ValueError, TypeError) as error:
             return str(error)
-        self.log_change(request, _object(place), "Changed the value.")
-        messages.success(request, f"The entry {place.key} was changed.")
+        self.log_change(request, _object(url), "Changed the value.")
+        messages.success(request, f"The entry {url.key} was changed.")
         return ""
 
     def delete_view(
@@ -153,19 +153,19 @@ class MapAdmin(_Admin):
     ) -> HttpResponse:
         """Ask whether to delete an entry, and do so."""
         del extra_context
-        place = _place(object_id)
-        made = _object(place)
-        if place.sk is None or not self.has_delete_permission(request, made):
+        url = _url(object_id)
+        made = _object(url)
+        if url.stored_key is None or not self.has_delete_permission(request, made):
             raise PermissionDenied
         if request.method == "POST":
             try:
-                browsing.remove(place)
+                browsing.remove(url)
             except LPCMError as error:
-                return self._failed(request, place, error)
+                return self._failed(request, url, error)
             self._log_deleted(request, made)
-            messages.success(request, f"The entry {place.key} was deleted.")
-            return HttpResponseRedirect(_address(place.whole_map))
-        context = {"place": place, "title": "Are you sure?", "object_id": quote(str(place))}
+            messages.success(request, f"The entry {url.key} was deleted.")
+            return HttpResponseRedirect(_address(url.whole_map))
+        context = {"url": url, "title": "Are you sure?", "object_id": quote(str(url))}
         return self._page(request, "lpcm/admin/delete.html", context)
 
     def _log_deleted(self, request: HttpRequest, made: Map) -> None:
@@ -187,24 +187,24 @@ class MapAdmin(_Admin):
         return TemplateResponse(request, template, {**shared, **context})
 
 
-def _place(object_id: str) -> Place:
+def _url(object_id: str) -> AdminUrl:
     return _found(unquote(object_id))
 
 
-def _found(address: str) -> Place:
+def _found(address: str) -> AdminUrl:
     try:
-        return Place.of(address)
+        return AdminUrl.of(address)
     except (LPCMError, ValueError):
         raise Http404(f"no map is called {address!r}") from None
 
 
-def _object(place: Place) -> Map:
-    entry = "" if place.sk is None else f"[{place.key}]"
-    return Map(name=str(place), shown=f"{place.map}{entry}")
+def _object(url: AdminUrl) -> Map:
+    entry = "" if url.stored_key is None else f"[{url.key}]"
+    return Map(name=str(url), shown=f"{url.map}{entry}")
 
 
-def _address(place: Place) -> str:
-    return reverse("admin:lpcm_map_change", args=(quote(str(place)),))
+def _address(url: AdminUrl) -> str:
+    return reverse("admin:lpcm_map_change", args=(quote(str(url)),))
 
 
 def _editable(made: Map | None) -> bool:

@@ -8,10 +8,9 @@ from django.apps import AppConfig
 from django.core import checks
 from django.core.signals import setting_changed
 
+from lpcm.config import refresh, source
 from lpcm.django import conf
 from lpcm.django.stores import stores
-from lpcm.engine.aliases import source
-from lpcm.engine.state import refresh
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -3,7 +3,7 @@
 Knows maps and how to write keys into addresses; nothing of requests or templates.
 
 Invariant: looking fills no cache and writes nothing; a change is made only to the entry that
-was looked at, by its etag. A map that is private (``conf.private_maps``) has no ``Place``, so
+was looked at, by its etag. A map that is private (``conf.private_maps``) has no ``AdminUrl``, so
 no page, search, history or form leads to it.
 """
 
@@ -15,24 +15,28 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lpcm import LPCM
+from lpcm import maps as maps_of
+from lpcm.administration import Records, is_cached
 from lpcm.django import conf, stores
-from lpcm.engine.drive import run
-from lpcm.errors import LPCMError
-from lpcm.map.views import span
-from lpcm.ports import CacheLost
-from lpcm.values.json_text import from_json, printable, to_json
-from lpcm.values.keys import decode, encode, partition
-from lpcm.values.registry import foreign
+from lpcm.errors import CacheUnavailable, LPCMError
+from lpcm.text import (
+    check_name,
+    decode_key,
+    encode_key,
+    foreign,
+    from_json,
+    printable,
+    to_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lpcm import Engine
     from lpcm.ports import Stored
 
 __all__ = [
+    "AdminUrl",
     "Listed",
-    "Place",
     "Row",
     "Shown",
     "Whole",
@@ -48,16 +52,16 @@ PAGE = 50
 _PREVIEW = 100
 
 
-class Place(NamedTuple):
+class AdminUrl(NamedTuple):
     """A map, or an entry of one, as an address names it."""
 
     alias: str
     map: str
-    sk: str | None = None
+    stored_key: str | None = None
     """The entry's encoded key."""
 
     @classmethod
-    def of(cls, address: str) -> Place:
+    def of(cls, address: str) -> AdminUrl:
         """Return what ``address`` leads to. **Raises** ValueError, also for a private map."""
         alias, *tokens = address.split("/")
         try:
@@ -66,41 +70,41 @@ class Place(NamedTuple):
             raise ValueError(address) from error
         if len(words) not in {1, 2} or alias not in aliases():
             raise ValueError(address)
-        place = cls(alias, *words)
-        partition("default", place.map)  # refuses what is no map's name
-        if place.sk is not None and encode(decode(place.sk)) != place.sk:
+        url = cls(alias, *words)
+        check_name(url.map)
+        if url.stored_key is not None and encode_key(decode_key(url.stored_key)) != url.stored_key:
             raise ValueError(address)
-        if place.map in conf.private_maps(alias):
+        if url.map in conf.private_maps(alias):
             raise ValueError(address)
-        return place
+        return url
 
     def __str__(self) -> str:
-        words = (self.map,) if self.sk is None else (self.map, self.sk)
+        words = (self.map,) if self.stored_key is None else (self.map, self.stored_key)
         tokens = [urlsafe_b64encode(word.encode()).decode("ascii") for word in words]
         return "/".join((self.alias, *tokens))
 
     @property
-    def engine(self) -> Engine:
-        """Where it is."""
-        return stores[self.alias]
+    def records(self) -> Records:
+        """The entries of the map as they are stored."""
+        return Records(self.map, using=stores[self.alias])
 
     @property
     def key(self) -> str:
         """The key in words."""
-        return _json(decode(self.sk)) if self.sk is not None else ""
+        return _json(decode_key(self.stored_key)) if self.stored_key is not None else ""
 
     def open(self) -> LPCM[Any, Any]:
         """Return the map."""
         return LPCM(self.map, using=self.alias, live=False)
 
     @property
-    def whole_map(self) -> Place:
+    def whole_map(self) -> AdminUrl:
         """The map it is of."""
-        return self._replace(sk=None)
+        return self._replace(stored_key=None)
 
-    def within(self, sk: str) -> Place:
-        """Return the place of an entry of this map."""
-        return self._replace(sk=sk)
+    def within(self, stored_key: str) -> AdminUrl:
+        """Return the address of an entry of this map."""
+        return self._replace(stored_key=stored_key)
 
 
 class Listed(NamedTuple):
@@ -109,7 +113,7 @@ class Listed(NamedTuple):
     alias: str
     location: str
     namespace: str
-    maps: Sequence[Place]
+    maps: Sequence[AdminUrl]
     error: str = ""
     """Why there are none to be seen."""
 
@@ -117,7 +121,7 @@ class Listed(NamedTuple):
 class Row(NamedTuple):
     """An entry of a page of keys."""
 
-    place: Place | None
+    url: AdminUrl | None
     """None where no address leads there: a key that lpcm did not write."""
     key: str
     value: str
@@ -140,7 +144,7 @@ class Whole(NamedTuple):
 class Shown(NamedTuple):
     """One entry, to be looked at whole and perhaps changed."""
 
-    place: Place
+    url: AdminUrl
     key: str
     value: str
     kind: str
@@ -167,89 +171,89 @@ def look() -> list[Listed]:
         try:
             private = conf.private_maps(alias)
             engine = stores[alias]
-            infos = run(engine.store.maps(engine.namespace))
+            names = maps_of(using=engine)
         except LPCMError as error:
             found.append(Listed(alias, "", "", [], str(error)))
             continue
-        maps = [Place(alias, info.name) for info in infos if info.name not in private]
+        maps = [AdminUrl(alias, name) for name in names if name not in private]
         found.append(Listed(alias, engine.location, engine.namespace, maps))
     return found
 
 
-def page(place: Place, prefix: str, after: str) -> Whole:
+def page(url: AdminUrl, prefix: str, after: str) -> Whole:
     """Return the keys that begin with ``prefix`` behind the one called ``after``.
 
     An entry that cannot be read is shown as such, among the others.
 
     Cost: one page of the store, and one look at the cache.
     """
-    engine = place.engine
-    keys = span(prefix or None, None, None, reverse=False).keys
-    pk, now = engine.partition(place.map), engine.stack.clock.now()
-    found = run(engine.store.scan(pk, keys, now, after=after or None, limit=PAGE))
-    cached = _cached(place, found.entries)
-    rows = [_row(place, sk, stored, cached[sk]) for sk, stored in found.entries]
-    return Whole(rows, found.resume or "", engine.stack.coherent is not None)
+    records = url.records
+    found = records.page(prefix=prefix or None, after=after or None, limit=PAGE)
+    cached = _cached(records, found.entries)
+    rows = [
+        _row(url, records, stored_key, stored, cached[stored_key])
+        for stored_key, stored in found.entries
+    ]
+    return Whole(rows, found.resume or "", is_cached(records.engine))
 
 
-def _row(place: Place, sk: str, stored: Stored, cached: str) -> Row:
-    text, kind, problem = _read(place.engine, stored)
-    where: Place | None = place.within(sk)
+def _row(url: AdminUrl, records: Records, stored_key: str, stored: Stored, cached: str) -> Row:
+    text, kind, problem = _read(records, stored)
+    where: AdminUrl | None = url.within(stored_key)
     try:
-        key = decode(sk)
+        key = decode_key(stored_key)
         shown = _json(key)
-        where = where if encode(key) == sk else None
+        where = where if encode_key(key) == stored_key else None
     except LPCMError:
-        shown, where = printable(repr(sk)), None
+        shown, where = printable(repr(stored_key)), None
     return Row(where, shown, problem or _short(text), kind, _moment(stored.expires), cached)
 
 
-def _read(engine: Engine, stored: Stored) -> tuple[str, str, str]:
+def _read(records: Records, stored: Stored) -> tuple[str, str, str]:
     """Return a value in words, its type, and what is wrong with it."""
     try:
-        with foreign():
-            value = engine.codec.decode(stored.data, stored.kind)
+        value = records.value(stored)
         return _json(value), type(value).__name__, ""
     except (LPCMError, RecursionError) as error:
         return "", "?", f"cannot be read: {error}"
 
 
-def whole(place: Place) -> Shown:
+def whole(url: AdminUrl) -> Shown:
     """Return one entry. Cost: one read of the store, one look at the cache. **Raises** KeyError."""
-    assert place.sk is not None
-    engine, key = place.engine, decode(place.sk)
-    stored = run(engine.store.read(engine.partition(place.map), place.sk, engine.stack.clock.now()))
+    assert url.stored_key is not None
+    records, key = url.records, decode_key(url.stored_key)
+    (stored,) = records.read([url.stored_key])
     if stored is None:
         raise KeyError(key)
-    text, kind, problem = _read(engine, stored)
-    left = None if stored.expires is None else stored.expires - engine.stack.clock.now()
+    text, kind, problem = _read(records, stored)
+    left = None if stored.expires is None else stored.expires - records.now()
     return Shown(
-        place,
+        url,
         _json(key),
         text,
         kind,
         stored.etag,
         _moment(stored.expires),
         left,
-        _compared(engine, place, stored),
+        _cached(records, [(url.stored_key, stored)])[url.stored_key],
         problem,
     )
 
 
-def change(place: Place, text: str, etag: int, ttl: float | None) -> None:
+def change(url: AdminUrl, text: str, etag: int, ttl: float | None) -> None:
     """Store what the JSON says, if the entry still is the one of that etag.
 
     **Raises** ValueError for what is no value, KeyError and Conflict.
     """
-    assert place.sk is not None
+    assert url.stored_key is not None
     with foreign():
-        place.open().replace(decode(place.sk), from_json(text), if_etag=etag, ttl=ttl)
+        url.open().replace(decode_key(url.stored_key), from_json(text), if_etag=etag, ttl=ttl)
 
 
-def remove(place: Place) -> None:
+def remove(url: AdminUrl) -> None:
     """Delete the entry, if it is there."""
-    assert place.sk is not None
-    place.open().delete(decode(place.sk))
+    assert url.stored_key is not None
+    url.open().delete(decode_key(url.stored_key))
 
 
 # Words
@@ -273,31 +277,20 @@ def _moment(seconds: float | None) -> datetime | str | None:
         return f"{seconds!r} seconds after 1970"
 
 
-def _cached(place: Place, entries: Sequence[tuple[str, Stored]]) -> dict[str, str]:
+def _cached(records: Records, entries: Sequence[tuple[str, Stored]]) -> dict[str, str]:
     """Say of each entry whether the cache serves it, without filling it."""
-    coherent = place.engine.stack.coherent
-    if coherent is None:
-        return dict.fromkeys((sk for sk, _ in entries), "")
-    sks = [sk for sk, _ in entries]
+    keys = [key for key, _ in entries]
+    if not is_cached(records.engine):
+        return dict.fromkeys(keys, "")
     try:
-        served = run(coherent.cached(place.engine.partition(place.map), sks))
-    except CacheLost:
-        return dict.fromkeys(sks, "unreachable")
-    words: dict[str, str] = {}
-    for sk, stored in entries:
-        item = served.get(sk)
-        same = item is not None and item.etag == stored.etag
-        words[sk] = "no" if sk not in served else "yes" if same else "another value"
-    return words
-
-
-def _compared(engine: Engine, place: Place, stored: Any) -> str:
-    if engine.stack.coherent is None or place.sk is None:
-        return ""
-    try:
-        served = run(engine.stack.coherent.cached(engine.partition(place.map), [place.sk]))
-    except CacheLost:
-        return "unreachable"
-    if place.sk not in served:
-        return "no"
-    return "yes" if served[place.sk] == stored else "another value"
+        served = records.cached(keys)
+    except CacheUnavailable:
+        return dict.fromkeys(keys, "unreachable")
+    return {
+        stored_key: "no"
+        if stored_key not in served
+        else "yes"
+        if served[stored_key] == stored
+        else "another value"
+        for stored_key, stored in entries
+    }

@@ -12,8 +12,8 @@ from django.conf import settings
 from django.core.checks import Error, Warning  # noqa: A004  # Django's own name
 from django.utils.module_loading import import_string
 
+from lpcm.config import redact
 from lpcm.django import conf
-from lpcm.engine.config import redact
 from lpcm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from django.core.checks import CheckMessage
 
-    from lpcm.engine.config import Config
+    from lpcm.config import Config
 
 __all__ = ["check_deployment", "check_settings"]
 

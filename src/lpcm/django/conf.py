@@ -4,7 +4,7 @@ Reads settings and the environment only: opens nothing. The settings are read an
 maps resolve their alias, so they may change (``override_settings``).
 
 ============== ==================================================================
-``STORE``      where the maps live, a URL (``lpcm.engine.config``)
+``STORE``      where the maps live, a URL (``lpcm.config``)
 ``CACHE``      what stands in front, a URL; ``django://alias`` is one of ``CACHES``
 ``OPTIONS``    options of both, as in the URL's query
 ``CACHE_ONLY`` True: entries live in the cache alone, and may vanish
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from lpcm.engine import config
+from lpcm import config
 from lpcm.errors import ConfigError
 
 if TYPE_CHECKING:

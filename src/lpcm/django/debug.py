@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.views.debug import SafeExceptionReporterFilter
 
-from lpcm.engine.config import conceal
+from lpcm.config import conceal
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -18,9 +18,8 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from lpcm.engine.drive import run
-from lpcm.engine.insulation import fence
-from lpcm.testing import insulate
+from lpcm.administration import drop
+from lpcm.testing import fence, insulate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,9 +64,9 @@ def _clear_away_workers() -> None:
 
     for alias in conf.aliases():
         # Opened if need be, for the run itself to be cleared away there as well.
-        store = stores[alias].store
+        engine = stores[alias]
         for worker in range(1, _workers + 1):
-            run(store.drop(f"{os.environ['LPCM_NAMESPACE']}-{worker}"))
+            drop(engine, f"{os.environ['LPCM_NAMESPACE']}-{worker}")
 
 
 def watch() -> None:

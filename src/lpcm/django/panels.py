@@ -10,8 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from lpcm.events import recorded
-from lpcm.values.json_text import printable, to_json
-from lpcm.values.registry import foreign
+from lpcm.text import foreign, printable, to_json
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils.connection import BaseConnectionHandler
 
+from lpcm import close
+from lpcm.administration import open_engine
 from lpcm.django import conf
-from lpcm.engine.aliases import resolve
-from lpcm.engine.shared import close
 from lpcm.errors import ConfigError
 
 __all__ = ["StoreHandler", "stores"]
 
 if TYPE_CHECKING:
-    from lpcm.engine.engine import Engine
+    from lpcm import Engine
 
     _Handler = BaseConnectionHandler[Engine]
 else:
@@ -39,7 +39,7 @@ class StoreHandler(_Handler):
 
     def create_connection(self, alias: str) -> Engine:
         """Return the engine."""
-        return resolve(alias, None)
+        return open_engine(alias)
 
     def __getitem__(self, alias: str) -> Engine:
         # Not kept for each thread: it changes with settings, tests and lpcm.configure.

@@ -54,7 +54,7 @@ from lpcm.ports.updates import (
     Step,
     Sum,
 )
-from lpcm.values.codec import DAMAGED, Cell, Form
+from lpcm.values.codec import DAMAGED, Cell, Codec, Form
 from lpcm.values.partitions import partition
 
 __all__ = [
@@ -71,6 +71,7 @@ __all__ = [
     "Change",
     "Check",
     "Clock",
+    "Codec",
     "Command",
     "Condition",
     "Delete",

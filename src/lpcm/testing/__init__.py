@@ -3,7 +3,8 @@
 ``insulate`` gives a test run a namespace of its own, shared by its threads, tasks, forks
 and subprocesses (through ``LPCM_NAMESPACE``), and removes it afterwards. pytest
 (``lpcm.testing.pytest_plugin``), Django's test runner and ``python -m unittest`` are
-insulated without being told to. ``lpcm.testing.contracts`` is for authors of adapters.
+insulated without being told to. ``lpcm.testing.contracts`` is for authors of adapters, and
+``run``, which runs a coroutine of a blocking store or cache to its end without an event loop.
 
 Invariant: while insulated, no map of this process writes to any other namespace, whatever
 becomes of the environment: what would is ``Insulated``.
@@ -11,9 +12,10 @@ becomes of the environment: what would is ``Insulated``.
 
 from __future__ import annotations
 
-from lpcm.engine.insulation import insulate, insulate_until_exit
+from lpcm.engine.drive import run
+from lpcm.engine.insulation import fence, insulate, insulate_until_exit
 
-__all__ = ["FakeClock", "insulate", "insulate_until_exit"]
+__all__ = ["FakeClock", "fence", "insulate", "insulate_until_exit", "run"]
 
 
 class FakeClock:

@@ -28,6 +28,7 @@ from lpcm.values.keys import encode
 from lpcm.verify.client import MAP, POLICY, Spec, opened
 from lpcm.verify.judge import Violation, judge, operations, smallest
 from lpcm.verify.nemesis import FORGETTING, Nemesis, of_clients
+from lpcm.verify.targets import users_own, with_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from lpcm import Engine
     from lpcm.verify.targets import Target
 
-__all__ = ["Round", "Stale", "Violation", "play"]
+__all__ = ["MAP", "Round", "Stale", "Violation", "play", "users_own", "with_options"]
 
 KEYS = 5
 _PROGRAM = "import sys; from lpcm.verify.client import main; main(sys.argv[1])"

@@ -1,4 +1,4 @@
-"""``{% map_url place %}``: the address of a map or an entry in the admin."""
+"""``{% map_url url %}``: the address of a map or an entry in the admin."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from django.contrib.admin.utils import quote
 from django.urls import reverse
 
 if TYPE_CHECKING:
-    from lpcm.django.browsing import Place
+    from lpcm.django.browsing import AdminUrl
 
 register = template.Library()
 
 
 @register.simple_tag
-def map_url(place: Place, page: str = "change") -> str:
+def map_url(url: AdminUrl, page: str = "change") -> str:
     """Return the address of its page, or of its ``delete`` or ``history`` page."""
-    return reverse(f"admin:lpcm_map_{page}", args=(quote(str(place)),))
+    return reverse(f"admin:lpcm_map_{page}", args=(quote(str(url)),))

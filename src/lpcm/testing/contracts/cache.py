@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from lpcm.engine.drive import run
 from lpcm.ports import CacheLost, Get, Invalidate, Packet, Replies, Result, Set
+from lpcm.testing import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -20,12 +20,13 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from lpcm.engine.drive import run
 from lpcm.ports import (
     Add,
     Applied,
     Cell,
+    Codec,
     Delete,
+    Form,
     KeyRange,
     MapInfo,
     MapState,
@@ -34,9 +35,9 @@ from lpcm.ports import (
     Stored,
     Touch,
     When,
+    partition,
 )
-from lpcm.values.codec import Codec, Form
-from lpcm.values.keys import partition
+from lpcm.testing import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence

@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from lpcm.engine.drive import run
 from lpcm.errors import ValueTooLarge
 from lpcm.ports import (
     Aborted,
@@ -23,9 +22,11 @@ from lpcm.ports import (
     Cell,
     Change,
     Check,
+    Codec,
     Delete,
     DeleteItem,
     Extend,
+    Form,
     ListSet,
     Merge,
     Put,
@@ -36,9 +37,9 @@ from lpcm.ports import (
     Sum,
     Update,
     When,
+    partition,
 )
-from lpcm.values.codec import Codec, Form
-from lpcm.values.keys import partition
+from lpcm.testing import run
 
 if TYPE_CHECKING:
     from lpcm.ports import Action, Op, Outcome, Step, Store

@@ -6,8 +6,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from lpcm.config import find
 from lpcm.django import conf, stores
-from lpcm.engine.drive import run
+from lpcm.dynamodb import create_table
 from lpcm.errors import LPCMError
 
 __all__ = ["Command"]
@@ -28,16 +29,21 @@ class Command(BaseCommand):
         """Make it; for a store without tables there is nothing to do."""
         using = options["using"]
         table = conf.aliases().get(using, {}).get("TABLE") or {}
-        units = [options[name] or table.get(name) for name in ("read_units", "write_units")]
+        units = [options[name] or table.get(name) or None for name in ("read_units", "write_units")]
         if any(units) and not all(units):
             raise CommandError("give both --read-units and --write-units, or neither")
         try:
-            engine = stores[using]
-            create = getattr(engine.store, "create_table", None)
-            if create is None:
-                self.stdout.write(f"{engine.location} needs no table.")
+            location = stores[using].location
+            if not location.startswith("dynamodb:"):
+                self.stdout.write(f"{location} needs no table.")
                 return
-            run(create(capacity=tuple(units) if all(units) else None))
+            made = create_table(find(using), capacity=_capacity(units))
         except LPCMError as error:
             raise CommandError(f"{using}: {error}") from error
-        self.stdout.write(self.style.SUCCESS(f"{engine.location} is there."))
+        what = "was created" if made else "was there"
+        self.stdout.write(self.style.SUCCESS(f"{location} {what}, and is ready."))
+
+
+def _capacity(units: list[int | None]) -> tuple[int, int] | None:
+    read, write = units
+    return None if read is None or write is None else (read, write)
