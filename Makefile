@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo django-demo django-load test faults counts applications fuzz aws check-coherence lint servers format bench clean python dev
+.PHONY: help demo django-demo django-load test coverage embedded docs faults counts applications fuzz aws check-coherence lint servers format bench clean python dev
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,15 @@ test: lint servers  ## Check everything: the linters, then all tests and doctest
 	@$(VENV)/bin/python scripts/django_tests.py
 	@echo "== pytest"
 	@$(RUN) pytest -n 2 $(ARGS)
+
+coverage: dev servers  ## Run all tests under coverage.py, their subprocesses too; fail below the figure.
+	@$(RUN) coverage erase
+	@$(RUN) coverage run -m pytest -n 2 $(ARGS)
+	@$(RUN) coverage combine --quiet
+	@$(RUN) coverage report
+
+embedded: dev  ## Run the tests that need no server, without what only POSIX systems have.
+	@$(VENV)/bin/python -m checks.embedded --without-posix $(ARGS)
 
 faults: dev servers  ## Let clients of DynamoDB work under faults for a minute, not seconds.
 	@$(RUN) pytest tests/consistency/test_dynamodb_faults.py --fault-seconds=60 $(ARGS)

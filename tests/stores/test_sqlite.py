@@ -679,6 +679,7 @@ def test_one_kept_connection_for_each_thread(store):
     assert closed == 4
 
 
+@pytest.mark.posix
 def test_descriptors_of_ended_threads_are_closed(store):
     """A program that starts threads for ever does not run out of descriptors."""
     apply(store, "k", value(1))
@@ -737,6 +738,7 @@ def test_an_interrupted_batch_is_rolled_back(store):
     assert read_data(store, "k") == 1
 
 
+@pytest.mark.posix
 def test_operations_within_operations(store):
     """A signal handler may use the store in the middle of an operation of its own thread."""
     apply(store, "a", value("a"))
@@ -811,6 +813,7 @@ def rows(store):
 # Forks and crashes
 
 
+@pytest.mark.posix
 def test_fork_while_threads_write(path):
     """A child can use the store at once, whatever the parent's threads were in the middle of."""
     store = sqlite.open_store(str(path), synchronous="normal")
@@ -859,6 +862,7 @@ def test_fork_while_threads_write(path):
         assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+@pytest.mark.posix
 def test_fork_while_threads_come_and_go(path):
     """A fork waits for no thread for ever, though connections open and end meanwhile."""
     store = sqlite.open_store(str(path), synchronous="normal")
@@ -882,6 +886,7 @@ def test_fork_while_threads_come_and_go(path):
     store.close()
 
 
+@pytest.mark.posix
 def test_a_child_outlives_the_parents_connections(path):
     """What a child writes is kept when the parent closes its last connection meanwhile.
 
@@ -910,6 +915,7 @@ def test_a_child_outlives_the_parents_connections(path):
     store.close()
 
 
+@pytest.mark.posix
 def test_no_connection_is_open_across_a_fork(store):
     """The child starts without a descriptor of the parent's."""
     apply(store, "k", value(1))
@@ -921,6 +927,7 @@ def test_no_connection_is_open_across_a_fork(store):
     assert read_data(store, "k") == 1
 
 
+@pytest.mark.posix
 def test_fork_inside_an_operation(store):
     """A fork by a signal handler inside an operation hangs nobody; the child is told."""
 
@@ -937,6 +944,7 @@ def test_fork_inside_an_operation(store):
     in_child(lambda: read_data(store, "k"))
 
 
+@pytest.mark.posix
 def test_fork_and_exit_normally(path):
     """A child that ends through the interpreter's own exit harms nothing."""
     code = """
@@ -969,6 +977,7 @@ for n in range(10**9):
 """
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("synchronous", ["full", "normal"])
 def test_acknowledged_writes_survive_a_kill(path, synchronous):
     """Every put that returned is there after the process was killed."""
