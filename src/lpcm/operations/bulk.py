@@ -8,7 +8,7 @@ is encoded, and so checked, before the first is written.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from lpcm.errors import BatchError, KeyEncodingError, ValueDecodingError
 from lpcm.operations.absent import absent, encodable
@@ -19,16 +19,14 @@ from lpcm.values.keys import encode
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from lpcm.operations.access import Access
     from lpcm.operations.entry import TTL
     from lpcm.ports import Put
 
 __all__ = ["apply_many", "delete_many", "get_many", "known", "set_many"]
 
-Use: TypeAlias = Any
-"""The operations on a map, ``operations.Entries``, which import this module."""
 
-
-async def get_many(use: Use, keys: Iterable[Any]) -> dict[Any, Any]:
+async def get_many(use: Access, keys: Iterable[Any]) -> dict[Any, Any]:
     """Return the values of those keys that are present."""
     wanted = encodable(keys)
     now = use._now()
@@ -54,21 +52,21 @@ async def get_many(use: Use, keys: Iterable[Any]) -> dict[Any, Any]:
     return values
 
 
-async def known(use: Use, keys: Iterable[Any]) -> set[Any]:
+async def known(use: Access, keys: Iterable[Any]) -> set[Any]:
     """Return which of those keys are present, whatever stands there."""
     wanted = encodable(keys)
     found = await use._tier.read_many(use._map, list(wanted.values()), use._now())
     return {key for key, stored in zip(wanted, found, strict=True) if stored is not None}
 
 
-async def set_many(use: Use, pairs: Iterable[tuple[Any, Any]], ttl: TTL = None) -> None:
+async def set_many(use: Access, pairs: Iterable[tuple[Any, Any]], ttl: TTL = None) -> None:
     """Store every pair, the last of equal keys winning; each key atomic by itself."""
     expires = use._expiry(ttl)
     writes = {encode(key): (key, use._put(value, expires)) for key, value in pairs}
-    await use._apply_many({sk: put for sk, (_, put) in writes.items()}, writes)
+    await apply_many(use, {sk: put for sk, (_, put) in writes.items()}, writes)
 
 
-async def delete_many(use: Use, keys: Iterable[Any]) -> None:
+async def delete_many(use: Access, keys: Iterable[Any]) -> None:
     """Remove the entries of these keys, where there are any."""
     names: dict[str, tuple[Any, Any]] = {}
     for key in keys:
@@ -76,11 +74,11 @@ async def delete_many(use: Use, keys: Iterable[Any]) -> None:
             names[encode(key)] = key, None
         except KeyEncodingError as error:
             absent(key, error)
-    await use._apply_many(dict.fromkeys(names, Delete()), names)
+    await apply_many(use, dict.fromkeys(names, Delete()), names)
 
 
 async def apply_many(
-    use: Use, writes: dict[str, Put] | dict[str, Delete], names: dict[str, tuple[Any, Any]]
+    use: Access, writes: dict[str, Put] | dict[str, Delete], names: dict[str, tuple[Any, Any]]
 ) -> None:
     """Do the writes; raise BatchError with the keys, by ``names``, of those that failed."""
     if not writes:

@@ -9,10 +9,11 @@ Python's ``+`` makes of the number that was stored in the instant it was written
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any
 
 from lpcm.operations.entry import MISSING
 from lpcm.operations.retry import etag
+from lpcm.operations.rewriting import update
 from lpcm.ports import Add, Applied
 from lpcm.values.arithmetic import add, check_delta, negate
 from lpcm.values.keys import encode
@@ -20,16 +21,13 @@ from lpcm.values.keys import encode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lpcm.operations.access import Access
     from lpcm.operations.entry import TTL
-    from lpcm.ports import Stored
 
 __all__ = ["decrement", "increment", "increment_existing"]
 
-Use: TypeAlias = Any
-"""The operations on a map, ``operations.Entries``, which import this module."""
 
-
-async def increment(use: Use, key: object, delta: object, ttl: TTL = None) -> Any:
+async def increment(use: Access, key: object, delta: object, ttl: TTL = None) -> Any:
     """Leave what ``m[key] + delta`` would be, from the map's default or 0.
 
     ``ttl`` is of an entry that this begins; one that is there keeps its expiry.
@@ -41,21 +39,22 @@ async def increment(use: Use, key: object, delta: object, ttl: TTL = None) -> An
     if type(delta) is int and type(initial) is int:
         outcome = await use._apply(sk, Add(delta, initial, etag(), use._expiry(ttl)))
         if isinstance(outcome, Applied):
-            return use._value(cast("Stored", outcome.entry))
+            assert outcome.entry is not None, "an increment leaves an entry"
+            return use._value(outcome.entry)
         current = outcome.entry
     else:
         use._expiry(ttl)  # refuses what is none
         current = await use.find(sk)
-    return await use._update(key, sk, current, lambda value: add(value, delta), initial, ttl)
+    return await update(use, key, sk, current, lambda value: add(value, delta), initial, ttl)
 
 
-async def decrement(use: Use, key: object, delta: object, ttl: TTL = None) -> Any:
+async def decrement(use: Access, key: object, delta: object, ttl: TTL = None) -> Any:
     """Leave what ``m[key] - delta`` would be, from the map's default or 0."""
     return await increment(use, key, negate(delta), ttl)
 
 
 async def increment_existing(
-    use: Use, key: object, delta: object, added: Callable[[Any], Any] | None = None
+    use: Access, key: object, delta: object, added: Callable[[Any], Any] | None = None
 ) -> Any:
     """Leave what ``m[key] + delta`` would be; else, without any default, raise KeyError.
 
@@ -67,9 +66,10 @@ async def increment_existing(
         start = None if initial is MISSING else initial
         outcome = await use._apply(sk, Add(delta, start, etag(), use._expiry(None)))
         if isinstance(outcome, Applied):
-            return use._value(cast("Stored", outcome.entry))
+            assert outcome.entry is not None, "an increment leaves an entry"
+            return use._value(outcome.entry)
         current = outcome.entry
     else:
         current = await use.find(sk)
     change = added or (lambda value: add(value, delta))
-    return await use._update(key, sk, current, change, MISSING)
+    return await update(use, key, sk, current, change, MISSING)

@@ -12,7 +12,7 @@ from the entries beside it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import BatchError, ValueDecodingError
 from lpcm.operations.entry import Entry
@@ -23,6 +23,7 @@ from lpcm.values.keys import decode, key_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from lpcm.operations.access import Access
     from lpcm.ports import Stored
 
 __all__ = [
@@ -31,52 +32,37 @@ __all__ = [
     "found_of",
     "give_back",
     "keys_of",
-    "named",
     "read_again",
     "readable",
-    "too_deep",
     "whole",
     "woken_of",
 ]
-
-Use: TypeAlias = Any
-"""The operations on a map, ``operations.Entries``, which import this module."""
 
 MANY: Final = 1000
 """Entries that cannot be read, after which a walk gives up."""
 
 
-def named(use: Use, key: object, error: Exception) -> ValueDecodingError:
-    """Return the error of an entry, with its map and key."""
-    return ValueDecodingError(f"{key!r} in map {use._name!r}: {error}")
-
-
-def whole(use: Use, stored: Stored) -> Any:
+def whole(use: Access, stored: Stored) -> Any:
     """Return the value of an entry of which the etag is wanted, too."""
     if not isinstance(stored.etag, int):  # pyright: ignore[reportUnnecessaryIsInstance]  # of others
         raise ValueDecodingError(f"not written by lpcm: its etag is {stored.etag!r}")
     return use._value(stored)
 
 
-def _value(use: Use, stored: Stored) -> Any:
+def _value(use: Access, stored: Stored) -> Any:
     return use._value(stored)
 
 
-def readable(use: Use, key: object, stored: Stored) -> Any:
+def readable(use: Access, key: object, stored: Stored) -> Any:
     """Return the value of an entry that the store itself gave."""
     try:
         return use._value(stored)
     except ValueDecodingError as error:
-        raise named(use, key, error) from error
-
-
-def too_deep(use: Use, key: object) -> ValueDecodingError:
-    """Return the error of a value that nests deeper than this process can follow."""
-    return named(use, key, ValueDecodingError("not a stored value: it nests too deep"))
+        raise use._unreadable(key, error) from error
 
 
 def woken_of(
-    use: Use, pairs: Sequence[tuple[Any, Any]], failed: dict[Any, Exception]
+    use: Access, pairs: Sequence[tuple[Any, Any]], failed: dict[Any, Exception]
 ) -> list[tuple[Any, Any]]:
     """Return pairs with live values; put the errors of those that nest too deep aside."""
     woken: list[tuple[Any, Any]] = []
@@ -88,14 +74,14 @@ def woken_of(
     return woken
 
 
-async def read_again(use: Use, key: object, sk: str, error: Exception) -> Stored | None:
+async def read_again(use: Access, key: object, sk: str, error: Exception) -> Stored | None:
     """Return what the store has where a read brought nothing readable, perhaps from a cache.
 
     What a cache alone has damaged is emptied there, as if it had been evicted (R1, second form).
     **Raises** ValueDecodingError if the store's entry cannot be read either.
     """
     if use._coherent is None:
-        raise named(use, key, error) from error
+        raise use._unreadable(key, error) from error
     try:
         stored: Stored | None = await use._store.read(use._map, sk, use._now())
         if stored is not None:
@@ -104,12 +90,12 @@ async def read_again(use: Use, key: object, sk: str, error: Exception) -> Stored
         if stored is not None:
             use._value(stored)
     except ValueDecodingError as other:
-        raise named(use, key, other) from other
+        raise use._unreadable(key, other) from other
     return stored
 
 
 async def found_of(
-    use: Use, wanted: Mapping[Any, str], found: Sequence[Stored | None]
+    use: Access, wanted: Mapping[Any, str], found: Sequence[Stored | None]
 ) -> dict[Any, Any]:
     """Return the values of entries of which some cannot be read at once.
 
@@ -147,7 +133,7 @@ def keys_of(entries: Sequence[tuple[str, Stored]]) -> list[Any]:
 
 
 def entries_of(
-    use: Use,
+    use: Access,
     keys: Sequence[Any],
     entries: Sequence[tuple[str, Stored]],
     failed: dict[Any, Exception],
@@ -161,13 +147,13 @@ def entries_of(
         try:
             value = read(use, stored)
         except ValueDecodingError as error:
-            failed[key] = named(use, key, error.with_traceback(None))
+            failed[key] = use._unreadable(key, error.with_traceback(None))
         else:
             readables.append(Entry(key, value, stored.etag, stored.expires))
     return readables
 
 
-async def give_back(use: Use, key: object, sk: str, gone: Stored) -> Any:
+async def give_back(use: Access, key: object, sk: str, gone: Stored) -> Any:
     """Return the value of an entry that was removed to be handed over.
 
     One that cannot be read is stored again as it was, unless somebody wrote it meanwhile.
@@ -178,4 +164,4 @@ async def give_back(use: Use, key: object, sk: str, gone: Stored) -> Any:
     except ValueDecodingError as error:
         put = Put(Cell(gone.data, gone.kind), etag(), gone.expires, When.ABSENT)
         await use._apply(sk, put)
-        raise named(use, key, error) from error
+        raise use._unreadable(key, error) from error

@@ -1,90 +1,49 @@
-"""One map's entries as Python keys and values: every operation, once, as a coroutine.
+"""The operations of one map on Python keys and values: each once, as a coroutine.
 
-Stands between the mapping face (``map.map``), which only checks arguments and chooses a
-driver, and a tier (``ports.Tier``), which knows encoded keys and cells only. Knows no
-thread, event loop or store.
+Between the mapping face (``map.map``), which checks arguments and chooses a driver, and a tier
+(``ports.Tier``), which knows encoded keys and cells only. Knows no thread, event loop or store.
 
 Invariant: all of an operation's input is encoded, and so checked, before its first write.
-Each operation decides in the store, by the condition it sends; none acts on what it read
-before without such a condition.
+Each operation decides in the store, by the condition it sends; none acts on an earlier read
+without such a condition.
 """
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from lpcm.coherence.catalogue import LOOK_AGAIN
 from lpcm.engine.config import seconds
 from lpcm.engine.insulation import check_fence
 from lpcm.errors import Conflict, KeyEncodingError, ValueDecodingError
-from lpcm.operations import damage as _damage
 from lpcm.operations.absent import absent
+from lpcm.operations.access import Access
 from lpcm.operations.bulk import apply_many, delete_many, get_many, known, set_many
 from lpcm.operations.counting import decrement, increment, increment_existing
+from lpcm.operations.damage import (
+    entries_of,
+    give_back,
+    keys_of,
+    read_again,
+    readable,
+    whole,
+    woken_of,
+)
 from lpcm.operations.entry import MISSING, Entry
 from lpcm.operations.retry import etag
-from lpcm.operations.rewriting import mutate, peekitem, popitem, transform, update
-from lpcm.ports import Applied, Delete, Form, KeyRange, Put, Refused, Touch, When
-from lpcm.values.keys import decode, encode, partition
+from lpcm.operations.rewriting import mutate, peekitem, popitem, transform
+from lpcm.ports import Applied, Delete, KeyRange, Put, Refused, Touch, When
+from lpcm.values.keys import decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from lpcm.engine.engine import Engine
-    from lpcm.engine.stack import Stack
     from lpcm.operations.entry import TTL
-    from lpcm.operations.options import MapOptions
-    from lpcm.ports import Cell, Op, Page, Stored
 
 __all__ = ["Entries"]
 
 
-class Entries:
+class Entries(Access):
     """The operations on the entries of one map of one engine."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        stack: Stack,
-        name: str,
-        options: MapOptions,
-        *,
-        namespace: str,
-        binding: Any,
-    ) -> None:
-        default, ttl, (self._wakers, self._number_wakers), fit, _ = options
-        self._engine = engine
-        self._name = name
-        self._namespace = namespace
-        self.binding = binding
-        """What a live value remembers of where it was read; nothing here looks into it."""
-        self._map = partition(namespace, name)
-        self._tier = stack.tier
-        self._store = stack.store
-        self._coherent = stack.coherent
-        self._catalogue = engine.catalogue
-        self._catalogued = engine.catalogue.registered
-        # Until when single entries may be read and written without a look at the catalogue:
-        # for ever where the cache's tier looks by itself, whenever it asks the store.
-        self._until = 0.0 if stack.coherent is None else math.inf
-        self._until_whole = 0.0
-        self._clock = stack.clock
-        self._read = stack.tier.read
-        self._now = stack.clock.now
-        self.drive = stack.drive
-        self.codec = engine.codec
-        codec = engine.codec
-        # ``fit`` makes what the map holds of what is given, or refuses it.
-        self.encode = codec.encode if fit is None else lambda value: codec.encode(fit(value))
-        self._decode = engine.codec.decode
-        # Data without a kind are the value itself, but for trees, which hold tags.
-        self._bare = engine.codec.form is Form.TEXT
-        self._ttl = ttl if ttl is not None else engine.ttl
-        self._factory = default if callable(default) else None
-        plain = default is not MISSING and self._factory is None
-        self._default = self.encode(default) if plain else None
-        self.identity = id(engine), self._map
 
     # Reading
 
@@ -104,7 +63,7 @@ class Entries:
             bare = kind is None and self._bare and data is not None
             value = data if bare else self._decode(data, kind)
         except ValueDecodingError as error:
-            again = await _damage.read_again(self, key, encode(key), error)
+            again = await read_again(self, key, encode(key), error)
             if again is None:
                 return self._woken(key, self.default()) if fallback is MISSING else fallback
             value = self._value(again)
@@ -112,7 +71,7 @@ class Entries:
         try:
             return value if wake is None else wake(value, self.binding, key)
         except RecursionError as error:
-            raise _damage.too_deep(self, key) from error
+            raise self._too_deep(key) from error
 
     async def item(self, key: object) -> Any:
         """Return the value or the map's default; else raise KeyError."""
@@ -132,7 +91,7 @@ class Entries:
                 try:
                     value = self._decode(data, kind)
                 except ValueDecodingError as error:
-                    again = await _damage.read_again(self, key, encode(key), error)
+                    again = await read_again(self, key, encode(key), error)
                     value = self.default() if again is None else self._value(again)
         else:
             value = self.default()
@@ -142,7 +101,7 @@ class Entries:
         try:
             return value if wake is None else wake(value, self.binding, key)
         except RecursionError as error:
-            raise _damage.too_deep(self, key) from error
+            raise self._too_deep(key) from error
 
     async def contains(self, key: object) -> bool:
         """Tell whether the key has an entry."""
@@ -155,9 +114,9 @@ class Entries:
         """Return the entry with its etag and expiry; else raise KeyError."""
         stored = await self._present(key)
         try:
-            value = _damage.whole(self, stored)
+            value = whole(self, stored)
         except ValueDecodingError as error:
-            again = await _damage.read_again(self, key, encode(key), error)
+            again = await read_again(self, key, encode(key), error)
             if again is None:
                 raise KeyError(key) from None
             stored, value = again, self._value(again)
@@ -171,12 +130,6 @@ class Entries:
 
     get_many = get_many
     known = known
-
-    def default(self) -> Any:
-        """Return a fresh copy of the map's default, or MISSING."""
-        if self._factory is not None:
-            return self._factory()
-        return MISSING if self._default is None else self._decode(*self._default)
 
     # Writing one key
 
@@ -201,7 +154,8 @@ class Entries:
             value = None if start is MISSING else start
         put = self._put(value, self._expiry(ttl), When.ABSENT)
         outcome = await self._apply(sk, put)
-        stored = _damage.readable(self, key, cast("Stored", outcome.entry))
+        assert outcome.entry is not None, "it was there, or is now"
+        stored = readable(self, key, outcome.entry)
         wake = self._number_wakers.get(type(stored))
         return stored if wake is None else wake(stored, self.binding, key)
 
@@ -238,9 +192,10 @@ class Entries:
         except KeyEncodingError as error:
             sk, outcome = "", Refused(absent(key, error))
         if isinstance(outcome, Applied):
-            return await _damage.give_back(self, key, sk, cast("Stored", outcome.previous))
+            assert outcome.previous is not None, "asked for, of an entry that was there"
+            return await give_back(self, key, sk, outcome.previous)
         if outcome.entry is not None:  # the store hands over nothing that cannot be read
-            return _damage.readable(self, key, outcome.entry)
+            return readable(self, key, outcome.entry)
         if fallback is MISSING:
             raise KeyError(key)
         return fallback
@@ -253,7 +208,7 @@ class Entries:
         except KeyEncodingError as error:
             outcome = Refused(absent(key, error))
         if isinstance(outcome, Refused) and outcome.entry is not None:
-            _damage.readable(self, key, outcome.entry)
+            readable(self, key, outcome.entry)
         return isinstance(outcome, Applied)
 
     async def expire(self, key: object, ttl: TTL) -> None:
@@ -266,10 +221,8 @@ class Entries:
     peekitem = peekitem
     popitem = popitem
     transform = transform
-    _update = update
     set_many = set_many
     delete_many = delete_many
-    _apply_many = apply_many
 
     # The whole map
 
@@ -289,19 +242,17 @@ class Entries:
         """
         page = await self._scan(keys, after, limit, reverse=reverse, values=values)
         if not values:
-            return [(key, None) for key in _damage.keys_of(page.entries)], page.resume
+            return [(key, None) for key in keys_of(page.entries)], page.resume
         try:
             pairs = [(decode(sk), self._value(stored)) for sk, stored in page.entries]
         except ValueDecodingError:
-            found = _damage.entries_of(
-                self, _damage.keys_of(page.entries), page.entries, failed, etags=False
-            )
+            found = entries_of(self, keys_of(page.entries), page.entries, failed, etags=False)
             pairs = [(key, value) for key, value, _, _ in found]
         if self._wakers:
             try:
                 pairs = [(key, self._woken(key, value)) for key, value in pairs]
             except ValueDecodingError:
-                pairs = _damage.woken_of(self, pairs, failed)
+                pairs = woken_of(self, pairs, failed)
         return pairs, page.resume
 
     async def entries(
@@ -312,8 +263,8 @@ class Entries:
         The errors of entries that cannot be read are put into ``failed``, by key.
         """
         page = await self._scan(keys, after, limit, reverse=False, values=True)
-        return _damage.entries_of(
-            self, _damage.keys_of(page.entries), page.entries, failed, etags=True
+        return entries_of(
+            self, keys_of(page.entries), page.entries, failed, etags=True
         ), page.resume
 
     async def restore(self, entries: Iterable[Entry[Any]]) -> None:
@@ -322,16 +273,11 @@ class Entries:
         for key, value, _, expires in entries:
             writes[encode(key)] = key, self._put(value, expires)
         await self._enter_catalogue()  # so that a map without entries is known, too
-        await self._apply_many({sk: put for sk, (_, put) in writes.items()}, writes)
+        await apply_many(self, {sk: put for sk, (_, put) in writes.items()}, writes)
 
     async def any(self, keys: KeyRange) -> bool:
         """Tell whether the range has an entry, reading one key."""
-        resume: str | None = None
-        while True:
-            page = await self._scan(keys, resume, 1, reverse=False, values=False)
-            if page.entries or page.resume is None:
-                return bool(page.entries)
-            resume = page.resume
+        return await self._first(keys, values=False) is not None
 
     async def count(self, keys: KeyRange) -> int:
         """Count the range's entries."""
@@ -342,88 +288,3 @@ class Entries:
         check_fence(self._namespace)
         await self._moment()
         await self._tier.clear(self._map, KeyRange())
-
-    # Pieces
-
-    def _value(self, stored: Stored) -> Any:
-        data, kind, _, _ = stored
-        if kind is None and self._bare and data is not None:
-            return data
-        return self._decode(data, kind)
-
-    def _woken(self, key: object, value: Any) -> Any:
-        """Return a container live, anything else as it is."""
-        wake = self._wakers.get(type(value))
-        try:
-            return value if wake is None else wake(value, self.binding, key)
-        except RecursionError as error:
-            raise _damage.too_deep(self, key) from error
-
-    def _put(self, value: object, expires: float | None, when: When | int = When.ALWAYS) -> Put:
-        cell: Cell = self.encode(value)
-        # Put's own constructor takes twice as long, for defaults that are not asked for here.
-        return tuple.__new__(Put, (cell, etag(), expires, when))
-
-    def _expiry(self, ttl: TTL) -> float | None:
-        length = self._ttl if ttl is None else seconds(ttl)
-        return None if length is None else self._now() + length
-
-    async def _present(self, key: object) -> Stored:
-        try:
-            stored = await self.find(encode(key))
-        except KeyEncodingError as error:
-            stored = absent(key, error)
-        if stored is None:
-            raise KeyError(key)
-        return stored
-
-    async def find(self, sk: str) -> Stored | None:
-        """Return what is stored under an encoded key."""
-        now = self._now()
-        if now >= self._until:
-            await self._look(now)
-        return await self._read(self._map, sk, now)
-
-    async def _look(self, now: float) -> None:
-        """See that the map is in a format this version knows; see ``_catalogue``."""
-        await self._catalogue.look(self._store, self._map, now)
-        self._until_whole = now + LOOK_AGAIN
-        if self._until < math.inf:
-            self._until = self._until_whole
-
-    async def _scan(
-        self, keys: KeyRange, after: str | None, limit: int, *, reverse: bool, values: bool
-    ) -> Page:
-        now = await self._moment()
-        return await self._store.scan(
-            self._map, keys, now, after=after, reverse=reverse, limit=limit, values=values
-        )
-
-    async def _moment(self) -> float:
-        """Return the time for an operation on the whole map, whose format is known."""
-        now = self._now()
-        if now >= self._until_whole:
-            await self._look(now)
-        return now
-
-    def _apply(self, sk: str, op: Op) -> Coroutine[Any, Any, Applied | Refused]:
-        # Not a coroutine itself: one less on the way of every write.
-        now = self._now()
-        if self._map in self._catalogued and now < self._until:
-            return self._tier.apply(self._map, sk, op, now)
-        return self._apply_first(sk, op)
-
-    async def _apply_first(self, sk: str, op: Op) -> Applied | Refused:
-        await self._enter_catalogue()
-        return await self._tier.apply(self._map, sk, op, self._now())
-
-    async def _enter_catalogue(self) -> None:
-        """See that the map stands in the catalogue, in a format this version can write."""
-        now = self._now()
-        if self._map in self._catalogued and now >= self._until:
-            await self._look(now)  # it may have been dropped
-        if self._map in self._catalogued:
-            return
-        check_fence(self._namespace)
-        await self._catalogue.register(self._store, self._map, now)
-        await self._look(now)

@@ -8,29 +8,27 @@ made of what was stored in the instant it was written.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any
 
 from lpcm.errors import ValueDecodingError
 from lpcm.operations.damage import give_back, read_again, readable
 from lpcm.operations.entry import MISSING
-from lpcm.operations.retry import UNCHANGED, Retry, etag
+from lpcm.operations.retry import UNCHANGED, etag
 from lpcm.ports import Applied, Delete, Update, When
 from lpcm.values.keys import encode, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lpcm.operations.access import Access
     from lpcm.operations.entry import TTL
     from lpcm.ports import Action, KeyRange, Step, Stored
 
 __all__ = ["mutate", "peekitem", "popitem", "transform", "update"]
 
-Use: TypeAlias = Any
-"""The operations on a map, ``operations.Entries``, which import this module."""
-
 
 async def mutate(
-    use: Use,
+    use: Access,
     key: object,
     change: Callable[[Any], Any],
     native: tuple[tuple[Step, ...], Action] | None,
@@ -47,9 +45,10 @@ async def mutate(
     else:
         outcome = await use._apply(sk, Update(*native, etag()))
         if isinstance(outcome, Applied):
-            return readable(use, key, cast("Stored", outcome.entry)), None
+            assert outcome.entry is not None, "an update leaves an entry"
+            return readable(use, key, outcome.entry), None
         current = outcome.entry
-    retry = Retry(use._clock, use._engine.timeout, f"update of {key!r}", use._name)
+    retry = use._retry(f"update of {key!r}")
     while True:
         if current is None:
             value = use.default()
@@ -76,7 +75,7 @@ async def mutate(
 
 
 async def update(  # noqa: PLR0917  # a method's arguments, its object among them
-    use: Use,
+    use: Access,
     key: object,
     sk: str,
     current: Stored | None,
@@ -88,7 +87,7 @@ async def update(  # noqa: PLR0917  # a method's arguments, its object among the
 
     ``ttl`` is of an entry that this begins; one that is there keeps its expiry.
     """
-    retry = Retry(use._clock, use._engine.timeout, f"update of {key!r}", use._name)
+    retry = use._retry(f"update of {key!r}")
     while True:
         if current is not None:
             try:
@@ -110,7 +109,7 @@ async def update(  # noqa: PLR0917  # a method's arguments, its object among the
 
 
 async def transform(
-    use: Use,
+    use: Access,
     key: object,
     fn: Callable[[Any], Any],
     fallback: object = MISSING,
@@ -120,40 +119,32 @@ async def transform(
     sk = encode(key)
     use._expiry(ttl)  # refuses what is none
     current = await use.find(sk)
-    return await use._update(key, sk, current, fn, fallback, ttl)
+    return await update(use, key, sk, current, fn, fallback, ttl)
 
 
-async def popitem(use: Use, keys: KeyRange, *, last: bool = True) -> tuple[Any, Any]:
+async def popitem(use: Access, keys: KeyRange, *, last: bool = True) -> tuple[Any, Any]:
     """Remove the last entry in key order, or the first, and return it; else raise KeyError."""
-    retry = Retry(use._clock, use._engine.timeout, "popitem", use._name)
-    after: str | None = None
+    retry = use._retry("popitem")
     while True:
-        page = await use._scan(keys, after, 1, reverse=last, values=False)
-        if not page.entries:
-            after = page.resume  # what it met has expired
-            if after is None:
-                raise KeyError("popitem(): map is empty")
-            continue
-        sk, found = page.entries[0]
+        there = await use._first(keys, last=last, values=False)
+        if there is None:
+            raise KeyError("popitem(): map is empty")
+        sk, found = there
         key = key_of(sk)
         outcome = await use._apply(sk, Delete(found.etag, returning=True))
         if isinstance(outcome, Applied):
-            return key, await give_back(use, key, sk, cast("Stored", outcome.previous))
+            assert outcome.previous is not None, "asked for, of an entry that was there"
+            return key, await give_back(use, key, sk, outcome.previous)
         if outcome.entry is not None and outcome.entry.etag == found.etag:
             readable(use, key, outcome.entry)
-        after = None
         await retry.pause()
 
 
-async def peekitem(use: Use, keys: KeyRange, *, last: bool = True) -> tuple[Any, Any]:
+async def peekitem(use: Access, keys: KeyRange, *, last: bool = True) -> tuple[Any, Any]:
     """Return the last entry in key order, or the first; else raise KeyError."""
-    after: str | None = None
-    while True:
-        page = await use._scan(keys, after, 1, reverse=last, values=True)
-        if page.entries:
-            sk, found = page.entries[0]
-            key = key_of(sk)
-            return key, use._woken(key, readable(use, key, found))
-        after = page.resume  # what it met has expired
-        if after is None:
-            raise KeyError("peekitem(): map is empty")
+    there = await use._first(keys, last=last, values=True)
+    if there is None:
+        raise KeyError("peekitem(): map is empty")
+    sk, found = there
+    key = key_of(sk)
+    return key, use._woken(key, readable(use, key, found))

@@ -1,0 +1,198 @@
+"""Access to the entries of one map: the steps that its operations are made of.
+
+Values are encoded and decoded here, writes get their etags and expiries, and the catalogue is
+looked at in time. Knows a tier (``ports.Tier``), which knows encoded keys and cells only; knows no
+operation. Invariant: no entry is read or written whose map is in a format that this version does
+not know.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from lpcm.coherence.catalogue import LOOK_AGAIN
+from lpcm.engine.config import seconds
+from lpcm.engine.insulation import check_fence
+from lpcm.errors import KeyEncodingError, ValueDecodingError
+from lpcm.operations.absent import absent
+from lpcm.operations.entry import MISSING
+from lpcm.operations.retry import Retry, etag
+from lpcm.ports import Form, Put, When
+from lpcm.values.keys import encode, partition
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from lpcm.engine.engine import Engine
+    from lpcm.engine.stack import Stack
+    from lpcm.operations.entry import TTL
+    from lpcm.operations.options import MapOptions
+    from lpcm.ports import Applied, Cell, KeyRange, Op, Page, Refused, Stored
+
+__all__ = ["Access"]
+
+
+class Access:
+    """The entries of one map of one engine, for the operations on them."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        stack: Stack,
+        name: str,
+        options: MapOptions,
+        *,
+        namespace: str,
+        binding: Any,
+    ) -> None:
+        default, ttl, (self._wakers, self._number_wakers), fit, _ = options
+        self._engine = engine
+        self._name = name
+        self._namespace = namespace
+        self.binding = binding
+        """What a live value remembers of where it was read; nothing here looks into it."""
+        self._map = partition(namespace, name)
+        self._tier = stack.tier
+        self._store = stack.store
+        self._coherent = stack.coherent
+        self._catalogue = engine.catalogue
+        self._catalogued = engine.catalogue.registered
+        # Until when single entries may be read and written without a look at the catalogue:
+        # for ever where the cache's tier looks by itself, whenever it asks the store.
+        self._until = 0.0 if stack.coherent is None else math.inf
+        self._until_whole = 0.0
+        self._clock = stack.clock
+        self._read = stack.tier.read
+        self._now = stack.clock.now
+        self.drive = stack.drive
+        self.codec = engine.codec
+        codec = engine.codec
+        # ``fit`` makes what the map holds of what is given, or refuses it.
+        self.encode = codec.encode if fit is None else lambda value: codec.encode(fit(value))
+        self._decode = engine.codec.decode
+        # Data without a kind are the value itself, but for trees, which hold tags.
+        self._bare = engine.codec.form is Form.TEXT
+        self._ttl = ttl if ttl is not None else engine.ttl
+        self._factory = default if callable(default) else None
+        plain = default is not MISSING and self._factory is None
+        self._default = self.encode(default) if plain else None
+        self.identity = id(engine), self._map
+
+    # Values
+
+    def default(self) -> Any:
+        """Return a fresh copy of the map's default, or MISSING."""
+        if self._factory is not None:
+            return self._factory()
+        return MISSING if self._default is None else self._decode(*self._default)
+
+    def _value(self, stored: Stored) -> Any:
+        data, kind, _, _ = stored
+        if kind is None and self._bare and data is not None:
+            return data
+        return self._decode(data, kind)
+
+    def _woken(self, key: object, value: Any) -> Any:
+        """Return a container live, anything else as it is."""
+        wake = self._wakers.get(type(value))
+        try:
+            return value if wake is None else wake(value, self.binding, key)
+        except RecursionError as error:
+            raise self._too_deep(key) from error
+
+    def _put(self, value: object, expires: float | None, when: When | int = When.ALWAYS) -> Put:
+        cell: Cell = self.encode(value)
+        # Put's own constructor takes twice as long, for defaults that are not asked for here.
+        return tuple.__new__(Put, (cell, etag(), expires, when))
+
+    def _expiry(self, ttl: TTL) -> float | None:
+        length = self._ttl if ttl is None else seconds(ttl)
+        return None if length is None else self._now() + length
+
+    def _unreadable(self, key: object, error: Exception) -> ValueDecodingError:
+        """Return the error of an entry, with its map and key."""
+        return ValueDecodingError(f"{key!r} in map {self._name!r}: {error}")
+
+    def _too_deep(self, key: object) -> ValueDecodingError:
+        """Return the error of a value that nests deeper than this process can follow."""
+        return self._unreadable(key, ValueDecodingError("not a stored value: it nests too deep"))
+
+    def _retry(self, what: str) -> Retry:
+        """Return the pauses of a compare-and-set, for ``what`` that may fail."""
+        return Retry(self._clock, self._engine.timeout, what, self._name)
+
+    # Entries
+
+    async def _present(self, key: object) -> Stored:
+        try:
+            stored = await self.find(encode(key))
+        except KeyEncodingError as error:
+            stored = absent(key, error)
+        if stored is None:
+            raise KeyError(key)
+        return stored
+
+    async def find(self, sk: str) -> Stored | None:
+        """Return what is stored under an encoded key."""
+        now = self._now()
+        if now >= self._until:
+            await self._look(now)
+        return await self._read(self._map, sk, now)
+
+    async def _look(self, now: float) -> None:
+        """See that the map is in a format this version knows; see ``_catalogue``."""
+        await self._catalogue.look(self._store, self._map, now)
+        self._until_whole = now + LOOK_AGAIN
+        if self._until < math.inf:
+            self._until = self._until_whole
+
+    async def _scan(
+        self, keys: KeyRange, after: str | None, limit: int, *, reverse: bool, values: bool
+    ) -> Page:
+        now = await self._moment()
+        return await self._store.scan(
+            self._map, keys, now, after=after, reverse=reverse, limit=limit, values=values
+        )
+
+    async def _first(
+        self, keys: KeyRange, *, last: bool = False, values: bool
+    ) -> tuple[str, Stored] | None:
+        """Return the first entry of the range in key order, or the last; None: it has none."""
+        after: str | None = None
+        while True:
+            page = await self._scan(keys, after, 1, reverse=last, values=values)
+            if page.entries:
+                return page.entries[0]
+            after = page.resume  # the entries that it passed have expired
+            if after is None:
+                return None
+
+    async def _moment(self) -> float:
+        """Return the time for an operation on the whole map, whose format is known."""
+        now = self._now()
+        if now >= self._until_whole:
+            await self._look(now)
+        return now
+
+    def _apply(self, sk: str, op: Op) -> Coroutine[Any, Any, Applied | Refused]:
+        # Not a coroutine itself: one less on the way of every write.
+        now = self._now()
+        if self._map in self._catalogued and now < self._until:
+            return self._tier.apply(self._map, sk, op, now)
+        return self._apply_first(sk, op)
+
+    async def _apply_first(self, sk: str, op: Op) -> Applied | Refused:
+        await self._enter_catalogue()
+        return await self._tier.apply(self._map, sk, op, self._now())
+
+    async def _enter_catalogue(self) -> None:
+        """See that the map stands in the catalogue, in a format this version can write."""
+        now = self._now()
+        if self._map in self._catalogued and now >= self._until:
+            await self._look(now)  # it may have been dropped
+        if self._map in self._catalogued:
+            return
+        check_fence(self._namespace)
+        await self._catalogue.register(self._store, self._map, now)
+        await self._look(now)
