@@ -70,7 +70,7 @@ def test_any_pieces(wanted, places):
     for piece in cut(b"".join(line for _, line in wanted), places):
         found += parser.feed(piece)
     assert found == [result for result, _ in wanted]
-    assert parser.empty
+    assert not parser.pieces
 
 
 @given(replies(), st.integers(0))
@@ -80,7 +80,7 @@ def test_an_unfinished_reply(reply, place):
     parser = Parser()
     part = place % len(line)
     assert parser.feed(line[:part]) == []
-    assert parser.empty == (part == 0)
+    assert (not parser.pieces) == (part == 0)
     assert parser.feed(line[part:]) == [result]
 
 

@@ -71,7 +71,7 @@ def meta_replies(chance: Chance) -> Case:
         except meta.OutOfStep:
             return None
         assert all(0 <= each.base <= max(each.size, 0) for each in results)
-        return results, parser.empty
+        return results, not parser.pieces
 
     def check(given: tuple[bytes, list[bytes]]) -> str:
         data, pieces = given

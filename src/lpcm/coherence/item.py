@@ -37,7 +37,6 @@ __all__ = [
     "marked",
     "marking",
     "places",
-    "plain",
     "publication",
     "token",
 ]
@@ -90,11 +89,6 @@ class Token(NamedTuple):
     """Seconds the item had left, -1: for ever."""
 
 
-def plain(key: str) -> bool:
-    """Tell whether the cache takes the key as it is."""
-    return len(key) <= PLAIN and key.isascii() and key.isprintable() and " " not in key
-
-
 def item(prefix: str, map: str, sk: str) -> Item:
     """Return where an entry stands.
 
@@ -104,8 +98,8 @@ def item(prefix: str, map: str, sk: str) -> Item:
     'v1/gp2NOaejowU2Um4G_B6Ul9IDeAHeXCTKNqAlQvW_NrE='
     """
     key = f"{prefix}{map}{sk}"
-    if plain(key):
-        return Item(sk, key, b"")
+    if len(key) <= PLAIN and key.isascii() and key.isprintable() and " " not in key:
+        return _new(Item, (sk, key, b""))
     from hashlib import sha256  # 3 ms to import, for keys too long or odd to stand as they are
 
     # A plain key has slashes from its partition; the digest's alphabet has none.
@@ -117,7 +111,7 @@ def places(prefix: str, map: str, sks: Sequence[str]) -> tuple[list[str], Iterab
     """Return the keys and the names of many items."""
     start = prefix + map
     keys = [start + sk for sk in sks]
-    text = "".join(keys)  # looked at once: `plain` for each takes as long as all the rest
+    text = "".join(keys)  # looked at once: each by itself takes as long as all the rest
     if text.isascii() and text.isprintable() and " " not in text:
         longest = max(keys, key=len, default="")
         if len(longest) <= PLAIN:
@@ -142,7 +136,7 @@ def marked(reply: Replies) -> Token | None:
     own = appended if appended.status == "HD" else added
     if own.status != "HD" or seen.status != "HD" or seen.cas != own.cas:
         return None
-    return token(reply, seen)
+    return _new(Token, (seen.cas, reply.connection, seen.size - seen.base, seen.ttl))  # token
 
 
 def emptying(ttl: int) -> tuple[Command, ...]:

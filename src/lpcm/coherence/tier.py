@@ -370,7 +370,7 @@ class Coherent:
                 return [await store.apply(map, sk, op, now)]
             return await store.apply_many(map, writes, now)
 
-        return Calls(self._cache, self._clock, read, write)
+        return tuple.__new__(Calls, (self._cache, self._clock, read, write))
 
     @property
     def pending(self) -> int:

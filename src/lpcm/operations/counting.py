@@ -64,7 +64,8 @@ async def increment_existing(
     initial = use.default()
     if type(delta) is int and (initial is MISSING or type(initial) is int):
         start = None if initial is MISSING else initial
-        outcome = await use._apply(sk, Add(delta, start, etag(), use._expiry(None)))
+        expires = None if use._ttl is None else use._expiry(None)
+        outcome = await use._apply(sk, Add(delta, start, etag(), expires))
         if isinstance(outcome, Applied):
             assert outcome.entry is not None, "an increment leaves an entry"
             return use._value(outcome.entry)

@@ -95,7 +95,7 @@ class _Pipeline:
         """Give up; or send the first piece once more, where it met a closed connection."""
         assert self.connection is not None
         connection, self.connection = self.connection, None
-        again = self._repeatable and not self.results and connection.parser.empty
+        again = self._repeatable and not self.results and not connection.parser.pieces
         self._repeatable = False
         try:
             self.server.lost(connection, error, again=again)
@@ -317,7 +317,7 @@ class Memcached:
                 connection.send_all(request)
                 connection.receive(len(request), results)
             except BaseException as error:  # noqa: BLE001  # lost() raises it again
-                again = token is None and not results and connection.parser.empty
+                again = token is None and not results and not connection.parser.pieces
                 server.lost(connection, error, again=again)
                 connection, results = self._once_more(server, request)
         if packet.connection is None:
@@ -326,7 +326,7 @@ class Memcached:
                 server.hand_over(connection)
         else:
             server.give_back(connection)
-        return Replies(results, connection.id)
+        return tuple.__new__(Replies, (results, connection.id))
 
     async def send_many(self, packets: Sequence[Packet]) -> list[Replies | CacheLost]:
         """Do many packets. Cost: the servers' round trips at once; one for each 32 KB of gets."""

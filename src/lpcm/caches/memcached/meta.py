@@ -304,31 +304,27 @@ class Parser:
     lpcm.caches.memcached.meta.OutOfStep: ...
     """
 
-    __slots__ = ("_have", "_need", "_parts", "limit")
+    __slots__ = ("_have", "_need", "limit", "pieces")
 
     def __init__(self, limit: int = MAX_DATA) -> None:
         self.limit = limit
-        self._parts: list[bytes] = []
+        self.pieces: list[bytes] = []
+        """The begun reply; empty between replies."""
         self._have = 0
         self._need = 0
-
-    @property
-    def empty(self) -> bool:
-        """True between replies."""
-        return not self._parts
 
     def feed(self, data: bytes) -> list[Result]:
         """Return the results that are now complete.
 
         **Raises** OutOfStep on anything that is no reply to a command of ``encode``.
         """
-        if self._parts:
-            self._parts.append(data)
+        if self.pieces:
+            self.pieces.append(data)
             self._have += len(data)
             if self._have < self._need:  # a long value: not searched again for each piece
                 return []
-            data = b"".join(self._parts)
-            self._parts.clear()
+            data = b"".join(self.pieces)
+            self.pieces.clear()
         results: list[Result] = []
         at, length = 0, len(data)
         try:
@@ -369,7 +365,7 @@ class Parser:
         return results
 
     def _keep(self, data: bytes, at: int, need: int) -> None:
-        self._parts.append(data[at:])
+        self.pieces.append(data[at:])
         self._have = len(data) - at
         self._need = need
 

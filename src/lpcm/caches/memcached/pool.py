@@ -111,7 +111,7 @@ class Connection:
             if not data:
                 raise ConnectionResetError("it closed the connection")
             results += self.parser.feed(data)
-        if len(results) > wanted or not self.parser.empty:
+        if len(results) > wanted or self.parser.pieces:
             raise OutOfStep("more replies than commands")
 
     def in_time(self, deadline: float, received: int) -> float:

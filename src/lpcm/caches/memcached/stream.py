@@ -138,7 +138,7 @@ class Connection(asyncio.BufferedProtocol):
         """Note the end."""
         reason = exc or "it closed the connection"
         # Or the kernel's own probes went unanswered while it lay idle: keep_alive().
-        kind = Closed if self._parser.empty else CacheLost
+        kind = Closed if not self._parser.pieces else CacheLost
         self.fail(kind(f"memcached {self._name}: {reason}"))
 
     # What a client calls

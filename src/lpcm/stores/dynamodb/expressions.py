@@ -36,7 +36,9 @@ class Expressions:
 
     def number(self, value: float) -> str:
         """Return a placeholder for a number."""
-        return self.value({"N": number(value)})
+        placeholder = f":{len(self._values)}"  # value, without its call
+        self._values[placeholder] = {"N": number(value)}
+        return placeholder
 
     def path(self, steps: Sequence[str | int]) -> str:
         """Return the document path of a part of the value."""

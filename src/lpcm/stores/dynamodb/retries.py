@@ -116,14 +116,11 @@ class Caller:
     def __init__(self, transport: Transport, table: str, budget: float, patience: float) -> None:
         self.transport = transport
         self.table = table
+        self.label = f"dynamodb table {table!r}"
+        """The table, for messages."""
         self.budget = budget
         self._patience = min(patience, budget)
         self._bucket = Bucket()
-
-    @property
-    def label(self) -> str:
-        """The table, for messages."""
-        return f"dynamodb table {self.table!r}"
 
     def pauses(self) -> Pauses:
         """Start the clock of one call."""
@@ -137,14 +134,16 @@ class Caller:
         **Raises** Unsure for a write that may have been applied; a StoreError where it
         certainly was not; whatever a read ended with when its time was over.
         """
-        if events.has_listeners():
+        observed = events.has_listeners()
+        if observed:
             request["ReturnConsumedCapacity"] = "TOTAL"
-        pauses = pauses or self.pauses()
+        pauses = pauses or Pauses(self.transport, self._bucket, self.budget)
         anew = False
         while True:
-            reply, lost = await self._attempt(operation, request, pauses)
+            reply, lost = await self._attempt(operation, request, pauses, observed=observed)
             if reply is not None:
-                match classify(reply):
+                # The first is what classify says of it, without the call.
+                match Verdict.DONE if reply.status == 200 else classify(reply):
                     case Verdict.DONE | Verdict.REFUSED:
                         self._bucket.earn()
                         return reply
@@ -168,9 +167,8 @@ class Caller:
                 ) from lost
 
     async def _attempt(
-        self, operation: str, request: Mapping[str, Any], pauses: Pauses
+        self, operation: str, request: Mapping[str, Any], pauses: Pauses, *, observed: bool
     ) -> tuple[Reply | None, NotSent | ReplyLost | None]:
-        observed = events.has_listeners()
         begun = time.monotonic() if observed else 0.0
         reply: Reply | None = None
         lost: NotSent | ReplyLost | None = None

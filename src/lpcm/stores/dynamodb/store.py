@@ -224,7 +224,8 @@ class DynamoDBStore:
         return item if item and items.etag(item) == etag else None
 
     async def _call(self, operation: str, request: dict[str, Any]) -> Reply:
-        self._check_open()
+        if self._closed:
+            self._check_open()
         request["TableName"] = self._table
         return await self._caller.call(operation, request)
 
