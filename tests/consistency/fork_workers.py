@@ -143,7 +143,7 @@ class Worker:
 DRAWN = []
 
 
-def recorded(draw=_entries.etag):
+def recorded(draw=_entries.new_etag):
     DRAWN.append(draw())
     return DRAWN[-1]
 
@@ -198,7 +198,7 @@ def hammer(url, cache, kind, fork, times, *servers):
     """Fork four children off amid the operations of three threads; all go on at once."""
     faulthandler.dump_traceback_later(SECONDS + 5, exit=True)
     times = int(times)
-    _entries.etag = recorded
+    _entries.new_etag = recorded
     m = opened(url, cache, kind)
     main = Worker(m, "main").work(60)
     stop = threading.Event()

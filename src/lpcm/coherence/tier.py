@@ -23,6 +23,7 @@ from lpcm.coherence.play import Calls, exchange, play
 from lpcm.coherence.protocol import Protocol
 from lpcm.errors import CacheUnavailable, LPCMError, StoreError
 from lpcm.ports import Aborted, Applied, CacheLost, Delete, Get, KeyRange, Packet
+from lpcm.system.backoff import jitter
 from lpcm.system.process import forked, same
 
 if TYPE_CHECKING:
@@ -415,7 +416,4 @@ def _rounds(writes: Sequence[tuple[str, Op]]) -> Iterator[Sequence[tuple[str, Op
 
 
 def _jitter() -> float:
-    from random import SystemRandom  # 4 ms to import, for contended keys alone
-
-    # Of the system: after a fork in C, parent and child would go on with equal numbers.
-    return SystemRandom().uniform(0.002, 0.020)
+    return jitter(0.002, 0.020)

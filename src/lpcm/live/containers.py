@@ -109,7 +109,7 @@ def _assign_back(self: Any, at: Any, value: Any) -> bool:
     if type(value) in NUMBERS:
         if not _numbers.returns_to(value, path.binding.identity, path.key, steps):
             return False
-        with _numbers.using_ticket(value):
+        with value._ticket:
             _apply(self, _numbers.mutation(at, value))
         return True
     return type(value) in CONTAINERS and is_echo(value, path.binding.identity, path.key, steps)

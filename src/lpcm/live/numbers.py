@@ -16,7 +16,6 @@ ticket back.
 from __future__ import annotations
 
 import operator
-from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ from lpcm.values.codec import accept
 from lpcm.values.path import step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from lpcm.operations.binding import MapBinding
     from lpcm.operations.operations import Entries
@@ -42,7 +41,6 @@ __all__ = [
     "element",
     "mutation",
     "returns_to",
-    "using_ticket",
 ]
 
 
@@ -59,6 +57,22 @@ def _plain(value: Any) -> Any:
             return Decimal(value)
 
 
+class Ticket:
+    """The right to store what was done to a number: of its first assignment back alone.
+
+    ``with ticket`` uses it, and gives it back if nothing was written.
+    """
+
+    used = False
+
+    def __enter__(self) -> None:
+        self.used = True
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None and not issubclass(kind, OutcomeUnknown):
+            self.used = False
+
+
 def _derived(number: Any, value: Any) -> Any:
     """Return a live number of that value that was read where this number was, with its ticket."""
     kind: Any = type(value)
@@ -66,7 +80,7 @@ def _derived(number: Any, value: Any) -> Any:
     made._binding, made._key = number._binding, number._key
     made._container, made._at = number._container, number._at
     if number._ticket is None:
-        number._ticket = [True]
+        number._ticket = Ticket()
     made._ticket = number._ticket
     return made
 
@@ -113,7 +127,7 @@ class _Number:
     """The sum added since it was read."""
     _operations: tuple[tuple[Callable[[Any, Any], Any], Any], ...] | None = None
     """Where other operators were applied: the functions and their operands."""
-    _ticket: list[bool] | None = None
+    _ticket: Ticket | None = None
 
     def __iadd__(self: Any, other: Any, /) -> Any:
         """Return the sum as a live number that remembers what was added."""
@@ -229,7 +243,7 @@ def returns_to(value: Any, identity: tuple[int, str], key: object, steps: tuple[
     """Tell whether this is a changed number's first assignment back to where it was read."""
     if value._sum is None and value._operations is None:
         return False
-    if not value._ticket[0] or value._binding.identity != identity:
+    if value._ticket.used or value._binding.identity != identity:
         return False
     if not (value._key is key or value._key == key):
         return False
@@ -237,23 +251,9 @@ def returns_to(value: Any, identity: tuple[int, str], key: object, steps: tuple[
     return bool(own == steps)
 
 
-@contextmanager
-def using_ticket(value: Any) -> Generator[None, None, None]:
-    """Use the number's ticket; give it back if nothing was written."""
-    ticket = value._ticket
-    ticket[0] = False
-    try:
-        yield
-    except OutcomeUnknown:
-        raise
-    except BaseException:
-        ticket[0] = True
-        raise
-
-
 def apply_to_entry(value: Any, use: Entries) -> None:
     """Add the sum to the entry it was read from, or apply the operations to it."""
-    with using_ticket(value):
+    with value._ticket:
         if value._operations is None:
             do(use.increment_existing, value._key, value._sum)
         else:

@@ -29,8 +29,9 @@ from lpcm.map.part import Part, Write
 from lpcm.operations.absent import absent
 from lpcm.operations.damage import read_again
 from lpcm.operations.entry import MISSING
-from lpcm.operations.retry import Retry, etag
+from lpcm.operations.retry import Retry
 from lpcm.ports import Aborted, Change, Check, Delete, Put, When
+from lpcm.ports.etags import new_etag
 from lpcm.values.keys import encode, key_of
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class Transaction:
             if (pk, sk) in self._read:
                 found = self._read[pk, sk]
                 when = When.ABSENT if found is None else found.etag
-            op = Delete(when) if cell is None else Put(cell, etag(), expires, when)
+            op = Delete(when) if cell is None else Put(cell, new_etag(), expires, when)
             changes.append(Change(pk, sk, op))
         checks = [
             Check(*place, When.ABSENT if found is None else found.etag)

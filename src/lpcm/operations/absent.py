@@ -1,7 +1,7 @@
-"""Keys that no entry can have, where they are only read: absent, as in a dict.
+"""Objects that cannot be keys: absent where they are read, as in a dict.
 
-Knows keys and no store. Invariant: what can be a key costs nothing here; what no dict could
-look up either (it has no hash) keeps its error.
+Knows keys and no store. Invariant: an object that can be a key costs nothing here; one without a
+hash, which no dict could look up either, keeps its error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["absent", "encodable"]
 
 
 def absent(key: object, error: KeyEncodingError) -> Stored | None:
-    """Return None, what is stored under a key that cannot be one.
+    """Return None: no entry has an object that cannot be a key.
 
     **Raises** the error of its encoding, a TypeError, where the key has no hash.
     """
@@ -32,7 +32,7 @@ def absent(key: object, error: KeyEncodingError) -> Stored | None:
 
 
 def encodable(keys: Iterable[Any]) -> dict[Any, str]:
-    """Return those of the keys that an entry can have, with their encodings.
+    """Return the encodings of those objects that can be keys.
 
     >>> encodable(["a", object(), "x" * 2000])
     {'a': 'a'}

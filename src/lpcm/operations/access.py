@@ -17,8 +17,9 @@ from lpcm.engine.insulation import check_fence
 from lpcm.errors import KeyEncodingError, ValueDecodingError
 from lpcm.operations.absent import absent
 from lpcm.operations.entry import MISSING
-from lpcm.operations.retry import Retry, etag
+from lpcm.operations.retry import Retry
 from lpcm.ports import Form, Put, When
+from lpcm.ports.etags import new_etag
 from lpcm.values.keys import encode, partition
 
 if TYPE_CHECKING:
@@ -51,15 +52,15 @@ class Access:
         self._name = name
         self._namespace = namespace
         self.binding = binding
-        """What a live value remembers of where it was read; nothing here looks into it."""
+        """The map's binding, which live values remember; nothing here looks into it."""
         self._map = partition(namespace, name)
         self._tier = stack.tier
         self._store = stack.store
         self._coherent = stack.coherent
         self._catalogue = engine.catalogue
         self._catalogued = engine.catalogue.registered
-        # Until when single entries may be read and written without a look at the catalogue:
-        # for ever where the cache's tier looks by itself, whenever it asks the store.
+        # Until when single entries may be read and written without a look at the catalogue: for
+        # ever behind a cache, whose tier looks by itself whenever it asks the store.
         self._until = 0.0 if stack.coherent is None else math.inf
         self._until_whole = 0.0
         self._clock = stack.clock
@@ -68,7 +69,7 @@ class Access:
         self.drive = stack.drive
         self.codec = engine.codec
         codec = engine.codec
-        # ``fit`` makes what the map holds of what is given, or refuses it.
+        # ``fit`` makes a value of this kind of map of the given one, or refuses it.
         self.encode = codec.encode if fit is None else lambda value: codec.encode(fit(value))
         self._decode = engine.codec.decode
         # Data without a kind are the value itself, but for trees, which hold tags.
@@ -104,7 +105,7 @@ class Access:
     def _put(self, value: object, expires: float | None, when: When | int = When.ALWAYS) -> Put:
         cell: Cell = self.encode(value)
         # Put's own constructor takes twice as long, for defaults that are not asked for here.
-        return tuple.__new__(Put, (cell, etag(), expires, when))
+        return tuple.__new__(Put, (cell, new_etag(), expires, when))
 
     def _expiry(self, ttl: TTL) -> float | None:
         length = self._ttl if ttl is None else seconds(ttl)
@@ -134,14 +135,14 @@ class Access:
         return stored
 
     async def find(self, sk: str) -> Stored | None:
-        """Return what is stored under an encoded key."""
+        """Return the entry of an encoded key."""
         now = self._now()
         if now >= self._until:
             await self._look(now)
         return await self._read(self._map, sk, now)
 
     async def _look(self, now: float) -> None:
-        """See that the map is in a format this version knows; see ``_catalogue``."""
+        """Check that this version knows the map's format; see ``coherence.catalogue``."""
         await self._catalogue.look(self._store, self._map, now)
         self._until_whole = now + LOOK_AGAIN
         if self._until < math.inf:
@@ -187,7 +188,7 @@ class Access:
         return await self._tier.apply(self._map, sk, op, self._now())
 
     async def _enter_catalogue(self) -> None:
-        """See that the map stands in the catalogue, in a format this version can write."""
+        """Enter the map into the catalogue; check that this version can write its format."""
         now = self._now()
         if self._map in self._catalogued and now >= self._until:
             await self._look(now)  # it may have been dropped

@@ -53,7 +53,7 @@ async def get_many(use: Access, keys: Iterable[Any]) -> dict[Any, Any]:
 
 
 async def known(use: Access, keys: Iterable[Any]) -> set[Any]:
-    """Return which of those keys are present, whatever stands there."""
+    """Return the keys that are present, even those whose values cannot be read."""
     wanted = encodable(keys)
     found = await use._tier.read_many(use._map, list(wanted.values()), use._now())
     return {key for key, stored in zip(wanted, found, strict=True) if stored is not None}

@@ -1,11 +1,11 @@
-"""Entries that cannot be read: what becomes of them, and of what was asked for.
+"""Entries that cannot be read: their errors, and the way on for an operation that meets one.
 
-Their errors come here from where values are decoded, and leave with map and key. Knows
-operations (``operations``) and no store.
+The errors come here from where values are decoded, and leave with map and key. Knows ``Access``
+and no store.
 
 Invariants: a value that only a cache has damaged is read from the store; an entry that the
-store itself has damaged is never taken for absent, never lost by a ``pop``, and keeps nobody
-from the entries beside it.
+store itself has damaged is never taken for absent, never lost by a ``pop``, and hides no other
+entry.
 """
 
 # ruff: noqa: SLF001  # a part of the operations, for those that fail
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import BatchError, ValueDecodingError
 from lpcm.operations.entry import Entry
-from lpcm.operations.retry import etag
 from lpcm.ports import Cell, Put, When
+from lpcm.ports.etags import new_etag
 from lpcm.values.keys import decode, key_of
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ __all__ = [
 ]
 
 MANY: Final = 1000
-"""Entries that cannot be read, after which a walk gives up."""
+"""A walk gives up after so many entries that cannot be read."""
 
 
 def whole(use: Access, stored: Stored) -> Any:
-    """Return the value of an entry of which the etag is wanted, too."""
+    """Return the value of an entry, which must have an etag that lpcm writes."""
     if not isinstance(stored.etag, int):  # pyright: ignore[reportUnnecessaryIsInstance]  # of others
         raise ValueDecodingError(f"not written by lpcm: its etag is {stored.etag!r}")
     return use._value(stored)
@@ -54,7 +54,7 @@ def _value(use: Access, stored: Stored) -> Any:
 
 
 def readable(use: Access, key: object, stored: Stored) -> Any:
-    """Return the value of an entry that the store itself gave."""
+    """Return the value of an entry that was read from the store itself."""
     try:
         return use._value(stored)
     except ValueDecodingError as error:
@@ -75,9 +75,9 @@ def woken_of(
 
 
 async def read_again(use: Access, key: object, sk: str, error: Exception) -> Stored | None:
-    """Return what the store has where a read brought nothing readable, perhaps from a cache.
+    """Return the store's entry where a read, perhaps from a cache, brought an unreadable one.
 
-    What a cache alone has damaged is emptied there, as if it had been evicted (R1, second form).
+    An item that is damaged in the cache alone is emptied there, as if evicted (R1, second form).
     **Raises** ValueDecodingError if the store's entry cannot be read either.
     """
     if use._coherent is None:
@@ -125,7 +125,7 @@ async def found_of(
 
 
 def keys_of(entries: Sequence[tuple[str, Stored]]) -> list[Any]:
-    """Return the keys of a page, RawKey for what is no encoded one."""
+    """Return the keys of a page, with a RawKey where the encoding is none."""
     try:
         return [decode(sk) for sk, _ in entries]
     except ValueDecodingError:
@@ -154,14 +154,14 @@ def entries_of(
 
 
 async def give_back(use: Access, key: object, sk: str, gone: Stored) -> Any:
-    """Return the value of an entry that was removed to be handed over.
+    """Return the value of an entry that was removed for the caller.
 
-    One that cannot be read is stored again as it was, unless somebody wrote it meanwhile.
-    **Raises** ValueDecodingError then.
+    An unreadable entry is stored again as it was, unless another write came first. **Raises**
+    ValueDecodingError then.
     """
     try:
         return use._value(gone)
     except ValueDecodingError as error:
-        put = Put(Cell(gone.data, gone.kind), etag(), gone.expires, When.ABSENT)
+        put = Put(Cell(gone.data, gone.kind), new_etag(), gone.expires, When.ABSENT)
         await use._apply(sk, put)
         raise use._unreadable(key, error) from error

@@ -1,4 +1,4 @@
-"""An entry as one read found it, and the absence of one: what every layer above passes on.
+"""An entry as one read found it, and the absence of one, for every layer above.
 
 Knows nothing else.
 """

@@ -29,9 +29,9 @@ from lpcm.operations.damage import (
     woken_of,
 )
 from lpcm.operations.entry import MISSING, Entry
-from lpcm.operations.retry import etag
 from lpcm.operations.rewriting import mutate, peekitem, popitem, transform
 from lpcm.ports import Applied, Delete, KeyRange, Put, Refused, Touch, When
+from lpcm.ports.etags import new_etag
 from lpcm.values.keys import decode, encode
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Entries(Access):
     async def ttl(self, key: object) -> float | None:
         """Return the seconds the entry has left, None for ever; else raise KeyError."""
         expires = (await self._present(key)).expires
-        # It may have expired since it was read, and was there then.
+        # An entry that has expired since the read was present then.
         return None if expires is None else max(0.0, expires - self._now())
 
     get_many = get_many
@@ -138,7 +138,7 @@ class Entries(Access):
         # The bodies of _expiry and _put, without their calls: a twentieth of an embedded write.
         sk = encode(key)
         expires = None if ttl is None and self._ttl is None else self._expiry(ttl)
-        put = tuple.__new__(Put, (self.encode(value), etag(), expires, When.ALWAYS))
+        put = tuple.__new__(Put, (self.encode(value), new_etag(), expires, When.ALWAYS))
         await self._apply(sk, put)
 
     async def add(self, key: object, value: object, ttl: TTL = None) -> bool:
@@ -147,11 +147,11 @@ class Entries(Access):
         return isinstance(await self._apply(encode(key), put), Applied)
 
     async def find_or_add(self, key: object, value: object, ttl: TTL = None) -> Applied | Refused:
-        """Store the value unless the key is present; a refusal brings what is there, undecoded."""
+        """Store the value unless the key is present; a refusal has the present entry, undecoded."""
         return await self._apply(encode(key), self._put(value, self._expiry(ttl), When.ABSENT))
 
     async def setdefault(self, key: object, value: object, ttl: TTL = None) -> Any:
-        """Store the value unless the key is present; return what is stored then."""
+        """Store the value unless the key is present; return the value stored then."""
         sk = encode(key)
         if value is MISSING:
             start = self.default()
@@ -198,7 +198,7 @@ class Entries(Access):
         if isinstance(outcome, Applied):
             assert outcome.previous is not None, "asked for, of an entry that was there"
             return await give_back(self, key, sk, outcome.previous)
-        if outcome.entry is not None:  # the store hands over nothing that cannot be read
+        if outcome.entry is not None:  # unreadable: the store keeps it
             return readable(self, key, outcome.entry)
         if fallback is MISSING:
             raise KeyError(key)
@@ -208,7 +208,7 @@ class Entries(Access):
         """Let the entry expire after ``ttl``, None: never; tell whether there is one."""
         expires = None if ttl is None else self._now() + seconds(ttl)
         try:
-            outcome = await self._apply(encode(key), Touch(expires, etag()))
+            outcome = await self._apply(encode(key), Touch(expires, new_etag()))
         except KeyEncodingError as error:
             outcome = Refused(absent(key, error))
         if isinstance(outcome, Refused) and outcome.entry is not None:
@@ -240,7 +240,7 @@ class Entries(Access):
         values: bool,
         limit: int,
     ) -> tuple[Sequence[tuple[Any, Any]], str | None]:
-        """Return the next (key, value) pairs and where to go on, None: nowhere.
+        """Return the next (key, value) pairs and where to go on; None: at the end.
 
         The errors of entries that cannot be read are put into ``failed``, by key.
         """

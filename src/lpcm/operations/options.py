@@ -1,4 +1,4 @@
-"""What a map was made with, as one value for all that works on its entries."""
+"""The options of a map, as one value."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class MapOptions(NamedTuple):
     """How a map treats its entries."""
 
     default: object
-    """What a missing key reads as, or makes it when called; MISSING: none."""
+    """The value of a missing key, or a callable that makes it; MISSING: there is none."""
     ttl: float | None
-    """Seconds that entries live; None: what the engine says."""
+    """Seconds that entries live; None: the engine's."""
     wakers: Wakers
     fit: Callable[[Any], object] | None = None
-    """What makes a value of this kind of map of what is assigned; TypeError refuses it."""
+    """Makes a value of this kind of map of an assigned one; a TypeError refuses it."""
     caching: bool = True
-    """False: reads ask the store."""
+    """False: reads go to the store."""

@@ -1,7 +1,7 @@
-"""Values that are read, changed and written back: compare-and-set, until nobody came between.
+"""Compare-and-set: values that are read, changed and written back, again after a conflict.
 
-Operations of ``operations``, which takes them for its methods. Invariant: what is written was
-made of what was stored in the instant it was written.
+Operations of ``operations``, which takes them for its methods. Invariant: the written value was
+made of the value that was stored in the instant of the write.
 """
 
 # ruff: noqa: SLF001  # methods of the operations, in a module of their own
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from lpcm.errors import ValueDecodingError
 from lpcm.operations.damage import give_back, read_again, readable
 from lpcm.operations.entry import MISSING
-from lpcm.operations.retry import UNCHANGED, etag
+from lpcm.operations.retry import UNCHANGED
 from lpcm.ports import Applied, Delete, Update, When
+from lpcm.ports.etags import new_etag
 from lpcm.values.keys import encode, key_of
 
 if TYPE_CHECKING:
@@ -33,17 +34,17 @@ async def mutate(
     change: Callable[[Any], Any],
     native: tuple[tuple[Step, ...], Action] | None,
 ) -> tuple[Any, Any]:
-    """Have the store change the value, or else compare-and-set what ``change`` leaves.
+    """Have the store change the value natively, or compare-and-set the one ``change`` makes.
 
-    ``change`` mutates a copy of the value in place and may be called several times; what
-    it returns last is returned with the value after it, None for a native change.
-    ``UNCHANGED`` means there is nothing to write.
+    ``change`` mutates a copy of the value in place and may be called several times. Return the
+    value after the change, and the last result of ``change``: None for a native change.
+    ``UNCHANGED`` means that there is nothing to write.
     """
     sk = encode(key)
     if native is None:
         current = await use.find(sk)
     else:
-        outcome = await use._apply(sk, Update(*native, etag()))
+        outcome = await use._apply(sk, tuple.__new__(Update, (*native, new_etag())))
         if isinstance(outcome, Applied):
             assert outcome.entry is not None, "an update leaves an entry"
             return readable(use, key, outcome.entry), None
@@ -83,9 +84,9 @@ async def update(  # noqa: PLR0917  # a method's arguments, its object among the
     fallback: object,
     ttl: TTL = None,
 ) -> Any:
-    """Compare-and-set from ``current`` on; a refusal brings the next one along.
+    """Compare-and-set, first on ``current``, then on the entry that each refusal brings.
 
-    ``ttl`` is of an entry that this begins; one that is there keeps its expiry.
+    ``ttl`` is for a new entry; one that exists keeps its expiry.
     """
     retry = use._retry(f"update of {key!r}")
     while True:
@@ -115,9 +116,9 @@ async def transform(
     fallback: object = MISSING,
     ttl: TTL = None,
 ) -> Any:
-    """Store ``fn(value)`` if nobody wrote in between, else try again; return it."""
+    """Store ``fn(value)`` and return it; start again after a write in between."""
     sk = encode(key)
-    use._expiry(ttl)  # refuses what is none
+    use._expiry(ttl)  # refuses an invalid ttl
     current = await use.find(sk)
     return await update(use, key, sk, current, fn, fallback, ttl)
 

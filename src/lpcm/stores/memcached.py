@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
@@ -51,6 +50,7 @@ from lpcm.ports import (
     When,
 )
 from lpcm.ports.decisions import decide, size
+from lpcm.ports.etags import new_etag
 from lpcm.stores._memcached_items import PREFIX, entry_of, item, key, name_of
 from lpcm.stores.local.update_json import changed
 from lpcm.values.keys import partition
@@ -284,9 +284,10 @@ class MemcachedStore:
             if info.name in (known := _catalogue(current)):
                 return MapState(None, known[info.name])
             text = json.dumps(sorted([*known.values(), info]))
-            etag = int.from_bytes(os.urandom(8), "little", signed=True)
             when = When.ABSENT if current is None else current.etag
-            outcome = await self.apply(prefix, "", Put(Cell(text, None), etag, None, when), 0.0)
+            outcome = await self.apply(
+                prefix, "", Put(Cell(text, None), new_etag(), None, when), 0.0
+            )
             if isinstance(outcome, Applied):
                 return MapState(None, info)
         raise StoreBusy(f"{self!r}: others entered maps {_ATTEMPTS} times in between")

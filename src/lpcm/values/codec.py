@@ -49,6 +49,7 @@ from lpcm.values import registry as _registry
 from lpcm.values.compact_json import compact_json
 from lpcm.values.decode import DAMAGED, decode_number, decode_text, plain
 from lpcm.values.form import Cell, Form
+from lpcm.values.native_number import LIMIT, gives_back, gives_back_float
 from lpcm.values.path import DEPTH_LIMIT, INSIDE, NAME_LIMIT, Member, check_text, depth, where
 
 if TYPE_CHECKING:
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
 __all__ = ["DAMAGED", "Cell", "Codec", "Encoder", "Form", "accept", "plain"]
 
 
-_NATIVE_INT: Final = 10**38
 _ALLOWED: Final = (
     "a value is None, bool, int, float, Decimal, str, bytes, list, tuple, dict, set, frozenset, "
     "date, time, datetime, timedelta, UUID, or of a class given to lpcm.register"
@@ -124,37 +124,16 @@ def _encode_text(value: object) -> Cell:
 
 def _encode_tree(value: object) -> Cell:
     match value:
-        case int() if type(value) is int and abs(value) < _NATIVE_INT:
+        case int() if type(value) is int and abs(value) < LIMIT:
             return Cell(value, "int")
-        case float() if type(value) is float and _holds_float(value):
+        case float() if type(value) is float and gives_back_float(value):
             return Cell(value, "float")
-        case Decimal() if type(value) is Decimal and _holds(value):
+        case Decimal() if type(value) is Decimal and gives_back(value):
             return Cell(value, "decimal")
         case _ if type(value) in _PLAIN:
             return _encode_tree(_PLAIN[type(value)](value))
         case _:
             return Cell(Encoder(Form.TREE).whole(value), None)
-
-
-def _holds(number: Decimal) -> bool:
-    """Tell whether DynamoDB's number type gives this very number back.
-
-    It keeps 38 digits and drops zeros at the end, the sign of zero, and how it was written.
-    """
-    if not number.is_finite():
-        return False
-    sign, digits, exponent = number.as_tuple()
-    assert isinstance(exponent, int)
-    if not number:
-        return not sign and exponent == 0
-    if exponent > 0 or (exponent < 0 and digits[-1] == 0):
-        return False
-    return len(digits) <= 38 and -130 <= number.adjusted() <= 125
-
-
-def _holds_float(number: float) -> bool:
-    """Tell the same of a float, which never has over 17 digits and no way to be written."""
-    return 1e-130 <= abs(number) < 1e126 or (not number and math.copysign(1, number) > 0)
 
 
 class Encoder:
@@ -183,7 +162,7 @@ class Encoder:
         if kind is bool or value is None:
             return value
         if kind is int:
-            small = -_NATIVE_INT < value < _NATIVE_INT  # type: ignore[operator]  # an int by its type
+            small = -LIMIT < value < LIMIT  # type: ignore[operator]  # an int by its type
             return value if small else self._tag("!int", hex(value))  # type: ignore[arg-type]  # as above
         encoder = _ENCODERS.get(kind)
         if encoder is not None:
@@ -224,7 +203,7 @@ class Encoder:
 
     def _float(self, value: float) -> object:
         if not self._text:
-            return self._tag("!float", value if _holds_float(value) else repr(value))
+            return self._tag("!float", value if gives_back_float(value) else repr(value))
         return value if math.isfinite(value) else self._tag("!float", repr(value))
 
     def _decimal(self, value: Decimal) -> object:
@@ -247,7 +226,7 @@ class Encoder:
         if not self._text and value:
             kinds = {type(member) for member in value}
             if kinds in ({str}, {bytes}) or (
-                kinds == {int} and all(abs(member) < _NATIVE_INT for member in value)
+                kinds == {int} and all(abs(member) < LIMIT for member in value)
             ):
                 self._unordered(value)
                 return frozenset(value)

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lpcm.errors import StoreTooNew, ValueDecodingError, ValueEncodingError, ValueTooLarge
 from lpcm.ports import Stored, damaged
 from lpcm.values.limits import ALIKE, check_hashes
+from lpcm.values.native_number import DIGITS, LIMIT, keeps
 from lpcm.values.path import shown
 
 if TYPE_CHECKING:
@@ -52,8 +53,6 @@ __all__ = [
 
 ITEM_LIMIT: Final = 409_600
 """Bytes of one item, names included: 400 KB."""
-_DIGITS: Final = 38
-_INT_LIMIT: Final = 10**_DIGITS
 _NUMBER_LIMIT: Final = 400
 """Characters and exponent of a number that is read: DynamoDB's have 38 digits, from 1E-130 to
 1E+126, and some engines write the zeros of the exponent out."""
@@ -115,23 +114,13 @@ def number(value: float | Decimal) -> str:
     >>> number(7), number(0.1), number(Decimal("1E+125"))
     ('7', '0.1', '1E+125')
     """
-    match value:
-        case int():
-            exact = -_INT_LIMIT < value < _INT_LIMIT
-        case float():
-            exact = not value or 1e-130 <= abs(value) < 1e126
-        case Decimal():
-            exact = value.is_finite() and _holds(value)
+    # The first is what keeps says of it, without the call.
+    exact = -LIMIT < value < LIMIT if type(value) is int else keeps(value)
     if not exact:
         raise ValueEncodingError(
-            f"DynamoDB would round {value!s:.60}: it keeps {_DIGITS} digits, of 1E-130 to 1E+126"
+            f"DynamoDB would round {value!s:.60}: it keeps {DIGITS} digits, of 1E-130 to 1E+126"
         )
     return str(value)
-
-
-def _holds(value: Decimal) -> bool:
-    digits = len(str(value.as_tuple().digits).strip("(,)0").replace(", ", ""))
-    return not value or (digits <= _DIGITS and -130 <= value.adjusted() <= 125)
 
 
 def decode(attribute: Mapping[str, Any]) -> Any:
@@ -160,12 +149,12 @@ def decode(attribute: Mapping[str, Any]) -> Any:
 def _decode_number(text: str) -> int | Decimal:
     if len(text) > _NUMBER_LIMIT:
         raise ValueError(f"a number of {len(text)} characters")
-    if text.isdecimal() and len(text) <= _DIGITS:
+    if text.isdecimal() and len(text) <= DIGITS:
         return int(text)
     exact = Decimal(text)
     if not -_NUMBER_LIMIT < exact.adjusted() < _NUMBER_LIMIT:  # before the digits are written out
         raise ValueError(f"an exponent of {exact.adjusted()}")
-    if exact.adjusted() >= _DIGITS:  # no int of lpcm's; so it can be written as it was read
+    if exact.adjusted() >= DIGITS:  # no int of lpcm's; so it can be written as it was read
         sign, digits, exponent = exact.as_tuple()
         kept = digits[: len("".join(map(str, digits)).rstrip("0"))]
         return Decimal((sign, kept, int(exponent) + len(digits) - len(kept)))

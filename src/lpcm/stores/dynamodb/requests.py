@@ -6,7 +6,6 @@ in one instant; a refused write brings back the item that refused it. Sends noth
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lpcm.ports import (
@@ -21,6 +20,7 @@ from lpcm.ports import (
 )
 from lpcm.stores.dynamodb import items
 from lpcm.stores.dynamodb.expressions import Expressions
+from lpcm.values.native_number import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,6 @@ __all__ = [
     "applied",
     "delete",
     "delete_tombstone",
-    "new_etag",
     "plain",
     "put",
     "put_tombstone",
@@ -43,8 +42,7 @@ __all__ = [
     "touch",
 ]
 
-_MOST: Final = 10**38 - 1
-"""The largest int of 38 digits, beyond which sums are not exact."""
+_MOST: Final = LIMIT - 1
 _new = tuple.__new__  # a NamedTuple's own constructor takes twice as long
 _LONG_AGO: Final = 30 * 86_400.0
 """Seconds by which a claimed entry has expired: more than clocks differ, and recent enough
@@ -57,11 +55,6 @@ class Write(NamedTuple):
     operation: str
     request: dict[str, Any]
     etag: int | None
-
-
-def new_etag() -> int:
-    """Return a new etag."""
-    return int.from_bytes(os.urandom(8), "big", signed=True)
 
 
 def plain(op: Op) -> bool:
@@ -176,7 +169,7 @@ def applied(op: Op, attributes: Mapping[str, Any] | None) -> Applied:
         case Delete():
             return Applied(None)
         case _:
-            return Applied(items.entry(attributes, float("-inf")))
+            return _new(Applied, (items.entry(attributes, float("-inf")), None))
 
 
 def starting_number(current: Stored | None, op: Add) -> int | None:

@@ -16,7 +16,6 @@ Invariants:
 
 from __future__ import annotations
 
-import random
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +24,7 @@ from lpcm import events
 from lpcm.errors import StoreUnavailable
 from lpcm.stores.dynamodb.errors import Verdict, classify, failure, keys_refused
 from lpcm.stores.dynamodb.http.port import NotSent, ReplyLost
+from lpcm.system.backoff import backoff
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,13 +95,12 @@ class Pauses:
 
     async def pause(self) -> bool:
         """Wait for the next attempt's turn; False where the budget leaves it no time."""
-        # Of the system: after a fork in C, parent and child would go on with equal numbers.
-        jitter = random.SystemRandom().uniform(0, min(_CEILING, _BASE * 2**self.attempt))
+        wanted = backoff(self.attempt, _BASE, _CEILING)
         left = self.left()
-        turn = self._bucket.take(left) if jitter < left else None
+        turn = self._bucket.take(left) if wanted < left else None
         if turn is None:
             return False
-        await self._transport.sleep(max(jitter, turn))
+        await self._transport.sleep(max(wanted, turn))
         self.attempt += 1
         return self.left() > 0
 

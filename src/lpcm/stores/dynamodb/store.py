@@ -39,6 +39,7 @@ from lpcm.ports import (
     Update,
     When,
 )
+from lpcm.ports.etags import new_etag
 from lpcm.stores.dynamodb import (
     batches,
     bulk,
@@ -163,7 +164,7 @@ class DynamoDBStore:
 
     async def _delete_returning(self, map: str, sk: str, op: Delete, now: float) -> Outcome:
         """Remove an entry and hand it over, whatever reply is lost: claim it, then delete it."""
-        mine = requests.new_etag()
+        mine = new_etag()
         write = requests.put_tombstone(map, sk, op.when, mine, now)
         try:
             body, refused = await self._send(map, sk, write)

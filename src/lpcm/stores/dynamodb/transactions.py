@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lpcm.errors import LPCMError, OutcomeUnknown
 from lpcm.ports import Aborted, Applied, Put, Refused, When
+from lpcm.ports.etags import new_etag
 from lpcm.stores.dynamodb import items, requests
 from lpcm.stores.dynamodb.expressions import Expressions
 from lpcm.stores.dynamodb.retries import Unsure
@@ -39,7 +40,7 @@ async def transact(
     actions += [_check(caller, check, now) for check in checks]
     request: dict[str, Any] = {
         "TransactItems": actions,
-        "ClientRequestToken": f"{requests.new_etag() & (2**64 - 1):016x}",
+        "ClientRequestToken": f"{new_etag() & (2**64 - 1):016x}",
     }
     reply, unsure = await _send(caller, request)
     if reply.status == 200:

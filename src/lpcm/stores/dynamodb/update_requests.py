@@ -13,13 +13,14 @@ from lpcm.ports import DeleteItem, Extend, ListSet, Merge, SetAdd, SetRemove, Su
 from lpcm.stores.dynamodb import items
 from lpcm.stores.dynamodb.expressions import Expressions
 from lpcm.stores.dynamodb.requests import Write
+from lpcm.values.native_number import LIMIT
 
 if TYPE_CHECKING:
     from lpcm.ports import Step, Update
 
 __all__ = ["update"]
 
-_MOST: Final = 10**38 - 1
+_MOST: Final = LIMIT - 1
 _NAMES: Final = 50
 """More names or members than this in one expression near its limits: 4 KB, 300 operators."""
 
@@ -43,9 +44,10 @@ def update(map: str, sk: str, op: Update, now: float) -> Write | None:
 
 def _action(made: Expressions, op: Update) -> tuple[str, str] | None:
     """Return an action's condition and its clause of the update."""
+    whole = made.path(op.path)
 
-    def at(*steps: Step) -> str:
-        return made.path((*op.path, *steps))
+    def at(step: Step) -> str:
+        return made.path((*op.path, step))
 
     def value(part: object) -> str:
         return made.value(items.encode(part))
@@ -56,15 +58,15 @@ def _action(made: Expressions, op: Update) -> tuple[str, str] | None:
             if abs(delta) > _MOST or low > high:
                 return None
             span = f"{made.number(low)} AND {made.number(high)}"
-            return f"{at()} BETWEEN {span}", f"SET {at()} = {at()} + {made.number(delta)}"
+            return f"{whole} BETWEEN {span}", f"SET {whole} = {whole} + {made.number(delta)}"
         case Merge(parts, absent, beside):
             if not 0 < len(parts) <= _NAMES:
                 return None
             seen = [] if absent else list(parts)
             seen += [] if beside is None or beside in parts else [beside]
-            plain = [f"size({at()}) <> {made.number(1)}"]
+            plain = [f"size({whole}) <> {made.number(1)}"]
             plain += [f"attribute_exists({at(name)})" for name in seen]
-            holds = f"attribute_type({at()}, {value('M')}) AND ({' OR '.join(plain)})"
+            holds = f"attribute_type({whole}, {made.value({'S': 'M'})}) AND ({' OR '.join(plain)})"
             for name in parts if absent else ():
                 holds += f" AND attribute_not_exists({at(name)})"
             sets = ", ".join(f"{at(name)} = {value(part)}" for name, part in parts.items())
@@ -74,19 +76,22 @@ def _action(made: Expressions, op: Update) -> tuple[str, str] | None:
         case DeleteItem(step):
             return f"attribute_exists({at(step)})", f"REMOVE {at(step)}"
         case Extend(parts):
-            holds = f"attribute_type({at()}, {value('L')})"
-            return holds, f"SET {at()} = list_append({at()}, {value(list(parts))})"
+            holds = f"attribute_type({whole}, {made.value({'S': 'L'})})"
+            return holds, f"SET {whole} = list_append({whole}, {value(list(parts))})"
         case SetAdd(members):
             given = items.encode(members)
             (kind,) = given
-            return f"attribute_type({at()}, {value(kind)})", f"ADD {at()} {made.value(given)}"
+            return (
+                f"attribute_type({whole}, {made.value({'S': kind})})",
+                f"ADD {whole} {made.value(given)}",
+            )
         case SetRemove(members, present):
             if len(members) > _NAMES and present:
                 return None
             given = items.encode(members)
             (kind,) = given
-            holds = f"attribute_type({at()}, {value(kind)})"
-            holds += f" AND size({at()}) > {made.number(len(members))}"
+            holds = f"attribute_type({whole}, {made.value({'S': kind})})"
+            holds += f" AND size({whole}) > {made.number(len(members))}"
             for member in members if present else ():
-                holds += f" AND contains({at()}, {value(member)})"
-            return holds, f"DELETE {at()} {made.value(given)}"
+                holds += f" AND contains({whole}, {value(member)})"
+            return holds, f"DELETE {whole} {made.value(given)}"

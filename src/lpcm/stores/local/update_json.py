@@ -12,13 +12,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.ports import DeleteItem, Extend, ListSet, Merge, SetAdd, SetRemove, Sum
+from lpcm.values.compact_json import compact_json
+from lpcm.values.native_number import LIMIT
 
 if TYPE_CHECKING:
     from lpcm.ports import Step, Stored, Update
 
 __all__ = ["changed"]
 
-_NATIVE_INT: Final = 10**38
 _SET: Final = "!set"
 
 
@@ -36,12 +37,11 @@ def changed(current: Stored | None, update: Update) -> str | None:
     """
     if current is None or current.kind != "json" or not isinstance(current.data, str):
         return None
-    import json  # 5 ms, for those who change containers
-
+    json = compact_json()
     try:
         tree = json.loads(current.data)
         done = _sum(tree, update) if isinstance(update.action, Sum) else _done(tree, update)
-        text = json.dumps(tree, ensure_ascii=False, separators=(",", ":")) if done else None
+        text = json.dumps(tree) if done else None
         if text is not None and not text.isascii():
             text.encode()
     except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
@@ -66,7 +66,7 @@ def _sum(tree: Any, update: Update) -> bool:
     if type(number) is not int:
         return False
     number += update.action.delta
-    if not -_NATIVE_INT < number < _NATIVE_INT:
+    if not -LIMIT < number < LIMIT:
         return False
     _at(tree, tuple(path))[last] = number
     return True
@@ -117,8 +117,6 @@ def _is_dict(part: Any) -> bool:
 
 def _reset(part: Any, members: Any, change: Any) -> bool:
     """Change a set's members, if they and those given are all str or all int."""
-    import json  # see changed
-
     if type(part) is not dict or list(part) != [_SET]:
         return False
     held = part[_SET]
@@ -126,7 +124,7 @@ def _reset(part: Any, members: Any, change: Any) -> bool:
     if kinds not in ({str}, {int}):
         return False
     after = change(set(held))
-    if after is None or any(type(m) is int and abs(m) >= _NATIVE_INT for m in after):
+    if after is None or any(type(m) is int and abs(m) >= LIMIT for m in after):
         return False
-    part[_SET] = sorted(after, key=json.dumps)  # the codec's order
+    part[_SET] = sorted(after, key=compact_json().order)  # the codec's order
     return True
