@@ -1,1 +1,1 @@
-"""Engines: a store, a cache, a clock and a policy composed; what the process has configured."""
+"""Engines: a store, a cache, a clock and a policy together; and the process's configuration."""

@@ -46,7 +46,7 @@ _FIELDS: Mapping[str, tuple[type, ...]] = {
     "process": (str,),
     "insulated": (bool,),
 }
-"""What a packed address may have, and of which types."""
+"""The fields that a packed address may have, with their types."""
 
 _token = ""
 
@@ -61,7 +61,7 @@ class Address(NamedTuple):
     alias: str | None = None
     """The alias it was configured under; None: it was given as a URL."""
     withheld: tuple[str, ...] = ()
-    """What of the configuration is missing."""
+    """The parts of the configuration that are missing."""
     process: str | None = None
     """The process whose memory holds the entries."""
     insulated: bool = False
@@ -79,7 +79,7 @@ class Address(NamedTuple):
         return cls(shown, namespace, alias, withheld, where)
 
     def complete(self, known: Iterable[Config]) -> Config:
-        """Return the configuration with what was withheld, from the one of these that has it."""
+        """Return the configuration with its withheld parts, taken from a known one."""
         if not self.withheld:
             return self.settings
         for one in known:
@@ -101,7 +101,7 @@ class Address(NamedTuple):
         )
 
     def pack(self) -> dict[str, object]:
-        """Return the address as a dict of Python's own types; what has its default is left out."""
+        """Return the address as a dict of Python's own types, without fields that are defaults."""
         fields: dict[str, object] = {
             name: value
             for name, value in self.settings._asdict().items()
@@ -121,7 +121,7 @@ class Address(NamedTuple):
 
     @classmethod
     def unpack(cls, fields: object) -> Address:
-        """Return the address that was packed; PickleRefused says what is wrong with it.
+        """Return the address that was packed. **Raises** PickleRefused for fields that make none.
 
         >>> Address.unpack({"scheme": "sqlite", "path": "/srv/shop.sqlite3"}).settings.location
         'sqlite:////srv/shop.sqlite3'
@@ -167,7 +167,7 @@ def typed(
 
 
 def this_process() -> str:
-    """Return what tells this process from all others, its forks included."""
+    """Return a random name of this process, which its forks do not share."""
     global _token  # noqa: PLW0603  # made when first asked for
     if not process.same[0]:
         process.forked()
@@ -184,7 +184,7 @@ process.after_fork_in_child(_forget)
 
 
 def _public(settings: Config) -> tuple[Config, tuple[str, ...]]:
-    """Return the configuration without its secrets, and what these are."""
+    """Return the configuration without its secrets, and the names of these."""
     withheld: list[str] = []
     adapter: Any = stores.adapter(settings.scheme)
     objects = getattr(adapter, "OBJECTS", ())
@@ -206,7 +206,7 @@ def _public(settings: Config) -> tuple[Config, tuple[str, ...]]:
 
 
 def _parts(settings: Config) -> tuple[object, ...]:
-    """Return what tells which store and cache these are."""
+    """Return the parts that identify the store and the cache."""
     return settings.scheme, settings.path, settings.store_options, settings.cache
 
 

@@ -28,7 +28,7 @@ _source: Callable[[str], config.Config | None] | None = None
 def configure(url: str, *, using: str = "default", **options: object) -> None:
     """Say where the maps of an alias live. Opens nothing; maps made before follow.
 
-    Not those that arrived by a pickle: they stay where they came from.
+    Maps that arrived by a pickle stay in the store they came from.
 
     Without it the default alias is ``LPCM_URL`` from the environment, else
     ``sqlite:///lpcm.sqlite3``. Options: see ``lpcm.engine.config``. A relative path is resolved
@@ -51,7 +51,7 @@ def configure(url: str, *, using: str = "default", **options: object) -> None:
 
 
 def source(find: Callable[[str], config.Config | None]) -> None:
-    """Ask ``find`` for every alias that ``configure`` has not set: a framework's settings."""
+    """Look every alias that ``configure`` has not set up by ``find``, in a framework's settings."""
     global _source  # noqa: PLW0603  # see state.refresh
     with state.lock():
         _source = find
@@ -59,7 +59,7 @@ def source(find: Callable[[str], config.Config | None]) -> None:
 
 
 def configured() -> list[config.Config]:
-    """Return what each alias that ``configure`` has set leads to."""
+    """Return the configuration of each alias that ``configure`` has set."""
     return list(_aliases.values())
 
 
@@ -72,8 +72,8 @@ def resolve(
 ) -> Engine:
     """Return the open engine of an alias or URL, opening it if need be.
 
-    ``cache_only``: the one in whose store its cache is. ``cache_timeout``: seconds entries
-    live there, or without it are cached.
+    ``cache_only``: the engine whose store is the cache of that alias or URL. ``cache_timeout``:
+    the seconds that entries live there, or, without ``cache_only``, that they stay cached.
     """
     if isinstance(using, Engine):
         if cache_only or cache_timeout is not None:
@@ -94,7 +94,7 @@ def asked(
     cache_only: bool = False,
     cache_timeout: float | None = None,
 ) -> config.Config:
-    """Return what is configured, whatever tests make of it; see ``redirected``."""
+    """Return the configuration of an alias or URL, before ``redirected`` sends it elsewhere."""
     watch()
     if isinstance(using, config.Config):
         return using

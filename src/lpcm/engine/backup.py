@@ -24,10 +24,10 @@ __all__ = ["abackup", "backup"]
 def backup(path: str | os.PathLike[str], *, using: str | Engine = "default") -> None:
     """Copy the SQLite file of an alias to ``path``, as of one instant, while it is in use.
 
-    The copy is written beside ``path`` and takes its place at the end, so an earlier backup is
-    there until the new one is whole. To restore, see ``docs/howto/backup.md``.
+    The copy is written beside ``path`` and replaces it at the end, so an earlier backup is there
+    until the new one is whole. To restore, see ``docs/howto/backup.md``.
 
-    **Cost**: reads and writes the whole file; its log grows by what others write meanwhile.
+    **Cost**: reads and writes the whole file; its log grows by all writes meanwhile.
     **Raises** ``ConfigError`` where the store is no file, ``StoreError`` where ``path`` is the
     database itself or another one in use, or cannot be written.
 

@@ -1,12 +1,12 @@
 """Configuration: from a URL and options to one checked, comparable ``Config``.
 
-Knows text only: it opens nothing and touches no file. Everything wrong with a URL or an
-option is one ``ConfigError`` here, before anything is opened or written. No message and no
-repr shows a password: ``redact`` says what of a URL may be shown.
+Knows text only: it opens nothing and touches no file. Every fault of a URL or an
+option is a ``ConfigError`` here, before anything is opened or written. No message and no
+repr shows a password: ``redact`` decides which parts of a URL may be shown.
 
 Invariant: the path of a file in a ``Config`` is absolute. A relative one is taken from the
 working directory of the moment by ``parse``, and from that of its first ``parse`` in this process
-by ``parse_again``: so what parses its URL anew each time stays with its file after ``os.chdir``.
+by ``parse_again``: so a map that parses its URL at each use keeps its file after ``os.chdir``.
 A child of a fork inherits that; another program takes the path from its own working directory.
 
 ======================================= ==================================================
@@ -18,12 +18,12 @@ A child of a fork inherits that; another program takes the path from its own wor
 ``memcached://host1,host2``             cached only: entries may vanish
 ======================================= ==================================================
 
-Options stand in the URL's query or are given to ``configure``: ``namespace``, ``ttl``
+Options are in the URL's query or are arguments of ``configure``: ``namespace``, ``ttl``
 (seconds), ``timeout`` (seconds a compare-and-set may try), ``cache_only`` (``true``: entries
 live in the cache alone), and those of the store. A cache in
 front of it is one more: ``cache=memcached://host1,host2``, with ``on_cache_error``
 (``available`` or ``strict``), ``cache_ttl`` (seconds) and ``cache_key_file`` (a path; the key
-itself, ``cache_key``, stands in no URL). The cache's own options stand in its
+itself, ``cache_key``, is in no URL). The cache's own options are in its
 URL: ``cache=memcached://host?timeout=0.5``, a second one behind ``%26`` for ``&``.
 """
 
@@ -63,10 +63,10 @@ __all__ = [
 DEFAULT_URL = "sqlite:///lpcm.sqlite3"
 DEFAULT_NAMESPACE = "default"
 CACHED_ONLY = "cached only "
+"""The beginning of the path of a memory that replaces a cache."""
 _BLANKS = re.compile(r"^[\x00-\x20]+|[\t\r\n]+")
-"""What a URL may carry from a file or a shell, and urlsplit left out, too."""
+"""Characters that a file or a shell may add to a URL, and that urlsplit leaves out, too."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
-"""How the path of memory begins that stands in for a cache."""
 DEFAULT_TIMEOUT = 10.0
 DEFAULT_CACHE_TTL = 3600
 MAX_CACHE_TTL = 30 * 24 * 3600  # memcached takes a longer one for a date
@@ -120,7 +120,7 @@ class Config(NamedTuple):
 
 
 def _shown(settings: CacheConfig | Config) -> str:
-    """Return the repr of a NamedTuple with what may be shown of its texts."""
+    """Return the repr of a NamedTuple, without the secrets in its texts."""
     fields = ", ".join(f"{name}={_hidden(value)!r}" for name, value in settings._asdict().items())
     return f"{type(settings).__name__}({fields})"
 
@@ -134,7 +134,7 @@ def _hidden(value: object) -> object:
 
 
 _LONGEST = 1e15
-"""Seconds that nobody means: thirty million years. Stores and clocks can hold what is below."""
+"""Seconds: thirty million years. Stores and clocks can hold any shorter time."""
 
 
 def seconds(duration: float | timedelta, what: str = "ttl") -> float:
@@ -178,7 +178,7 @@ def parse(url: str, options: Mapping[str, object] | None = None) -> Config:
 
 
 def parse_again(url: str, options: Mapping[str, object] | None = None) -> Config:
-    """Parse what this process parses whenever it needs it: a relative path stays where it was.
+    """Parse a URL that this process parses at each use: a relative path keeps its first meaning.
 
     >>> before = parse_again("sqlite:///shop.sqlite3")
     >>> os.mkdir("elsewhere")
@@ -192,7 +192,7 @@ def parse_again(url: str, options: Mapping[str, object] | None = None) -> Config
 
 
 def _parse(url: str, options: Mapping[str, object] | None, *, again: bool) -> Config:
-    # What a traceback, or a page made of one, shows of these frames hides passwords, too.
+    # Passwords are hidden in these frames too, which a traceback or a page made of it shows.
     url = conceal(str(url))
     options = {
         name: _secret(value) if name == "cache_key" else _hidden(value)
@@ -301,7 +301,7 @@ def _split(
     rest, _, query = rest.partition("?")
     pairs = parse_qsl(query, keep_blank_values=True)
     if len(pairs) != len(dict(pairs)):
-        raise ConfigError(f"an option stands twice in {redact(url)!r}")
+        raise ConfigError(f"an option is given twice in {redact(url)!r}")
     path = unquote(rest)
     is_file = scheme in {"sqlite", "memcached+unix"} and path.startswith("/")
     return scheme, path if is_file else conceal(path), dict(pairs)
@@ -330,10 +330,10 @@ def _file(url: str, path: str, *, again: bool) -> str:
 
 
 def _visible(url: str, options: Mapping[str, object]) -> str:
-    """Return all that messages about these may show.
+    """Return all parts of the URL and the options that a message may show.
 
-    Of a password with an unescaped ``?`` or ``&`` in it a part is taken for an option: its name
-    and value are not here.
+    A password with an unescaped ``?`` or ``&`` looks like an option from there on: that name and
+    value are left out.
     """
     from urllib.parse import unquote_plus  # see _split
 
@@ -351,8 +351,8 @@ def _option(
 ) -> object:
     if name not in parsers:
         known = ", ".join(sorted(parsers))
-        told = name if name in visible else "***"
-        raise ConfigError(f"unknown option {told!r} for {scheme}: use one of {known}")
+        shown = name if name in visible else "***"
+        raise ConfigError(f"unknown option {shown!r} for {scheme}: use one of {known}")
     text = value if isinstance(value, str) else _text(value)
     try:
         return parsers[name](text)
@@ -400,8 +400,8 @@ def _key_file(text: str) -> str:
 def cache_secret(settings: Config) -> bytes | None:
     """Return the key that cached items are sealed with: the configured one, else the process's.
 
-    That is ``LPCM_CACHE_KEY``, or what the file of ``LPCM_CACHE_KEY_FILE`` holds. None: there is
-    none, and items are not sealed. **Raises** ConfigError for a file that is no use.
+    That is ``LPCM_CACHE_KEY``, or the content of the file ``LPCM_CACHE_KEY_FILE``. None: there is
+    no key, and items are not sealed. **Raises** ConfigError for a file without a usable key.
     """
     found, path = settings.cache_key, settings.cache_key_file
     if found is None and path is None:
@@ -461,4 +461,4 @@ _COMMON: Mapping[str, Callable[[str], object]] = {
     "ttl": lambda text: seconds(float(text)),
 }
 _FIELDS: Mapping[str, str] = {"on_cache_error": "strict"}
-"""Options whose value stands under another name in ``Config``."""
+"""Options whose value has another name in ``Config``."""

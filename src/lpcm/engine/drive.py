@@ -3,7 +3,7 @@
 All operations of lpcm are coroutines over ports (``ports.py``). A blocking adapter's
 coroutines never suspend, so one ``send`` runs them to their end: no event loop, no
 thread, 0.3 µs a call. Where all adapters have an awaitable form, an event loop drives the
-same text over those. Where one has not, ``Threads`` makes one hop to a worker thread per
+same text over those. Where an adapter has none, ``Threads`` makes one hop to a worker thread per
 operation (not per port call), so that a disk or a lock never blocks the loop.
 """
 
@@ -25,11 +25,11 @@ Given = TypeVarTuple("Given")
 
 
 def do(operation: Callable[[*Given], Coroutine[Any, Any, T]], /, *given: *Given) -> T:
-    """Make a coroutine of what is given, run it as ``run`` does, and return its result.
+    """Call the operation, run its coroutine as ``run`` does, and return the result.
 
-    For operations that a signal handler's exception (Ctrl-C) may break off: CPython does not
-    look for signals between the two steps, where ``run``, being called with a coroutine that
-    has not begun, may lose it, with the warning that it "was never awaited".
+    For operations that a signal handler's exception (Ctrl-C) may break off. CPython looks for no
+    signal between the two steps here. ``run`` is called with a coroutine that has not begun, and
+    may lose it, with the warning that it "was never awaited".
 
     >>> async def add(a, b):
     ...     return a + b
@@ -40,7 +40,7 @@ def do(operation: Callable[[*Given], Coroutine[Any, Any, T]], /, *given: *Given)
     one: Any = given  # of the length that is asked for below
     count = len(given)
     try:
-        # Not make(*given): that is a call of C, and these are looked at when they return.
+        # Not make(*given): that is a call of C, and CPython looks for signals when one returns.
         if count == 1:
             make(one[0]).send(None)
         elif count == 2:  # it is unrolled
@@ -100,7 +100,7 @@ class Threads:
         return await workers.call(partial(run, operation), operation.close)
 
     def stop(self, patience: float) -> None:
-        """Withdraw what has not begun, and wait at most so many seconds for what has."""
+        """Withdraw operations that have not begun; wait ``patience`` seconds at most for others."""
         until = time.monotonic() + patience
         self._writers.stop(patience)
         self._readers.stop(max(0.0, until - time.monotonic()))
@@ -127,13 +127,13 @@ class LoopClock(SystemClock):
 
     async def sleep(self, seconds: float) -> None:
         """Let other tasks run."""
-        import asyncio  # 20 ms to import, and whoever awaits has it already
+        import asyncio  # 20 ms to import; a program that awaits has it already
 
         await asyncio.sleep(seconds)
 
 
 def running_loop() -> Any:
     """Return the event loop that runs in this thread; RuntimeError where none does."""
-    import asyncio  # 20 ms to import, and whoever awaits has it already
+    import asyncio  # 20 ms to import; a program that awaits has it already
 
     return asyncio.get_running_loop()

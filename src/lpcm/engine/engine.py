@@ -30,11 +30,11 @@ __all__ = ["Engine", "open_adapters", "open_engine", "opened"]
 _opened: WeakSet[Engine] = WeakSet()
 
 CLOSE: Final = 1.0
-"""Seconds that closing an engine waits for what its threads are doing."""
+"""Seconds that closing an engine waits for its threads."""
 
 
 class Engine:
-    """A store ready to use, with what turns Python values into its cells.
+    """A store ready to use, with the codec that turns Python values into its cells.
 
     Maps find theirs by alias or URL; ``Engine.open`` makes one of your own, for
     ``LPCM(name, using=engine)``.
@@ -70,7 +70,7 @@ class Engine:
 
     @classmethod
     def open(cls, url: str, *, clock: Clock | None = None, **options: object) -> Engine:
-        """Open an engine shared with nobody.
+        """Open an engine that no other map shares.
 
         >>> engine = Engine.open("memory://")
         >>> engine
@@ -81,8 +81,8 @@ class Engine:
     def awaitable(self) -> Stack:
         """Return the stack for the running event loop.
 
-        Where every adapter has an awaitable form, it is made of those, one of its own for
-        each loop and closed with it; else it is the blocking one, driven by worker threads.
+        Where every adapter has an awaitable form, the stack is made of those: one for each loop,
+        closed with the loop. Else it is the blocking stack, driven by worker threads.
         """
         return self.stack if self._loops is None else self._loops.stack()
 
@@ -93,7 +93,7 @@ class Engine:
 
     @property
     def namespace(self) -> str:
-        """``LPCM_NAMESPACE`` where it is set, else the tests', else what was configured."""
+        """``LPCM_NAMESPACE`` where it is set, else the tests' one, else the configured one."""
         return state.namespace() or self._settings.namespace
 
     def partition(self, name: str) -> str:
@@ -101,11 +101,11 @@ class Engine:
         return keys.partition(self.namespace, name)
 
     def close(self) -> None:
-        """Let go of all connections, files and threads; using the engine again is an error.
+        """Close all connections, files and threads; using the engine again is an error.
 
-        From any thread. What waits for a thread raises StoreError where it is awaited; what a
-        thread is doing is waited for, for a second at most. An event loop that runs elsewhere
-        closes its own connections as soon as it gets to it.
+        From any thread. An operation that waits for a thread raises StoreError where it is
+        awaited; one that a thread is doing gets a second at most. An event loop that runs
+        elsewhere closes its own connections as soon as it gets to it.
         """
         _opened.discard(self)
         if self._loops is not None:
@@ -124,7 +124,7 @@ class Engine:
 
 
 def open_engine(settings: config.Config, clock: Clock | None = None) -> Engine:
-    """Open an engine of a configuration, shared with nobody."""
+    """Open an engine of a configuration that no other map shares."""
     store, cache = open_adapters(settings)
     awaitable = partial(open_adapters, settings, "async_") if _has_awaitable(settings) else None
     return Engine(store, settings, cache=cache, clock=clock, awaitable=awaitable)
@@ -136,7 +136,7 @@ def opened() -> list[Engine]:
 
 
 def open_adapters(settings: config.Config, kind: str = "") -> tuple[Store, Cache | None]:
-    """Open what is configured, in its blocking form or, with ``async_``, the awaitable one."""
+    """Open the configured adapters, in their blocking form or, with ``async_``, the awaitable."""
     store_adapter = stores.adapter(settings.scheme)
     open_store = getattr(store_adapter, f"open_{kind}store")
     which = {"scheme": settings.scheme} if hasattr(store_adapter, "MANY_SCHEMES") else {}
@@ -158,7 +158,7 @@ def _has_awaitable(settings: config.Config) -> bool:
 def _for_loops(
     blocking: Stack, opened: Callable[[], tuple[Store, Cache | None]], engine: Engine
 ) -> Loops[Stack]:
-    """Return what keeps the stacks of event loops, which end with the engine if not before."""
+    """Return the stacks of event loops, which end with the engine if not before."""
     settings, clock = engine._settings, engine._clock or LoopClock()  # noqa: SLF001  # same module
     catalogue = engine.catalogue  # of the engine nothing else: it must be able to go
 

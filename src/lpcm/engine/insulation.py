@@ -1,11 +1,11 @@
 """Insulation: while tests run, the maps of the process are kept away from real data.
 
-A *fence* stands around the namespace of the tests: each map asks ``check_fence`` before its
-first write and before it is cleared. ``LPCM_SCRATCH``, inherited by whatever the tests start,
-sends everything to throw-away files in that directory; ``override`` sends it to one URL.
+A *fence* is around the namespace of the tests: each map calls ``check_fence`` before its first
+write and before it is cleared. ``LPCM_SCRATCH``, which processes started by the tests inherit,
+sends all maps to throw-away files in that directory; ``override`` sends them to one URL.
 
 Knows engines, and no alias. Invariant: while insulated, no map of this process writes to any
-other namespace, whatever becomes of the environment: what would is ``Insulated``.
+other namespace, whatever becomes of the environment: such a write raises ``Insulated``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _watching = False
 
 
 def fence(namespace: str | None) -> str | None:
-    """Refuse writes outside this namespace; "": all, None: none. Return what stood before."""
+    """Refuse writes outside this namespace; "": all, None: none. Return the fence until now."""
     with state.lock():
         before, state.fence = state.fence, namespace
         if not namespace:
@@ -80,7 +80,7 @@ def check_fence(namespace: str) -> None:
 
 
 def override(url: str | None) -> config.Config | None:
-    """Send every alias and URL of the process elsewhere, unless None; return what did before."""
+    """Send every alias and URL of the process to ``url``, if any; return the override until now."""
     before = _override
     if url is not None:
         restore(config.parse(url))
@@ -88,7 +88,7 @@ def override(url: str | None) -> config.Config | None:
 
 
 def restore(settings: config.Config | None) -> None:
-    """Send every alias and URL of the process there, None: where it says itself."""
+    """Send every alias and URL of the process there; None: to its own store."""
     global _override  # noqa: PLW0603  # replaced whole: ``redirected`` needs no lock
     with state.lock():
         _override = settings
@@ -125,18 +125,18 @@ def insulate(
     """Keep every map of the process in a namespace of its own; yield its name.
 
     Maps made before, at import time, are insulated too, and so are forks and processes
-    started meanwhile. Afterwards whatever was written to the namespace is deleted, in every
+    started meanwhile. Afterwards all entries of the namespace are deleted, in every
     store that this process had open.
 
     ``url``
         All aliases and URLs lead there meanwhile. ``memory://`` keeps a test off the disk,
         but is not shared with forks and subprocesses.
     ``scratch``
-        They lead to throw-away SQLite files instead, one for each store: nothing outside
-        the machine is asked. Stores in memory stay what they are.
+        They lead to throw-away SQLite files instead, one for each store, so that nothing leaves
+        the machine. Stores in memory stay in memory.
     ``final``
-        The process has nothing to do afterwards: what the tests left running must not
-        write, until somebody calls ``lpcm.configure``.
+        The process has nothing to do afterwards: threads that the tests left running must not
+        write, until ``lpcm.configure`` is called.
 
     **Raises**, from the maps, Insulated where a write would reach another namespace.
 

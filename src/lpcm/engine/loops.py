@@ -1,13 +1,14 @@
-"""Event loops: what an engine keeps for each, and how that ends when the loop does.
+"""Event loops: the stack that an engine keeps for each, and its end together with the loop.
 
-A loop that shuts down in order (``asyncio.run``) closes its asynchronous generators first, and
-so awaits one that is waiting here. A loop that is merely closed (``run_until_complete``, then
-``close``) lets go of its timers, without running anything: one of them, never to ring, is all
-that holds a ``Tenant``, which therefore ends with it. Where neither happened, the next loop that
-asks ends what belongs to closed ones.
+A loop that shuts down in order (``asyncio.run``) first closes its asynchronous generators; one of
+them, here, then ends the loop's stack. A loop that is merely closed (``run_until_complete``, then
+``close``) runs nothing more, but drops its timers. One timer, which never rings, is the only
+reference to a ``Tenant``, so the tenant is collected with the loop, and ends the stack. Where
+neither happened, the next loop that asks for a stack ends those of closed loops.
 
-Knows stacks by what it is given to open, flush and drop one. Invariant: a stack is used on the
-loop it was opened for and no other; once that loop is closed no socket of it is open.
+Knows of a stack how it is opened, flushed and dropped: by functions that it is given. Invariant: a
+stack is used on the loop that it was opened for and no other; once that loop is closed, no socket
+of the stack is open.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Loops(Generic[S]):
         self._tenants.clear()
 
     def forget(self) -> None:
-        """Use none of them any more, and leave them as they are: they are another process's."""
+        """Drop all stacks without closing them: they are another process's."""
         for tenant in self._all():
             tenant.ended = True
         self._tenants.clear()
@@ -98,7 +99,7 @@ class Loops(Generic[S]):
 
 
 class Tenant(Generic[S]):
-    """A loop's stack. Only a timer of the loop refers to it, and it to no timer."""
+    """A loop's stack. A timer of the loop is the only reference to it; it refers to no timer."""
 
     def __init__(self, loops: Loops[S], loop: Any, stack: S) -> None:
         self._loops = loops
@@ -110,7 +111,7 @@ class Tenant(Generic[S]):
 
     def settle_in(self) -> None:
         """Have the loop end this when it ends."""
-        # A context of its own, so that the loop keeps nothing alive of the task that asked.
+        # A context of its own, so that the loop keeps nothing of the calling task alive.
         self.loop.call_later(NEVER, self, context=Context())
         if getattr(self.loop, "_asyncgens_shutdown_called", False):
             return  # it has closed its generators already, and would only warn
@@ -149,7 +150,7 @@ class Tenant(Generic[S]):
         self.drop()
 
     def _begin(self) -> None:
-        # The coroutine is made here: of a loop that never gets to it, none is left unawaited.
+        # Made here, and not by the caller: a loop that never runs this leaves none unawaited.
         self._ending = self.loop.create_task(self.flush())
 
     def __del__(self) -> None:

@@ -163,7 +163,7 @@ class Observed:
         return await self._emit("count", self._store.count(map, keys, now))
 
     async def describe(self, namespace: str, name: str) -> MapState:
-        """Return what the catalogue says of a map, without an event."""
+        """Return the catalogue's row of a map, without an event."""
         return await self._store.describe(namespace, name)
 
     async def renew(self, namespace: str) -> None:
@@ -188,7 +188,7 @@ class Observed:
 
 
 def _applied(result: object, count: int) -> Sequence[bool]:
-    """Return which of so many writes were done, of what the tier returned for them."""
+    """Return, for each of so many writes, whether it was done, by the result of the tier."""
     if isinstance(result, Aborted):
         return [False] * count
     outcomes = result if isinstance(result, list) else [result]

@@ -33,12 +33,12 @@ def shared(settings: Config) -> Engine:
 
 
 def forget_used() -> None:
-    """Let ``used`` begin anew."""
+    """Forget which engines were used."""
     _used.clear()
 
 
 def used() -> list[Engine]:
-    """Return every shared engine that was used since the fence stands, opening it again."""
+    """Return every shared engine that was used since the fence is up, opening closed ones again."""
     with state.lock():
         for settings in _used:
             if settings not in _shared:

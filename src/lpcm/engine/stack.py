@@ -1,8 +1,8 @@
-"""Stacks: a store with the cache in front of it and what drives them, composed and ended here.
+"""Stacks: a store, the cache in front of it and their driver, composed and ended here.
 
-An engine has one for blocking callers and one for each event loop. Knows neither who asks for
-one nor how adapters are opened. Invariant: the item names of a cache in front of a store are
-of that store and those servers alone, so that none is taken for what it is not.
+An engine has one for blocking callers and one for each event loop. Knows neither its callers nor
+how adapters are opened. Invariant: the item names of a cache in front of a store are of that store
+and those servers alone, so that no item is taken for another one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Drive(Protocol):
-    """What turns an operation into something to await."""
+    """The driver of a stack: makes an operation something to await."""
 
     def __call__(
         self, operation: Coroutine[object, object, T], /, *, reads: bool = False
@@ -35,11 +35,11 @@ class Drive(Protocol):
 
 
 class Stack(NamedTuple):
-    """A store with what stands in front of it, for one way of driving them."""
+    """A store with the cache in front of it, for one way of driving them."""
 
     store: Store
     tier: Tier
-    """What single entries are read from and written to: the store, or a cache in front of it."""
+    """Single entries are read from it and written to it: the store, or a cache in front of it."""
     clock: Clock
     drive: Drive
     """How an operation over these is awaited."""
@@ -48,7 +48,7 @@ class Stack(NamedTuple):
     cache: Cache | None = None
 
     def uncached(self) -> Stack:
-        """Return the same for who reads past the cache."""
+        """Return the same for a map that reads past the cache."""
         if self.coherent is None:
             return self
         from lpcm.coherence.tier import Uncached  # 5 ms to import, for maps that are cached
@@ -59,15 +59,15 @@ class Stack(NamedTuple):
 def in_front(
     store: Store, cache: Cache, clock: Clock, settings: config.Config, catalogue: Catalogue
 ) -> Coherent:
-    from lpcm.coherence.tier import Coherent, Policy  # 5 ms to import, for those who have a cache
+    from lpcm.coherence.tier import Coherent, Policy  # 5 ms to import, for caches alone
 
     secret = cache_secret(settings)
     if secret is not None:
-        from lpcm.coherence.sealed import Sealed  # 3 ms to import, for those who share a cache
+        from lpcm.coherence.sealed import Sealed  # 3 ms to import, for shared caches alone
 
         cache = Sealed(cache, secret)
     policy = Policy(strict=settings.strict, ttl=settings.cache_ttl)
-    # Other servers: other items, so that none is taken for what it is not.
+    # Other servers, other items: so that no item is taken for another one.
     return Coherent(store, cache, clock, policy, catalogue.prefixes(cache.identity))
 
 
@@ -88,19 +88,19 @@ def stacked(
 
 
 async def flush(stack: Stack) -> None:
-    """Make the invalidations still owed, as far as that is possible."""
+    """Retry the queued invalidations, as far as that is possible."""
     if stack.coherent is not None:
         await stack.coherent.flush()
 
 
 def shut(stack: Stack) -> None:
-    """Let go of the store's and the cache's connections."""
+    """Close the connections of the store and the cache."""
     stack.store.close()
     if stack.cache is not None:
         stack.cache.close()
 
 
 def as_it_is(operation: Coroutine[object, object, T], /, *, reads: bool = False) -> Awaitable[T]:
-    """Return an operation over awaitable adapters: it is awaited where it stands."""
+    """Return the operation itself: over awaitable adapters it is awaited directly."""
     del reads  # on the loop they are not in each other's way
     return operation

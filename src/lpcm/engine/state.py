@@ -1,4 +1,4 @@
-"""What every map of the process asks before it uses what it resolved earlier.
+"""The state of the process that every map looks at: its epoch, its fence, its namespace.
 
 Read as ``state.epoch`` and ``state.fence``, through the module: both are replaced. Knows no
 engine and no configuration.
@@ -16,7 +16,7 @@ from lpcm.system import process
 __all__ = ["lock", "namespace", "refresh"]
 
 epoch = 0
-"""Raised by ``refresh``: what was resolved under a lower one must be resolved again."""
+"""Raised by ``refresh``. A map that was resolved at a lower epoch must be resolved again."""
 
 fence: str | None = None
 """The namespace that tests may write to; "": they are over, None: there are none."""

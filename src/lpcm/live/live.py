@@ -20,7 +20,7 @@ from lpcm.live.numbers import LiveDecimal, LiveFloat, LiveInt, apply_to_entry, r
 
 if TYPE_CHECKING:
     from lpcm.operations.operations import Entries
-    from lpcm.operations.options import Waker, Wakers
+    from lpcm.operations.options import LiveMakers, MakeLive
 
 __all__ = ["LIVE", "PLAIN", "TYPES", "assigned_back"]
 
@@ -49,12 +49,12 @@ def _decimal(value: Decimal, binding: Any, key: object) -> Any:
     return number
 
 
-_CONTAINERS: dict[type, Waker] = dict.fromkeys((dict, list, set, tuple), make_live)
-LIVE: Final[Wakers] = (
+_CONTAINERS: dict[type, MakeLive] = dict.fromkeys((dict, list, set, tuple), make_live)
+LIVE: Final[LiveMakers] = (
     _CONTAINERS,
     {**_CONTAINERS, int: _int, float: _float, Decimal: _decimal},
 )
-PLAIN: Final[Wakers] = ({}, {})
+PLAIN: Final[LiveMakers] = ({}, {})
 
 
 def assigned_back(value: Any, use: Entries, key: object) -> bool:

@@ -160,8 +160,8 @@ class LPCM(AsyncTwins[K, V, R], Verbs[K, V], MutableMapping[K, V], Generic[K, V,
         engine = _travel.resolve(
             self._using, self._url, cache_only=self._cache_only, cache_timeout=self._cache_timeout
         )
-        wakers = _live.LIVE if self._live else _live.PLAIN
-        options = MapOptions(self._default, self._ttl, wakers, self._fit, self._caching)
+        makers = _live.LIVE if self._live else _live.PLAIN
+        options = MapOptions(self._default, self._ttl, makers, self._fit, self._caching)
         binding = MapBinding(engine, self._name, options)
         self._bound = now, binding.use(), binding
         return self._bound[1]

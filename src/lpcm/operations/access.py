@@ -47,7 +47,7 @@ class Access:
         namespace: str,
         binding: Any,
     ) -> None:
-        default, ttl, (self._wakers, self._number_wakers), fit, _ = options
+        default, ttl, (self._makers, self._number_makers), fit, _ = options
         self._engine = engine
         self._name = name
         self._namespace = namespace
@@ -94,11 +94,11 @@ class Access:
             return data
         return self._decode(data, kind)
 
-    def _woken(self, key: object, value: Any) -> Any:
+    def _live(self, key: object, value: Any) -> Any:
         """Return a container live, anything else as it is."""
-        wake = self._wakers.get(type(value))
+        make = self._makers.get(type(value))
         try:
-            return value if wake is None else wake(value, self.binding, key)
+            return value if make is None else make(value, self.binding, key)
         except RecursionError as error:
             raise self._too_deep(key) from error
 

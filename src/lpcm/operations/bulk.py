@@ -33,7 +33,7 @@ async def get_many(use: Access, keys: Iterable[Any]) -> dict[Any, Any]:
     if now >= use._until:
         await use._look(now)
     found = await use._tier.read_many(use._map, list(wanted.values()), now)
-    bare, decoded, wakers = use._bare, use._decode, use._wakers
+    bare, decoded, makers = use._bare, use._decode, use._makers
     try:
         # The body of _value once more: its call is a tenth of a cached read.
         values = {
@@ -45,10 +45,10 @@ async def get_many(use: Access, keys: Iterable[Any]) -> dict[Any, Any]:
         }
     except ValueDecodingError:
         return await found_of(use, wanted, found)
-    if wakers:
+    if makers:
         for key, value in values.items():
-            if type(value) in wakers:
-                values[key] = use._woken(key, value)
+            if type(value) in makers:
+                values[key] = use._live(key, value)
     return values
 
 

@@ -32,10 +32,10 @@ __all__ = [
     "found_of",
     "give_back",
     "keys_of",
+    "live_of",
     "read_again",
     "readable",
     "whole",
-    "woken_of",
 ]
 
 MANY: Final = 1000
@@ -61,17 +61,17 @@ def readable(use: Access, key: object, stored: Stored) -> Any:
         raise use._unreadable(key, error) from error
 
 
-def woken_of(
+def live_of(
     use: Access, pairs: Sequence[tuple[Any, Any]], failed: dict[Any, Exception]
 ) -> list[tuple[Any, Any]]:
     """Return pairs with live values; put the errors of those that nest too deep aside."""
-    woken: list[tuple[Any, Any]] = []
+    live: list[tuple[Any, Any]] = []
     for key, value in pairs:
         try:
-            woken.append((key, use._woken(key, value)))
+            live.append((key, use._live(key, value)))
         except ValueDecodingError as error:
             failed[key] = error.with_traceback(None)
-    return woken
+    return live
 
 
 async def read_again(use: Access, key: object, sk: str, error: Exception) -> Stored | None:
@@ -118,7 +118,7 @@ async def found_of(
         except ValueDecodingError as error:
             errors[key] = error.with_traceback(None)
         else:
-            values[key] = use._woken(key, value)
+            values[key] = use._live(key, value)
     if errors:
         raise BatchError(errors, values)
     return values

@@ -23,10 +23,10 @@ from lpcm.operations.damage import (
     entries_of,
     give_back,
     keys_of,
+    live_of,
     read_again,
     readable,
     whole,
-    woken_of,
 )
 from lpcm.operations.entry import MISSING, Entry
 from lpcm.operations.rewriting import mutate, peekitem, popitem, transform
@@ -57,7 +57,7 @@ class Entries(Access):
         except KeyEncodingError as error:
             stored = absent(key, error)
         if stored is None:
-            return self._woken(key, self.default()) if fallback is MISSING else fallback
+            return self._live(key, self.default()) if fallback is MISSING else fallback
         data, kind, _, _ = stored
         try:
             bare = kind is None and self._bare and data is not None
@@ -65,11 +65,11 @@ class Entries(Access):
         except ValueDecodingError as error:
             again = await read_again(self, key, encode(key), error)
             if again is None:
-                return self._woken(key, self.default()) if fallback is MISSING else fallback
+                return self._live(key, self.default()) if fallback is MISSING else fallback
             value = self._value(again)
-        wake = self._wakers.get(type(value))
+        make = self._makers.get(type(value))
         try:
-            return value if wake is None else wake(value, self.binding, key)
+            return value if make is None else make(value, self.binding, key)
         except RecursionError as error:
             raise self._too_deep(key) from error
 
@@ -97,9 +97,9 @@ class Entries(Access):
             value = self.default()
         if value is MISSING:
             raise KeyError(key)
-        wake = self._number_wakers.get(type(value))
+        make = self._number_makers.get(type(value))
         try:
-            return value if wake is None else wake(value, self.binding, key)
+            return value if make is None else make(value, self.binding, key)
         except RecursionError as error:
             raise self._too_deep(key) from error
 
@@ -120,7 +120,7 @@ class Entries(Access):
             if again is None:
                 raise KeyError(key) from None
             stored, value = again, self._value(again)
-        return Entry(key, self._woken(key, value), stored.etag, stored.expires)
+        return Entry(key, self._live(key, value), stored.etag, stored.expires)
 
     async def ttl(self, key: object) -> float | None:
         """Return the seconds the entry has left, None for ever; else raise KeyError."""
@@ -160,8 +160,8 @@ class Entries(Access):
         outcome = await self._apply(sk, put)
         assert outcome.entry is not None, "it was there, or is now"
         stored = readable(self, key, outcome.entry)
-        wake = self._number_wakers.get(type(stored))
-        return stored if wake is None else wake(stored, self.binding, key)
+        make = self._number_makers.get(type(stored))
+        return stored if make is None else make(stored, self.binding, key)
 
     async def replace(self, key: object, value: object, if_etag: int | None, ttl: TTL) -> int:
         """Store the value if the key is present, with that etag if one is given."""
@@ -252,11 +252,11 @@ class Entries(Access):
         except ValueDecodingError:
             found = entries_of(self, keys_of(page.entries), page.entries, failed, etags=False)
             pairs = [(key, value) for key, value, _, _ in found]
-        if self._wakers:
+        if self._makers:
             try:
-                pairs = [(key, self._woken(key, value)) for key, value in pairs]
+                pairs = [(key, self._live(key, value)) for key, value in pairs]
             except ValueDecodingError:
-                pairs = woken_of(self, pairs, failed)
+                pairs = live_of(self, pairs, failed)
         return pairs, page.resume
 
     async def entries(

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["MapOptions", "Waker", "Wakers"]
+__all__ = ["LiveMakers", "MakeLive", "MapOptions"]
 
-Waker: TypeAlias = "Callable[[Any, Any, object], Any]"
+MakeLive: TypeAlias = "Callable[[Any, Any, object], Any]"
 """Makes a live value of (a plain value, the map's binding, the key)."""
-Wakers: TypeAlias = "tuple[Mapping[type, Waker], Mapping[type, Waker]]"
+LiveMakers: TypeAlias = "tuple[Mapping[type, MakeLive], Mapping[type, MakeLive]]"
 """How values of a type become live however they are read; and with numbers, by subscripting."""
 
 
@@ -22,7 +22,7 @@ class MapOptions(NamedTuple):
     """The value of a missing key, or a callable that makes it; MISSING: there is none."""
     ttl: float | None
     """Seconds that entries live; None: the engine's."""
-    wakers: Wakers
+    makers: LiveMakers
     fit: Callable[[Any], object] | None = None
     """Makes a value of this kind of map of an assigned one; a TypeError refuses it."""
     caching: bool = True

@@ -148,4 +148,4 @@ async def peekitem(use: Access, keys: KeyRange, *, last: bool = True) -> tuple[A
         raise KeyError("peekitem(): map is empty")
     sk, found = there
     key = key_of(sk)
-    return key, use._woken(key, readable(use, key, found))
+    return key, use._live(key, readable(use, key, found))
