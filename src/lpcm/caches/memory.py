@@ -17,6 +17,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from lpcm.ports import CacheLost, Get, Invalidate, Replies, Result, Set
+from lpcm.ports.options import at_least_one
 from lpcm.system.process import follow, forked, same
 
 if TYPE_CHECKING:
@@ -243,14 +244,7 @@ def _get(shared: _Items, key: str, item: _Item | None, command: Get, now: float)
     )
 
 
-def _max_bytes(text: str) -> int:
-    size = int(text)
-    if size < 1:
-        raise ValueError("use a number of bytes, 1 or more")
-    return size
-
-
-OPTIONS: Mapping[str, Callable[[str], object]] = {"max_bytes": _max_bytes}
+OPTIONS: Mapping[str, Callable[[str], object]] = {"max_bytes": at_least_one("bytes")}
 
 _named: dict[str, _Items] = {}
 

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lpcm import caches, stores
 from lpcm.errors import ConfigError
+from lpcm.ports.options import truth
 from lpcm.redact import Secret, Url, conceal, redact
 from lpcm.values.keys import partition
 
@@ -443,17 +444,11 @@ def _cache_ttl(text: str) -> int:
     return length
 
 
-def _truth(text: str) -> bool:
-    if text.lower() not in {"true", "false"}:
-        raise ValueError("use true or false")
-    return text.lower() == "true"
-
-
 _COMMON: Mapping[str, Callable[[str], object]] = {
     "cache": _cache,
     "cache_key": Secret,
     "cache_key_file": _key_file,
-    "cache_only": _truth,
+    "cache_only": truth,
     "cache_ttl": _cache_ttl,
     "namespace": _namespace,
     "on_cache_error": _on_cache_error,

@@ -51,6 +51,7 @@ from lpcm.ports import (
 )
 from lpcm.ports.decisions import decide, size
 from lpcm.ports.etags import new_etag
+from lpcm.ports.options import at_least_one
 from lpcm.stores._memcached_items import PREFIX, entry_of, item, key, name_of
 from lpcm.stores.local.update_json import changed
 from lpcm.values.keys import partition
@@ -426,17 +427,13 @@ def _catalogue(entry: Stored | None) -> dict[str, MapInfo]:
     return {row.name: row for row in rows if tuple(map(type, row)) == (str, int, str, int)}
 
 
-def _max_value(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError("use a number of bytes, 1 or more")
-    return number
-
-
 MANY_SCHEMES: Final = True
 """``open_store`` has to be told which."""
 FILES = client.FILES
-OPTIONS: Mapping[str, Callable[[str], object]] = {**client.OPTIONS, "max_value": _max_value}
+OPTIONS: Mapping[str, Callable[[str], object]] = {
+    **client.OPTIONS,
+    "max_value": at_least_one("bytes"),
+}
 
 
 def open_store(

@@ -7,11 +7,11 @@ URLs and options mean stands in docs/reference/memcached.md.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from lpcm.caches.memcached.servers import Address, Settings, parse
 from lpcm.errors import ConfigError
+from lpcm.ports.options import seconds
 from lpcm.redact import redact
 
 if TYPE_CHECKING:
@@ -24,19 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["FILES", "OPTIONS", "open_async_cache", "open_cache"]
 
 
-def _seconds(text: str) -> float:
-    amount = float(text)
-    if not 0 < amount < math.inf:
-        raise ValueError("use a positive number of seconds")
-    return amount
-
-
 OPTIONS: Mapping[str, Callable[[str], object]] = {
     "ca": str,
     "cert": str,
-    "connect_timeout": _seconds,
+    "connect_timeout": seconds,
     "key": str,
-    "timeout": _seconds,
+    "timeout": seconds,
 }
 FILES = frozenset({"ca", "cert", "key"})
 """Options that are paths of files."""

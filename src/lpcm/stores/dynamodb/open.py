@@ -5,12 +5,12 @@ Opens no connection and asks botocore nothing: that waits for the first request.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from typing import TYPE_CHECKING, Any
 
 from lpcm.errors import ConfigError
+from lpcm.ports.options import at_least_one, seconds, truth
 from lpcm.redact import redact
 from lpcm.stores.dynamodb.http.blocking import POOL, SocketTransport
 from lpcm.stores.dynamodb.http.credentials import Credentials
@@ -30,29 +30,9 @@ _TABLE = re.compile(r"[a-zA-Z0-9_.-]{3,255}|arn:[a-zA-Z0-9:/_.-]{1,1000}")
 _AWS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 
 
-def _seconds(text: str) -> float:
-    duration = float(text)
-    if not 0 < duration < math.inf:
-        raise ValueError("use a positive, finite number of seconds")
-    return duration
-
-
 def _endpoint(text: str) -> str:
     parse(text, "")
     return text
-
-
-def _pool(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError("use a number of connections, 1 or more")
-    return number
-
-
-def _switch(text: str) -> bool:
-    if text.lower() not in {"true", "false"}:
-        raise ValueError("use true or false")
-    return text.lower() == "true"
 
 
 def _client(text: str) -> object:
@@ -62,12 +42,12 @@ def _client(text: str) -> object:
 
 
 OPTIONS: Mapping[str, Callable[[str], object]] = {
-    "budget": _seconds,
+    "budget": seconds,
     "client": _client,
     "endpoint": _endpoint,
-    "exactly_once": _switch,
-    "patience": _seconds,
-    "pool": _pool,
+    "exactly_once": truth,
+    "patience": seconds,
+    "pool": at_least_one("connections"),
     "profile": str,
     "region": region_name,
 }

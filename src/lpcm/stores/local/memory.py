@@ -30,6 +30,7 @@ from lpcm.ports import (
     Update,
 )
 from lpcm.ports.decisions import decide, holds, size
+from lpcm.ports.options import at_least_one
 from lpcm.stores.local.update_json import changed
 from lpcm.system.process import follow, forked, same
 from lpcm.values.keys import partition
@@ -345,14 +346,7 @@ def _expired(entry: Stored, now: float) -> bool:
 # Opening
 
 
-def _max_value(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError("use a number of bytes, 1 or more")
-    return number
-
-
-OPTIONS: Mapping[str, Callable[[str], object]] = {"max_value": _max_value}
+OPTIONS: Mapping[str, Callable[[str], object]] = {"max_value": at_least_one("bytes")}
 
 _named: dict[str, _Data] = {}
 

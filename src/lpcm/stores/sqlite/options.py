@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from lpcm.ports.options import at_least_one
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -27,15 +29,8 @@ def _busy_timeout(text: str) -> float:
     return duration
 
 
-def _max_value(text: str) -> int:
-    size = int(text)
-    if size < 1:
-        raise ValueError("use a number of bytes, 1 or more")
-    return size
-
-
 OPTIONS: Mapping[str, Callable[[str], object]] = {
     "synchronous": _synchronous,
     "busy_timeout": _busy_timeout,
-    "max_value": _max_value,
+    "max_value": at_least_one("bytes"),
 }
