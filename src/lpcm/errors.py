@@ -30,6 +30,9 @@ Each class also derives from the built-in a dict user would catch in its place, 
         ├── StoreCorrupt
         ├── StoreForeign
         └── StoreTooNew
+
+    RuntimeWarning
+    └── LiveValueWarning
 """
 
 from __future__ import annotations
@@ -48,6 +51,7 @@ __all__ = [
     "KeyEncodingError",
     "KeyTooLong",
     "LPCMError",
+    "LiveValueWarning",
     "OutcomeUnknown",
     "PickleRefused",
     "StoreBusy",
@@ -204,3 +208,11 @@ class StoreForeign(StoreError):
 
 class StoreTooNew(StoreError):
     """Made by a newer lpcm, in a format this one cannot read."""
+
+
+class LiveValueWarning(RuntimeWarning):
+    """A copy of a stored list, dict or set was changed past its methods: nothing was stored.
+
+    C code does that, such as ``heapq.heappush(m["q"], x)`` or ``list.append(m["l"], x)``. Write
+    ``m.transform(key, fn)`` instead, or change a plain copy: ``list(m["q"])``.
+    """

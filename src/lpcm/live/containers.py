@@ -16,15 +16,17 @@ from __future__ import annotations
 
 from operator import index
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from warnings import warn
 
 from lpcm.engine.drive import do
+from lpcm.errors import LiveValueWarning
 from lpcm.live import numbers as _numbers
 from lpcm.live.location import Mutation, ValuePath, perform
 from lpcm.live.mutations import DictMethods, ListMethods, SetMethods
 from lpcm.live.numbers import LiveDecimal, LiveFloat, LiveInt
 from lpcm.values.codec import accept
-from lpcm.values.path import step
+from lpcm.values.path import shown, step
 
 if TYPE_CHECKING:
     from lpcm.operations.binding import MapBinding
@@ -36,6 +38,8 @@ NUMBERS = frozenset({LiveInt, LiveFloat, LiveDecimal})
 
 def _apply(self: Any, mutation: Mutation[Any]) -> Any:
     """Change the stored container; then let the copy show what is stored."""
+    if self._seen != self:
+        _check(self, 4)
     path: ValuePath = self._path
     after, result = do(perform, path.binding.use(), path, (self._kind,), mutation)
     self._refresh(after)
@@ -43,11 +47,62 @@ def _apply(self: Any, mutation: Mutation[Any]) -> Any:
 
 
 async def _aapply(self: Any, mutation: Mutation[Any]) -> Any:
+    if self._seen != self:
+        _check(self, 4)
     path: ValuePath = self._path
     use = path.binding.ause()
     after, result = await use.drive(perform(use, path, (self._kind,), mutation))
     self._refresh(after)
     return result if mutation.answer is None else mutation.answer(self)
+
+
+# C code can change the copy without its methods: ``heapq`` does, and ``list.append(copy, 1)``. Then
+# nothing is stored. So each container keeps as ``_seen`` what the store had: the elements, or of a
+# long one a sketch of them. Both are compared at the next change, and when the container ends.
+
+_LONG: Final = 64
+_EXAMPLES: Final = {dict: "exec, dict.update", list: "heapq, list.append", set: "set.add"}
+_pending: list[tuple[ValuePath, LiveValueWarning]] = []
+"""The last warning that a filter made an error where no error can be raised, in ``__del__``."""
+
+
+def _check(self: Any, level: int = 3) -> None:
+    """Warn if C code has changed the copy, whose ``_seen`` does not equal it."""
+    if self._seen == self._sketch():
+        return
+    self._seen = self._kind(self)
+    path: ValuePath = self._path
+    kind, key = self._kind.__name__, shown(path.key)
+    here = f"m[{key}]{''.join(f'[{shown(at)}]' for at in path.steps)}"
+    warn(
+        f"the {kind} {here} of map {path.binding.name!r} was changed by code that does not call "
+        f"its methods ({_EXAMPLES[self._kind]}); nothing was stored. To change the stored {kind}: "
+        f"m.transform({key}, fn). To change a copy: {kind}({here})",
+        LiveValueWarning,
+        stacklevel=level,
+    )
+
+
+def _end(self: Any) -> None:
+    """Warn, as ``__del__``, if C code has changed the copy."""
+    try:
+        if self._seen == self:
+            return
+    except AttributeError:  # its elements could not be made live
+        return
+    try:
+        _check(self)
+    except LiveValueWarning as error:
+        _pending[:] = [(self._path, error.with_traceback(None))]
+        raise  # Python reports an error in ``__del__``, and goes on
+
+
+def _raise_pending(binding: MapBinding, key: object) -> None:
+    """Raise the pending warning if it is of this entry, so that a loop ends."""
+    for path, error in _pending[:]:
+        if path.leads_to(binding.identity, key, path.steps):
+            _pending.clear()
+            raise error
 
 
 def _methods_of(table: Any) -> dict[str, Any]:
@@ -126,25 +181,32 @@ def is_echo(value: Any, identity: tuple[int, str], key: object, steps: tuple[Any
 class LiveDict(dict[Any, Any]):
     """A dict that remembers where it was read."""
 
-    __slots__ = ("_echo", "_path")
+    __slots__ = ("_echo", "_path", "_seen")
     vars().update(_methods_of(DictMethods))
     _kind = dict
     _path: ValuePath
     _echo: bool
+    _seen: Any
+    __del__ = _end
 
     def __new__(cls, *args: Any, **more: Any) -> dict[Any, Any]:  # type: ignore[misc]  # plain
         """Return a plain dict: only a map makes live ones."""
         return dict(*args, **more)
 
     def _refresh(self, after: dict[Any, Any]) -> None:
-        before = dict(self)
+        after = after.copy()
+        if not _INNER.isdisjoint(map(type, after.values())):
+            named = {str}.issuperset(map(type, after))
+            for key, value in after.items():
+                if type(value) in _KINDS:
+                    path = self._path.inside(key, step(key) if named else None)
+                    after[key] = _live(value, path, dict.get(self, key))
         dict.clear(self)
         dict.update(self, after)
-        named = all(type(key) is str for key in after)
-        for key, value in after.items():
-            if type(value) in _KINDS:
-                path = self._path.inside(key, step(key) if named else None)
-                dict.__setitem__(self, key, _live(value, path, before.get(key)))
+        self._seen = after if len(after) <= _LONG else self._sketch()
+
+    def _sketch(self) -> Any:
+        return len(self), next(reversed(self.items()), None)
 
     def __getitem__(self, key: Any) -> Any:
         return _numbers.element(dict.__getitem__(self, key), self._path, key)
@@ -160,23 +222,31 @@ class LiveDict(dict[Any, Any]):
 class LiveList(list[Any]):
     """A list that remembers where it was read."""
 
-    __slots__ = ("_echo", "_path")
+    __slots__ = ("_echo", "_path", "_seen")
     vars().update(_methods_of(ListMethods))
     _kind = list
     _path: ValuePath
     _echo: bool
+    _seen: Any
+    __del__ = _end
 
     def __new__(cls, *args: Any) -> list[Any]:  # type: ignore[misc]  # plain
         """Return a plain list: only a map makes live ones."""
         return list(*args)
 
     def _refresh(self, after: list[Any]) -> None:
-        before = list(self)
-        list.__setitem__(self, slice(None), after)
-        for at, value in enumerate(after):
-            if type(value) in _KINDS:
-                had = before[at] if at < len(before) else None
-                list.__setitem__(self, at, _live(value, self._path.inside(at, at), had))
+        after = after.copy()
+        if not _INNER.isdisjoint(map(type, after)):
+            before = list(self)
+            for at, value in enumerate(after):
+                if type(value) in _KINDS:
+                    had = before[at] if at < len(before) else None
+                    after[at] = _live(value, self._path.inside(at, at), had)
+        list.__init__(self, after)
+        self._seen = after if len(after) <= _LONG else self._sketch()
+
+    def _sketch(self) -> Any:
+        return len(self), *list.__getitem__(self, slice(None, None, max(1, len(self) - 1)))
 
     def __getitem__(self, at: Any) -> Any:
         value = list.__getitem__(self, at)
@@ -198,11 +268,13 @@ class LiveList(list[Any]):
 class LiveSet(set[Any]):
     """A set that remembers where it was read."""
 
-    __slots__ = ("_echo", "_path")
+    __slots__ = ("_echo", "_path", "_seen")
     vars().update(_methods_of(SetMethods))
     _kind = set
     _path: ValuePath
     _echo: bool
+    _seen: Any
+    __del__ = _end
 
     def __new__(cls, *args: Any) -> set[Any]:  # type: ignore[misc]  # plain
         """Return a plain set: only a map makes live ones."""
@@ -211,6 +283,10 @@ class LiveSet(set[Any]):
     def _refresh(self, after: set[Any]) -> None:
         set.clear(self)
         set.update(self, after)
+        self._seen = after.copy() if len(after) <= _LONG else self._sketch()
+
+    def _sketch(self) -> Any:
+        return (len(self),)
 
     def __repr__(self) -> str:
         return repr(set(self))
@@ -219,6 +295,7 @@ class LiveSet(set[Any]):
         return set, (set(self),)
 
 
+_INNER: Final = frozenset({dict, list, set, tuple})
 _KINDS: dict[type, Any] = {dict: LiveDict, list: LiveList, set: LiveSet, tuple: tuple}
 CONTAINERS: frozenset[type] = frozenset({LiveDict, LiveList, LiveSet})
 for _kind in (dict, list, set):
@@ -227,7 +304,10 @@ for _kind in (dict, list, set):
 
 def make_live(value: Any, binding: MapBinding, key: object) -> Any:
     """Return the live container of one that was just read."""
-    return _live(value, ValuePath(binding, key), None)
+    if _pending:
+        _raise_pending(binding, key)
+    # ValuePath's own constructor takes twice as long.
+    return _live(value, tuple.__new__(ValuePath, (binding, key, (), ())), None)
 
 
 def _live(value: Any, path: ValuePath, had: Any) -> Any:
@@ -242,6 +322,8 @@ def _live(value: Any, path: ValuePath, had: Any) -> Any:
     live = _KINDS[kind]
     if type(had) is live:
         made = had
+        if made._seen != made:
+            _check(made)
     else:
         made = kind.__new__(live)
         made._echo = False
