@@ -4,6 +4,9 @@
 """
 
 import json
+import re
+import subprocess
+import sys
 from collections import Counter
 from contextlib import ExitStack
 from threading import Thread
@@ -13,7 +16,7 @@ import pytest
 from lpcm import LPCM, Engine
 from lpcm.verify.proxy import Faults, http_proxy, proxy
 from tests.consistency import live_workers
-from tests.consistency.processes import crew
+from tests.consistency.processes import ROOT, crew
 from tests.dynamodb.conftest import dynoxide_table, extenddb_table  # noqa: F401  # fixtures
 from tests.dynamodb.tables import REGION, TABLE
 
@@ -118,3 +121,16 @@ def test_nothing_is_lost_or_doubled_under_faults(kind, request, tmp_path, change
             if kind_of == name and word != "unknown":
                 assert stored[number, turn] == (word == "done"), (name, number, turn, word)
     engine.close()
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.usefixtures("memcached", "dynoxide")  # where one is missing, this says so
+def test_two_hundred_messages_are_kept():
+    """Of eight processes' 200 messages to one list each store keeps all, boto3's way does not."""
+    command = [sys.executable, "benchmarks/messages.py"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    rows = re.findall(r"^\| (.*?) \| (\d+) \|$", done.stdout, re.MULTILINE)
+    kept = {way: int(count) for way, count in rows}
+    assert kept.pop("boto3, read and put back") < 200
+    assert len(kept) == 5
+    assert set(kept.values()) == {200}, done.stdout
