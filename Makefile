@@ -30,7 +30,12 @@ django-demo: dev  ## Serve a small Django site on maps, with its admin; ARGS=808
 django-load: dev  ## Load that site for 30 s under threads and 30 s under ASGI.
 	@$(VENV)/bin/python -m tests.django.load $(ARGS)
 
-test: lint servers  ## Check everything: the linters, then all tests and doctests. CI runs this.
+docs: dev  ## Build the documentation as a site, into site/.
+	@"$(PYTHON)" scripts/environment.py $(VENV) docs
+	@echo "== docs"
+	@$(RUN) sphinx --quiet --fail-on-warning --keep-going -c docs -d build/doctrees . site
+
+test: lint servers docs  ## Check everything: the linters, then all tests and doctests. CI runs this.
 	@$(VENV)/bin/python scripts/django_tests.py
 	@echo "== pytest"
 	@$(RUN) pytest -n 2 $(ARGS)
@@ -88,7 +93,7 @@ bench: python  ## Measure lpcm against its alternatives; ARGS is passed on.
 	@$(VENV)/bin/python benchmarks/run.py $(ARGS)
 
 clean:  ## Remove the virtual environment, caches and built packages (no database).
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 dev: python
