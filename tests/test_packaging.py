@@ -32,6 +32,9 @@ print(tops - sys.stdlib_module_names - {'lpcm'})
 """
 
 
+REPOSITORY = "https://host.example/owner/lpcm"
+
+
 PLANTED = (
     ".env", ".envrc", "id_rsa", "settings.local", "notes.txt", "shop.sqlite3", "credentials.json",
     ".aws/credentials", "src/lpcm/.env", "src/lpcm/id_rsa", "src/secret.pem", "tests/.env",
@@ -80,7 +83,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     for name in PLANTED:
         (checkout / name).parent.mkdir(exist_ok=True)
         (checkout / name).write_text("secret", encoding="utf-8")
-    python(checkout, "-m", "build", "--no-isolation", "--outdir", str(dist))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LPCM_REPOSITORY", REPOSITORY)  # as the release workflow does
+        python(checkout, "-m", "build", "--no-isolation", "--outdir", str(dist))
     (sdist,), (wheel,) = dist.glob("*.tar.gz"), dist.glob("*.whl")
     python(base, "-m", "venv", "--without-pip", str(venv))
     pip = ("-m", "pip", "--python", str(venv / "bin" / "python"), "--isolated", "install")
@@ -166,6 +171,22 @@ def test_nothing_is_required(installed: Installed):
     assert set(message.get_all("Provides-Extra", [])) == set(project["optional-dependencies"])
     assert message["Requires-Python"] == project["requires-python"]
     assert message["Version"] == installed.python("import lpcm; print(lpcm.__version__)")
+
+
+def test_the_long_description_is_whole(installed: Installed):
+    """The index takes it, and no link in it leads to a file beside it; neither does a URL."""
+    python(installed.elsewhere, "-m", "twine", "check", "--strict",
+           str(installed.sdist), str(installed.wheel))  # fmt: skip
+    message = metadata(installed)
+    text = message.get_payload()
+    assert isinstance(text, str)
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert [link for link in links if not link.startswith("https://")] == []
+    tag = f"v{message['Version']}"
+    assert f"![lpcm against other embedded maps]({REPOSITORY}/raw/{tag}/benchmarks/" in text
+    assert f"]({REPOSITORY}/blob/{tag}/docs/tutorial/first-map.md)" in text
+    urls = dict(line.split(", ") for line in message.get_all("Project-URL", []))
+    assert {"Repository", "Documentation", "Changelog", "Issues"} == set(urls)
 
 
 def test_it_imports_alone(installed: Installed):
