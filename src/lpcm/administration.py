@@ -24,7 +24,7 @@ from lpcm.map.views import span
 from lpcm.operations.entry import MISSING, Entry
 from lpcm.operations.operations import Entries
 from lpcm.operations.options import MapOptions
-from lpcm.ports import CacheLost
+from lpcm.ports import CacheLost, Scan
 from lpcm.values.keys import partition
 from lpcm.values.registry import foreign
 
@@ -136,11 +136,7 @@ class Records:
         engine, now = self.engine, self.now()
         pk, keys = self._partition(engine), span(prefix, None, None, reverse=reverse).keys
         run(engine.catalogue.look(engine.store, pk, now))  # a later format is none of ours
-        return run(
-            engine.store.scan(
-                pk, keys, now, after=after, reverse=reverse, limit=limit, values=values
-            )
-        )
+        return run(engine.store.scan(pk, Scan(keys, after, limit, reverse, values), now))
 
     def pages(self, *, prefix: object = None, limit: int = PAGE) -> Iterator[EntryPage]:
         """Walk the map: the entries of each page, and those that cannot be read."""
@@ -159,7 +155,7 @@ class Records:
         part = span(prefix, None, None, reverse=False).keys
         failed: dict[Any, Exception] = {}
         with foreign():
-            found, resume = run(self._use().entries(part, after, failed, limit=limit))
+            found, resume = run(self._use().entries(Scan(part, after, limit), failed))
         return EntryPage(found, failed, resume)
 
     def entry(self, key: object) -> Entry[Any]:

@@ -21,8 +21,9 @@ class Paging:
     def __getattr__(self, name):
         return getattr(self._store, name)
 
-    async def scan(self, map, keys, now, *, limit=1000, **more):
-        return await self._store.scan(map, keys, now, limit=min(limit, 3), **more)
+    async def scan(self, map, wanted, now):
+        small = wanted._replace(limit=min(wanted.limit, 3))
+        return await self._store.scan(map, small, now)
 
 
 @pytest.fixture
@@ -102,9 +103,9 @@ class Remembers(Paging):
 class SkipsAnEntry(Paging):
     """A store that resumes a scan one entry too late."""
 
-    async def scan(self, map, keys, now, *, after=None, **more):
-        page = await super().scan(map, keys, now, after=after, **more)
-        return page if after is None else page._replace(entries=page.entries[1:])
+    async def scan(self, map, wanted, now):
+        page = await super().scan(map, wanted, now)
+        return page if wanted.after is None else page._replace(entries=page.entries[1:])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from lpcm.engine.drive import run
 from lpcm.errors import StoreError, ValueTooLarge
-from lpcm.ports import Applied, Cell, Change, Delete, KeyRange, Put, Touch
+from lpcm.ports import Applied, Cell, Change, Delete, KeyRange, Put, Scan, Touch
 from lpcm.stores.local import memory
 from lpcm.testing.contracts.store import MAP, NOW, StoreContract, apply, read, read_data
 from lpcm.testing.contracts.updates import TransactionContract, UpdateContract
@@ -127,7 +127,7 @@ def test_a_fork_amid_a_transaction(fork, monkeypatch):
     thread.start()
 
     def look():
-        page = run(store.scan(MAP, KeyRange(), NOW))
+        page = run(store.scan(MAP, Scan(), NOW))
         return {sk: entry.data for sk, entry in page.entries}
 
     try:

@@ -31,7 +31,7 @@ from lpcm.errors import (
     StoreUnavailable,
     ValueTooLarge,
 )
-from lpcm.ports import Add, Applied, Cell, Delete, KeyRange, MapInfo, Put, Touch, When
+from lpcm.ports import Add, Applied, Cell, Delete, KeyRange, MapInfo, Put, Scan, Touch, When
 from lpcm.stores.local import memory
 from lpcm.stores.sqlite import connections as _sqlite_connections
 from lpcm.stores.sqlite import pages as _sqlite_pages
@@ -164,7 +164,7 @@ class Comparison(RuleBasedStateMachine):
         limit=st.integers(1, 4),
     )
     def scan(self, map, keys, **options):
-        self.both(lambda store: store.scan(map, keys, self.now, **options))
+        self.both(lambda store: store.scan(map, Scan(keys, **options), self.now))
 
     @rule(map=MAPS, keys=RANGES)
     def count(self, map, keys):

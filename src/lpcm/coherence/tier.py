@@ -22,7 +22,7 @@ from lpcm.coherence.payload import Unreadable, unpack
 from lpcm.coherence.play import Calls, exchange, play
 from lpcm.coherence.protocol import Protocol
 from lpcm.errors import CacheUnavailable, LPCMError, StoreError
-from lpcm.ports import Aborted, Applied, CacheLost, Delete, Get, KeyRange, Packet
+from lpcm.ports import Aborted, Applied, CacheLost, Delete, Get, KeyRange, Packet, Scan
 from lpcm.system.backoff import jitter
 from lpcm.system.process import forked, same
 
@@ -346,7 +346,7 @@ class Coherent:
         after: str | None = None
         while True:
             # As of the beginning of time, so that what has expired goes as well.
-            page = await self._store.scan(map, keys, 0.0, after=after, limit=_BULK, values=False)
+            page = await self._store.scan(map, Scan(keys, after, _BULK, values=False), 0.0)
             now = self._clock.now()
             outcomes = await self.apply_many(map, [(sk, Delete()) for sk, _ in page.entries], now)
             for outcome in outcomes:

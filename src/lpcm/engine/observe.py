@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Op,
         Outcome,
         Page,
+        Scan,
         Store,
         Stored,
         Tier,
@@ -141,22 +142,9 @@ class Observed:
         """Delete a range."""
         await self._emit("clear", self._tier.clear(map, keys))
 
-    async def scan(
-        self,
-        map: str,
-        keys: KeyRange,
-        now: float,
-        *,
-        after: str | None = None,
-        reverse: bool = False,
-        limit: int = 1000,
-        values: bool = True,
-    ) -> Page:
+    async def scan(self, map: str, wanted: Scan, now: float) -> Page:
         """Read a page."""
-        work = self._store.scan(
-            map, keys, now, after=after, reverse=reverse, limit=limit, values=values
-        )
-        return await self._emit("scan", work)
+        return await self._emit("scan", self._store.scan(map, wanted, now))
 
     async def count(self, map: str, keys: KeyRange, now: float) -> int:
         """Count a range."""

@@ -32,7 +32,7 @@ from lpcm.engine.drive import do
 from lpcm.errors import BatchError, KeyEncodingError
 from lpcm.operations.absent import absent
 from lpcm.operations.damage import MANY
-from lpcm.ports import MAX_KEY, KeyRange
+from lpcm.ports import MAX_KEY, KeyRange, Scan
 from lpcm.values.keys import encode, prefix_range
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def stream(
 
     def page(after: str | None) -> Coroutine[Any, Any, tuple[Sequence[Any], str | None]]:
         size = PAGE if left is None else min(left, PAGE)
-        return use().page(span.keys, after, failed, reverse=back, values=values, limit=size)
+        return use().page(Scan(span.keys, after, size, back, values), failed)
 
     after: str | None = None
     left = span.limit
@@ -113,10 +113,8 @@ async def astream(
     while left != 0:
         entries = use()
         size = PAGE if left is None else min(left, PAGE)
-        pairs, after = await entries.drive(
-            entries.page(span.keys, after, failed, reverse=span.reverse, values=values, limit=size),
-            reads=True,
-        )
+        wanted = Scan(span.keys, after, size, span.reverse, values)
+        pairs, after = await entries.drive(entries.page(wanted, failed), reads=True)
         for pair in pairs:
             yield pair
         if after is None or len(failed) >= MANY:

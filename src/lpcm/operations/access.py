@@ -18,7 +18,7 @@ from lpcm.errors import KeyEncodingError, ValueDecodingError
 from lpcm.operations.absent import absent
 from lpcm.operations.entry import MISSING
 from lpcm.operations.retry import Retry
-from lpcm.ports import Form, Put, When
+from lpcm.ports import Form, Put, Scan, When
 from lpcm.ports.etags import new_etag
 from lpcm.values.keys import encode, partition
 
@@ -148,26 +148,22 @@ class Access:
         if self._until < math.inf:
             self._until = self._until_whole
 
-    async def _scan(
-        self, keys: KeyRange, after: str | None, limit: int, *, reverse: bool, values: bool
-    ) -> Page:
+    async def _scan(self, wanted: Scan) -> Page:
         now = await self._moment()
-        return await self._store.scan(
-            self._map, keys, now, after=after, reverse=reverse, limit=limit, values=values
-        )
+        return await self._store.scan(self._map, wanted, now)
 
     async def _first(
         self, keys: KeyRange, *, last: bool = False, values: bool
     ) -> tuple[str, Stored] | None:
         """Return the first entry of the range in key order, or the last; None: it has none."""
-        after: str | None = None
+        wanted = Scan(keys, limit=1, reverse=last, values=values)
         while True:
-            page = await self._scan(keys, after, 1, reverse=last, values=values)
+            page = await self._scan(wanted)
             if page.entries:
                 return page.entries[0]
-            after = page.resume  # the entries that it passed have expired
-            if after is None:
+            if page.resume is None:
                 return None
+            wanted = wanted._replace(after=page.resume)  # the entries that it passed have expired
 
     async def _moment(self) -> float:
         """Return the time for an operation on the whole map, whose format is known."""

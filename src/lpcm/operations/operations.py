@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from lpcm.operations.entry import TTL
+    from lpcm.ports import Scan
 
 __all__ = ["Entries"]
 
@@ -231,21 +232,14 @@ class Entries(Access):
     # The whole map
 
     async def page(
-        self,
-        keys: KeyRange,
-        after: str | None,
-        failed: dict[Any, Exception],
-        *,
-        reverse: bool,
-        values: bool,
-        limit: int,
+        self, wanted: Scan, failed: dict[Any, Exception]
     ) -> tuple[Sequence[tuple[Any, Any]], str | None]:
         """Return the next (key, value) pairs and where to go on; None: at the end.
 
         The errors of entries that cannot be read are put into ``failed``, by key.
         """
-        page = await self._scan(keys, after, limit, reverse=reverse, values=values)
-        if not values:
+        page = await self._scan(wanted)
+        if not wanted.values:
             return [(key, None) for key in keys_of(page.entries)], page.resume
         try:
             pairs = [(decode(sk), self._value(stored)) for sk, stored in page.entries]
@@ -260,13 +254,13 @@ class Entries(Access):
         return pairs, page.resume
 
     async def entries(
-        self, keys: KeyRange, after: str | None, failed: dict[Any, Exception], *, limit: int
+        self, wanted: Scan, failed: dict[Any, Exception]
     ) -> tuple[list[Entry[Any]], str | None]:
         """Return the next entries, etags and expiries included, and where to go on.
 
         The errors of entries that cannot be read are put into ``failed``, by key.
         """
-        page = await self._scan(keys, after, limit, reverse=False, values=True)
+        page = await self._scan(wanted)
         return entries_of(
             self, keys_of(page.entries), page.entries, failed, etags=True
         ), page.resume

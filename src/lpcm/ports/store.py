@@ -45,6 +45,7 @@ __all__ = [
     "Page",
     "Put",
     "Refused",
+    "Scan",
     "Store",
     "Stored",
     "Tier",
@@ -205,8 +206,22 @@ class KeyRange(NamedTuple):
     high: str = MAX_KEY
 
 
+class Scan(NamedTuple):
+    """A request for the next entries of a map, in the order of their keys."""
+
+    keys: KeyRange = KeyRange()
+    after: str | None = None
+    """Begin behind this key, in the direction of travel; None: at the first."""
+    limit: int = 1000
+    """Return so many entries at most."""
+    reverse: bool = False
+    """Begin at the last key."""
+    values: bool = True
+    """False: the entries' ``data`` is None, and is not read where the store can avoid it."""
+
+
 class Page(NamedTuple):
-    """A piece of a scan, in the order asked for."""
+    """The entries that a scan found, in the order asked for."""
 
     entries: Sequence[tuple[str, Stored]]
     """(sk, entry), expired ones left out; empty pages before the last one are legal."""
@@ -288,22 +303,8 @@ class Store(Tier, Protocol):
     blocking: bool
     """True: the methods never suspend but may block the thread (files, sockets)."""
 
-    async def scan(
-        self,
-        map: str,
-        keys: KeyRange,
-        now: float,
-        *,
-        after: str | None = None,
-        reverse: bool = False,
-        limit: int = 1000,
-        values: bool = True,
-    ) -> Page:
-        """Return at most ``limit`` entries (and about 1 MB) of the range, in key order.
-
-        ``after`` resumes behind that key, in the direction of travel. Without ``values``
-        the entries' ``data`` is None and is not read where the store can avoid it.
-        """
+    async def scan(self, map: str, wanted: Scan, now: float) -> Page:
+        """Return the wanted entries, but no more than about 1 MB."""
         ...
 
     async def count(self, map: str, keys: KeyRange, now: float) -> int:

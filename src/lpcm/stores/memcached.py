@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
     from lpcm.caches.memcached.cache import Memcached
     from lpcm.caches.memcached.pool import Pool
-    from lpcm.ports import Aborted, Change, Check, KeyRange, Op, Outcome, Replies, Result
+    from lpcm.ports import Aborted, Change, Check, KeyRange, Op, Outcome, Replies, Result, Scan
 
 __all__ = ["FILES", "OPTIONS", "MemcachedStore", "open_store"]
 
@@ -210,18 +210,9 @@ class MemcachedStore:
 
     # Whole maps
 
-    async def scan(
-        self,
-        map: str,
-        keys: KeyRange,
-        now: float,
-        *,
-        after: str | None = None,
-        reverse: bool = False,
-        limit: int = 1000,
-        values: bool = True,
-    ) -> Page:
+    async def scan(self, map: str, wanted: Scan, now: float) -> Page:
         """Return a page. Cost: a listing of the whole server for the first one of a walk."""
+        keys, after, limit, reverse, values = wanted
         sks = self._walks.pop((map, keys, after or "", reverse), None)
         if sks is None:
             sks = sorted({sk for sk in await self._names(map) if keys.low <= sk < keys.high})

@@ -58,7 +58,7 @@ from lpcm.values.keys import partition
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
-    from lpcm.ports import Aborted, Change, Check, MapInfo, MapState, Op, Outcome
+    from lpcm.ports import Aborted, Change, Check, MapInfo, MapState, Op, Outcome, Scan
     from lpcm.stores.dynamodb.http.port import Reply, Transport
 
 __all__ = ["BUDGET", "PATIENCE", "DynamoDBStore"]
@@ -288,31 +288,21 @@ class DynamoDBStore:
 
     # The whole map
 
-    async def scan(
-        self,
-        map: str,
-        keys: KeyRange,
-        now: float,
-        *,
-        after: str | None = None,
-        reverse: bool = False,
-        limit: int = 1000,
-        values: bool = True,
-    ) -> Page:
+    async def scan(self, map: str, wanted: Scan, now: float) -> Page:
         """Return a page.
 
         Cost: one Query, and further ones only while all it found had expired; a read unit
         for each 4 KB of the entries read, together, their values counted even if not wanted.
         """
+        keys, after, limit, reverse, values = wanted
         made = Expressions(now)
         where = made.keys(map, keys)
         if where is None or _outside(after, keys, reverse=reverse):
             return Page([], None)
-        wanted = None if values else "sk, etag, x, f"
         request = made.request(
             KeyConditionExpression=where,
             FilterExpression=made.unexpired(),
-            ProjectionExpression=wanted,
+            ProjectionExpression=None if values else "sk, etag, x, f",
         )
         request["ScanIndexForward"] = not reverse
         request["Limit"] = limit

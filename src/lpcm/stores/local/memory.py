@@ -38,7 +38,7 @@ from lpcm.values.keys import partition
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from lpcm.ports import Change, Check, KeyRange, Op, Outcome
+    from lpcm.ports import Change, Check, KeyRange, Op, Outcome, Scan
 
 __all__ = ["OPTIONS", "MemoryStore", "open_store"]
 
@@ -174,19 +174,9 @@ class MemoryStore:
                 outcomes.append(error)
         return outcomes
 
-    async def scan(
-        self,
-        map: str,
-        keys: KeyRange,
-        now: float,
-        *,
-        after: str | None = None,
-        reverse: bool = False,
-        limit: int = 1000,
-        values: bool = True,
-    ) -> Page:
+    async def scan(self, map: str, wanted: Scan, now: float) -> Page:
         """Return a page."""
-        low, high = keys
+        (low, high), after, limit, reverse, values = wanted
         if after is not None and reverse:
             high = min(high, after)
         elif after is not None:

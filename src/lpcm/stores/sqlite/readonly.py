@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Op,
         Outcome,
         Page,
+        Scan,
         Stored,
     )
 
@@ -182,23 +183,9 @@ class ReadOnlyStore:
         """Return the entries."""
         return await self._steadily(lambda: self._store.read_many(map, sks, now))
 
-    async def scan(
-        self,
-        map: str,
-        keys: KeyRange,
-        now: float,
-        *,
-        after: str | None = None,
-        reverse: bool = False,
-        limit: int = 1000,
-        values: bool = True,
-    ) -> Page:
+    async def scan(self, map: str, wanted: Scan, now: float) -> Page:
         """Return a page."""
-        return await self._steadily(
-            lambda: self._store.scan(
-                map, keys, now, after=after, reverse=reverse, limit=limit, values=values
-            )
-        )
+        return await self._steadily(lambda: self._store.scan(map, wanted, now))
 
     async def count(self, map: str, keys: KeyRange, now: float) -> int:
         """Count the range."""

@@ -51,7 +51,7 @@ from lpcm.values.keys import partition
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from lpcm.ports import Change, Check, KeyRange, MapInfo, MapState, Op, Outcome
+    from lpcm.ports import Change, Check, KeyRange, MapInfo, MapState, Op, Outcome, Scan
     from lpcm.stores.sqlite.connections import Execute
     from lpcm.stores.sqlite.readonly import ReadOnlyStore
 
@@ -302,19 +302,9 @@ class SQLiteStore:
         except _OF_ONE_WRITE as error:
             return self._file.translated(error) if isinstance(error, sqlite3.Error) else error
 
-    async def scan(
-        self,
-        map: str,
-        keys: KeyRange,
-        now: float,
-        *,
-        after: str | None = None,
-        reverse: bool = False,
-        limit: int = 1000,
-        values: bool = True,
-    ) -> Page:
+    async def scan(self, map: str, wanted: Scan, now: float) -> Page:
         """Return a page. Cost: one SELECT, over before this returns."""
-        low, high = keys
+        (low, high), after, limit, reverse, values = wanted
         if after is not None and reverse:
             high = min(high, after)
         elif after is not None:

@@ -32,6 +32,7 @@ from lpcm.ports import (
     MapState,
     Put,
     Refused,
+    Scan,
     Stored,
     Touch,
     When,
@@ -508,7 +509,7 @@ class StoreContract:
                 run(store.register(place[0], MapInfo(place[1])))
                 run(store.apply(partition(*place), "k", Put(Cell(number, None), 1), NOW))
             for number, map in enumerate(maps):  # noqa: A001  # the field's word
-                page = run(store.scan(map, KeyRange(), NOW))
+                page = run(store.scan(map, Scan(), NOW))
                 assert page.entries == [("k", Stored(number, None, 1, None))]
             run(store.clear(maps[0], KeyRange()))
             run(store.drop("a"))
@@ -664,7 +665,7 @@ def fill(store: Store, count: int) -> None:
 
 def scan(store: Store, keys: KeyRange | None = None, **options: Any) -> Page:
     """Return a page of the map."""
-    return run(store.scan(MAP, keys or KeyRange(), NOW, **options))
+    return run(store.scan(MAP, Scan(keys or KeyRange(), **options), NOW))
 
 
 def scan_all(store: Store, **options: Any) -> list[tuple[str, Stored]]:
