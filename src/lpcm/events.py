@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, get_args
 
@@ -95,19 +94,31 @@ class Unsealed(NamedTuple):
     another place, or damaged."""
 
 
-@dataclass(slots=True)
-class Meter:
+class _Record:
+    """An object that shows its attributes; no dataclass, which imports ``inspect`` for it."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        return f"{type(self).__name__}({shown})"
+
+
+class Meter(_Record):
     """The sums of the requests to remote stores."""
 
-    calls: int = 0
-    read_units: float = 0.0
-    write_units: float = 0.0
-    sent: int = 0
-    """Bytes."""
-    received: int = 0
-    """Bytes."""
-    seconds: float = 0.0
-    errors: int = 0
+    __slots__ = ("calls", "errors", "read_units", "received", "seconds", "sent", "write_units")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.read_units = 0.0
+        self.write_units = 0.0
+        self.sent = 0
+        """Bytes."""
+        self.received = 0
+        """Bytes."""
+        self.seconds = 0.0
+        self.errors = 0
 
     def add(self, event: Request) -> None:
         """Add one request."""
@@ -120,35 +131,49 @@ class Meter:
         self.errors += bool(event.error)
 
 
-@dataclass(slots=True)
-class Operation:
+class Operation(_Record):
     """One operation of a map on its cache or store: of a key, of many, or of the whole map.
 
     It is emitted twice: before it is done, when a listener may raise to prevent it, and when it
     has ``ended``.
     """
 
-    map: str
-    """The map's name."""
-    kind: str
-    """``read``, ``write``, ``scan``, ``count`` or ``clear``."""
-    keys: Sequence[Any] = ()
-    """Its keys; none of a whole map's."""
-    changes: Sequence[str] = ()
-    """Of a ``write``, for each key: ``set``, ``delete``, ``increment``, ``update`` (of a part of
-    the value) or ``expire``."""
-    cached: bool = False
-    """Whether a cache may have answered."""
-    location: str = ""
-    """The store's URL without its options."""
-    ended: bool = False
-    applied: Sequence[bool] = ()
-    """Of a ``write`` that has ended, for each key: whether the store has the change."""
-    seconds: float = 0.0
-    requests: Meter = field(default_factory=Meter)
-    """Its requests to a remote store."""
-    error: str = ""
-    """The class of the exception that it ended with."""
+    __slots__ = (
+        "applied", "cached", "changes", "ended", "error", "keys", "kind", "location", "map",
+        "requests", "seconds",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        map: str,
+        kind: str,
+        keys: Sequence[Any] = (),
+        changes: Sequence[str] = (),
+        *,
+        cached: bool = False,
+        location: str = "",
+    ) -> None:
+        self.map = map
+        """The map's name."""
+        self.kind = kind
+        """``read``, ``write``, ``scan``, ``count`` or ``clear``."""
+        self.keys = keys
+        """Its keys; none of a whole map's."""
+        self.changes = changes
+        """Of a ``write``, for each key: ``set``, ``delete``, ``increment``, ``update`` (of a part
+        of the value) or ``expire``."""
+        self.cached = cached
+        """Whether a cache may have answered."""
+        self.location = location
+        """The store's URL without its options."""
+        self.ended = False
+        self.applied: Sequence[bool] = ()
+        """Of a ``write`` that has ended, for each key: whether the store has the change."""
+        self.seconds = 0.0
+        self.requests = Meter()
+        """Its requests to a remote store."""
+        self.error = ""
+        """The class of the exception that it ended with."""
 
     @property
     def answered(self) -> str:
