@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -132,21 +133,25 @@ tags.insert_values("k", ["text"])  # WRONG
 LPCM("m", speed=11)  # WRONG
 """
 WRONG = [number for number, line in enumerate(USE.splitlines(), 1) if "# WRONG" in line]
+PAGE = ROOT / "docs" / "explanation" / "live-values.md"
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
 def test_a_users_code_is_typed(checker, tmp_path):
     """Every expression has the type it says, and what is wrong is found, line by line."""
-    file = tmp_path / "use.py"
+    file, shown = tmp_path / "use.py", tmp_path / "shown.py"
     file.write_text(USE)
+    snippets = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (snippet,) = (each for each in snippets if ">>> " not in each)
+    shown.write_text(snippet)
     if checker == "mypy":
         options = ["--strict", "--no-error-summary", "--cache-dir", str(ROOT / ".mypy_cache")]
         command = ["mypy", "--config-file", "", *options]
     else:
         command = ["pyright", "--pythonpath", sys.executable]
     done = subprocess.run(
-        [sys.executable, "-m", *command, str(file)],
+        [sys.executable, "-m", *command, str(file), str(shown)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -154,5 +159,6 @@ def test_a_users_code_is_typed(checker, tmp_path):
         check=False,
     )
     found = [line for line in done.stdout.splitlines() if " error: " in line or " - error" in line]
+    assert [line for line in found if "shown.py:" in line] == []
     lines = [int(line.partition("use.py:")[2].partition(":")[0]) for line in found]
     assert lines == WRONG, done.stdout
