@@ -89,7 +89,16 @@ assert_type(tags["k"], set[int])
 with lpcm.transaction() as t:
     assert_type(t[hits]["home"], int)
     t[hits]["home"] += 1
+    assert_type(t[counts]["home"], int)
+    t[counts]["home"] += 1
 assert_type(lpcm.transact(lambda t: t[hits]["home"]), int)
+
+
+def total(numbers: LPCM[str, int]) -> int:
+    return sum(numbers.values())
+
+
+total(counts)  # what subscripting gives is an int
 
 
 async def main() -> None:

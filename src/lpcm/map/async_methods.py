@@ -38,24 +38,24 @@ __all__ = ["AsyncTwins", "missed", "pairs"]
 
 K = TypeVar("K")
 V = TypeVar("V")
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 
-class AsyncTwins(Generic[K, V, R]):
+class AsyncTwins(Generic[K, V, R_co]):
     """The awaitable half of ``LPCM``."""
 
     def _ause(self) -> Entries:
         """Return the entries as configured now, for the running event loop."""
         raise NotImplementedError
 
-    async def agetitem(self, key: K) -> R:
+    async def agetitem(self, key: K) -> R_co:
         """Await ``m[key]``."""
         use = self._ause()
         try:
             return await use.drive(use.item(key), reads=True)
         except KeyError as error:
-            return missed(self, key, error)  # type: ignore[no-any-return]  # an R, as dict's own
+            return missed(self, key, error)  # type: ignore[no-any-return]  # as dict's own
 
     @overload
     async def aget(self, key: K, /) -> V | None: ...
@@ -99,9 +99,9 @@ class AsyncTwins(Generic[K, V, R]):
         return await use.drive(use.add(key, value, ttl))
 
     @overload
-    async def asetdefault(self, key: K, default: V, *, ttl: TTL = None) -> R: ...
+    async def asetdefault(self, key: K, default: V, *, ttl: TTL = None) -> R_co: ...
     @overload
-    async def asetdefault(self, key: K, *, ttl: TTL = None) -> R | None: ...
+    async def asetdefault(self, key: K, *, ttl: TTL = None) -> R_co | None: ...
     async def asetdefault(self, key: K, default: Any = MISSING, *, ttl: TTL = None) -> Any:
         """Await ``setdefault``."""
         use = self._ause()

@@ -42,17 +42,17 @@ if TYPE_CHECKING:
 
     K = TypeVarWithDefault("K", default=Any)
     V = TypeVarWithDefault("V", default=Any)
-    R = TypeVarWithDefault("R", default=V)
+    R_co = TypeVarWithDefault("R_co", default=V, covariant=True)
 else:
     K = TypeVar("K")
     V = TypeVar("V")
-    R = TypeVar("R")
+    R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 K2 = TypeVar("K2")
 V2 = TypeVar("V2")
 
 
-class LPCM(AsyncTwins[K, V, R], Verbs[K, V], MutableMapping[K, V], Generic[K, V, R]):
+class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K, V, R_co]):
     """A dict whose entries live in a store, shared by every process that opens its name.
 
     Making one costs nothing and touches no file; the store is opened when first used.
@@ -178,12 +178,12 @@ class LPCM(AsyncTwins[K, V, R], Verbs[K, V], MutableMapping[K, V], Generic[K, V,
     def __reduce__(self) -> tuple[Any, ...]:
         return _travel.reduce(self)
 
-    def __copy__(self) -> LPCM[K, V, R]:
-        copied: LPCM[K, V, R] = _travel.duplicate(self)
+    def __copy__(self) -> LPCM[K, V, R_co]:
+        copied: LPCM[K, V, R_co] = _travel.duplicate(self)
         return copied
 
-    def __deepcopy__(self, memo: dict[int, Any], /) -> LPCM[K, V, R]:
-        copied: LPCM[K, V, R] = _travel.duplicate(self, memo)
+    def __deepcopy__(self, memo: dict[int, Any], /) -> LPCM[K, V, R_co]:
+        copied: LPCM[K, V, R_co] = _travel.duplicate(self, memo)
         return copied
 
     def disable_caching(self) -> None:
@@ -197,11 +197,11 @@ class LPCM(AsyncTwins[K, V, R], Verbs[K, V], MutableMapping[K, V], Generic[K, V,
 
     # Reading
 
-    def __getitem__(self, key: K) -> R:  # type: ignore[override]  # R is a V, read live
+    def __getitem__(self, key: K) -> R_co:  # type: ignore[override]  # a V, read live
         try:  # ``drive.do``, without its call
             self._use().item(key).send(None)
         except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]  # an R, as the map is annotated
+            return done.value  # type: ignore[no-any-return]  # as the map is annotated
         except KeyError as error:
             return missed(self, key, error)  # type: ignore[no-any-return]  # as above
         raise RuntimeError("a blocking operation suspended")
@@ -267,10 +267,10 @@ class LPCM(AsyncTwins[K, V, R], Verbs[K, V], MutableMapping[K, V], Generic[K, V,
             return
         do(use.set, key, value)
 
-    @overload  # type: ignore[override]  # R is a V, read live
-    def setdefault(self, key: K, default: V, *, ttl: TTL = None) -> R: ...
+    @overload  # type: ignore[override]  # a V, read live
+    def setdefault(self, key: K, default: V, *, ttl: TTL = None) -> R_co: ...
     @overload
-    def setdefault(self, key: K, *, ttl: TTL = None) -> R | None: ...
+    def setdefault(self, key: K, *, ttl: TTL = None) -> R_co | None: ...
     def setdefault(self, key: K, default: Any = MISSING, *, ttl: TTL = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Store ``default`` unless the key is present; return what is stored then.
 
@@ -445,7 +445,7 @@ class LPCM(AsyncTwins[K, V, R], Verbs[K, V], MutableMapping[K, V], Generic[K, V,
     def __ror__(self, other: object, /) -> dict[Any, Any]:
         return {**_plain(other), **self.copy()} if isinstance(other, Mapping) else NotImplemented
 
-    def __ior__(self, other: Any) -> LPCM[K, V, R]:  # type: ignore[misc]  # dict's | and |= differ too
+    def __ior__(self, other: Any) -> LPCM[K, V, R_co]:  # type: ignore[misc]  # dict's | and |= differ too
         self.update(other)
         return self
 

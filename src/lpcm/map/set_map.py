@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     K = TypeVarWithDefault("K", default=Any)
     T = TypeVarWithDefault("T", default=Any)
-    R = TypeVarWithDefault("R", default=set[T])
+    R_co = TypeVarWithDefault("R_co", default=set[T], covariant=True)
 else:
     K = TypeVar("K")
     T = TypeVar("T")
-    R = TypeVar("R")
+    R_co = TypeVar("R_co", covariant=True)
 
 __all__ = ["LPCMSet"]
 
@@ -39,7 +39,7 @@ def _as_set(value: Any) -> set[Any]:
     raise TypeError(f"a map of sets takes a set, list or tuple, not {shown(value)}")
 
 
-class LPCMSet(LPCM[K, set[T], R]):
+class LPCMSet(LPCM[K, set[T], R_co]):
     """A map whose values are sets; a missing key reads as the empty set.
 
     Takes what ``LPCM`` takes. Members may be of any types a value can have; a list or tuple
