@@ -1,0 +1,1 @@
+"""Other libraries over maps, as docs/howto/under-other-libraries.md shows them."""
