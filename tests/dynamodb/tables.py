@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from lpcm.engine.drive import run
-from lpcm.stores.dynamodb.http.blocking import SocketTransport
-from lpcm.stores.dynamodb.http.credentials import Credentials
-from lpcm.stores.dynamodb.open import open_store
-from lpcm.stores.dynamodb.table.table import create_table
 
 REGION = "eu-west-1"
 TABLE = "lpcm"
@@ -16,6 +12,11 @@ class Table:
     """A table on an engine, and requests to it past the store."""
 
     def __init__(self, endpoint, name=TABLE):
+        # Here, so that tests of other stores can import this module without the extra's packages.
+        from lpcm.stores.dynamodb.http.blocking import SocketTransport
+        from lpcm.stores.dynamodb.http.credentials import Credentials
+        from lpcm.stores.dynamodb.table.table import create_table
+
         self.endpoint = endpoint
         self.name = name
         self.url = f"dynamodb://{name}?region={REGION}&endpoint={endpoint}"
@@ -47,6 +48,8 @@ class Table:
 
     def open(self, **options):
         """Open a store on it, as it is."""
+        from lpcm.stores.dynamodb.open import open_store
+
         return open_store(self.name, region=REGION, endpoint=self.endpoint, **options)
 
     def close(self):
