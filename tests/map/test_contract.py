@@ -9,6 +9,7 @@ import lpcm
 from lpcm import LPCM, Engine
 from lpcm.testing import FakeClock
 from lpcm.testing.contracts.mapping import MappingContract
+from tests.dynamodb.conftest import dynoxide_table  # noqa: F401  # a fixture
 
 LIMIT = 1_000_000
 
@@ -46,6 +47,30 @@ class TestBehindMemcached(OnEngine):
             f"sqlite:///{tmp_path}/m.sqlite3?synchronous=normal&max_value={LIMIT}&cache={cache}",
             clock=self.clock,
         )
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["alone", "behind memcached"])
+@pytest.mark.parametrize("store", ["memory", "sqlite", "dynoxide"])
+def test_one_rule_of_expiry_on_every_engine(request, tmp_path, store, cached):
+    """The table of what becomes of an expiry holds on every store, with a cache and without."""
+    if store == "dynoxide":
+        table = request.getfixturevalue("dynoxide_table")
+        table.empty()
+        url = table.url
+    else:
+        url = {"memory": "memory://?timeout=10", "sqlite": f"sqlite:///{tmp_path}/m?timeout=10"}[
+            store
+        ]
+    if cached:
+        memcached = request.getfixturevalue("memcached")
+        url += f"&cache=memcached://{memcached.host}:{memcached.port}"
+    contract = OnEngine()
+    contract.setup_method()
+    contract.engine = Engine.open(url, clock=contract.clock)
+    try:
+        contract.test_one_rule_of_expiry()
+    finally:
+        contract.teardown_method()
 
 
 @pytest.fixture(params=["memory", "sqlite"])

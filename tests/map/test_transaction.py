@@ -1,7 +1,13 @@
 """Transactions over several maps, on every store, through the cache, and under contention."""
 
 import asyncio
+import copy
+import gc
+import inspect
+import sqlite3
+import sys
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,15 +16,24 @@ import lpcm
 from checks import servers
 from lpcm import (
     LPCM,
+    BatchError,
     CacheUnavailable,
     ConfigError,
     Conflict,
     Engine,
     LPCMError,
     LPCMSet,
+    PickleRefused,
+    ValueDecodingError,
     ValueTooLarge,
 )
+from lpcm.engine import config
+from lpcm.engine.drive import run
+from lpcm.operations.buffered import TWINS, AtHand, BufferedEntries
+from lpcm.ports import Cell, Put
 from tests.dynamodb.conftest import dynoxide_table  # noqa: F401  # a fixture
+from tests.foreign.test_sqlite import File
+from tests.map.test_requests import Counting
 
 
 @pytest.fixture(scope="module", params=["memory", "sqlite", "dynoxide", "behind memcached"])
@@ -395,6 +410,20 @@ def test_an_awaited_transaction_never_blocks_its_loop(maps, engine, unblocked):
                 (lambda: part.add("a", 1), "aadd"),
                 (lambda: part.touch("a", 1), "atouch"),
                 (lambda: part.__delitem__("a"), "adelitem"),
+                (lambda: part.pop("a"), "apop"),
+                (lambda: part.setdefault("a", 1), "asetdefault"),
+                (lambda: part.replace("a", 1), "areplace"),
+                (lambda: part.expire("a", 1), "aexpire"),
+                (lambda: part.entry("a"), "aentry"),
+                (lambda: part.ttl("a"), "attl"),
+                (lambda: part.get_many(["a"]), "aget_many"),
+                (lambda: ("a", 1) in part.items(), "aget_many"),
+                (part.copy, "aitems"),
+                (part.popitem, "apopitem"),
+                (part.peekitem, "apeekitem"),
+                (part.clear, "aclear"),
+                (lambda: len(part), "alen"),
+                (lambda: bool(part), "abool"),
             ):
                 with pytest.raises(LPCMError, match=rf"await {twin}\("):
                     blocking()
@@ -437,3 +466,463 @@ def test_an_awaited_increment_keeps_expiry_and_condition(maps):
         asyncio.run(main())
     assert one["a"] == 4
     assert 50 < one.ttl("a") <= 60
+
+
+def test_an_explicit_default_wins(engine):
+    """``get(key, default)`` prefers its own default to the map's, as outside."""
+    m = LPCM("one", using=engine, default=1)
+    m.clear()
+
+    async def main():
+        async with lpcm.transaction() as t:
+            return await t[m].aget("k", 2), await t[m].aget("j"), t[m].get("k", 3)
+
+    with lpcm.transaction() as t:
+        assert (t[m].get("k", 2), t[m].get("k", None), t[m].get("k")) == (2, None, 1)
+    assert (m.get("k", 2), m.get("k", None), m.get("k")) == (2, None, 1)
+    assert asyncio.run(main()) == (2, 1, 3)
+
+
+def test_live_values(maps, engine):
+    """A change of a part of a value is the transaction's, and with it done or not done."""
+    one, two = maps
+    tags = LPCMSet("two", using=engine)
+    one["x"] = {"tags": ["a"], "n": 1, "sub": {"deep": [1]}}
+    two["s"] = {1}
+    with lpcm.transaction() as t:
+        t[one]["x"]["tags"].append("b")
+        t[one]["x"]["tags"] += ["c"]
+        t[one]["x"]["n"] += 2
+        t[one].setdefault("y", []).append(1)
+        del t[one]["x"]["sub"]["deep"][0]
+        t[tags].insert_values("s", {2, 3})
+        t[tags].remove_values("s", {1})
+        t[two]["s"] |= {4}
+        t[one]["n"] = 1
+        assert t[one]["n"].increment() == 2
+        held = t[one]["x"]
+        assert held == {"tags": ["a", "b", "c"], "n": 3, "sub": {"deep": []}}
+        assert one["x"] == {"tags": ["a"], "n": 1, "sub": {"deep": [1]}}
+    assert one.copy() == {"x": held, "y": [1], "n": 2}
+    assert two.copy() == {"s": {2, 3, 4}}
+    with pytest.raises(LPCMError, match="has ended"):
+        held["n"] += 1
+    with pytest.raises(ZeroDivisionError), lpcm.transaction() as t:
+        t[one]["x"]["tags"].append(1 / 0)
+    with pytest.raises(Conflict), lpcm.transaction() as t:
+        t[one]["x"]["tags"].append("d")
+        one["x"]["tags"].append("somebody else's")
+    assert one["x"]["tags"] == ["a", "b", "c", "somebody else's"]
+
+
+def test_live_values_are_awaited(maps):
+    """Where an event loop runs it, their a-twins do the same, and what is at hand needs none."""
+    one, _ = maps
+    one["x"] = {"tags": ["a"]}
+
+    async def main():
+        async with lpcm.transaction() as t:
+            value = await t[one].agetitem("x")
+            await value["tags"].aappend("b")
+            value["tags"].append("c")
+            t[one]["x"]["tags"].append("d")
+            number = await t[one].asetdefault("n", 1)
+            assert await number.aincrement(2) == 3
+
+    asyncio.run(main())
+    assert one.copy() == {"x": {"tags": ["a", "b", "c", "d"]}, "n": 3}
+
+
+def test_a_number_from_outside_is_a_number(maps):
+    """A sum of what was read outside is assigned in a transaction, and the other way round."""
+    one, _ = maps
+    one["k"] = 1
+    outside = one["k"]
+    outside += 1
+    one["k"] = 10
+    with lpcm.transaction() as t:
+        t[one]["k"] = outside
+        assert t[one]["k"] == 2
+        inside = t[one]["k"]
+        inside += 1
+    one["k"] = inside
+    assert one["k"] == 3
+
+
+def test_a_walk_shows_what_the_transaction_wrote(maps):
+    """Pages of the store and pending writes are one map, in key order, forwards and backwards."""
+    one, _ = maps
+    one.update({f"k{n:02}": n for n in range(30)})
+    wanted = one.copy()
+    with lpcm.transaction() as t:
+        m = t[one]
+        for n in range(0, 30, 3):
+            del wanted[f"k{n:02}"]
+            m.delete(f"k{n:02}")
+        for n in (-1, 5, 7, 40, 41):
+            wanted[f"k{n:02}"] = m[f"k{n:02}"] = [n]
+        wanted = dict(sorted(wanted.items()))
+        for limit in (1, 2, 5, 99):
+            assert dict(m.items(limit=limit)) == dict([*wanted.items()][:limit])
+            last = [*wanted][::-1][:limit]
+            assert [*m.keys(reverse=True, limit=limit)] == last
+        assert m.copy() == dict(m.items()) == wanted
+        assert [*reversed(m)] == [*wanted][::-1]
+        assert (len(m), bool(m), m == wanted) == (len(wanted), True, True)
+        assert [*m.keys(start="k05", stop="k08")] == ["k05", "k07"]
+        assert m.peekitem(last=False) == ("k-1", [-1])
+        assert (m.popitem(), wanted.popitem()) == (("k41", [41]),) * 2
+        assert m.popitem(last=False) == ("k-1", wanted.pop("k-1"))
+        assert (m.pop("k08"), m.pop("k08", None)) == (wanted.pop("k08"), None)
+        assert m.get_many(["k01", "k03", "k40"]) == {"k01": 1, "k40": [40]}
+        m.delete_many(["k10", "gone"])
+        del wanted["k10"]
+        m["k05"] = m["k07"] = m["k40"] = wanted["k05"] = wanted["k07"] = wanted["k40"] = 0
+        assert m.most_common(1) == [("k29", 29)]
+    assert one.copy() == wanted
+
+
+def test_pages_of_few_entries(tmp_path):
+    """A page that ends amid the pending writes shows each of them once."""
+
+    class Paging(Counting):
+        async def scan(self, map, wanted, now):
+            return await self._store.scan(map, wanted._replace(limit=min(wanted.limit, 3)), now)
+
+    inner = Engine.open(f"sqlite:///{tmp_path}/m.sqlite3")
+    engine = Engine(Paging(inner.store), config.parse("memory://"))
+    m = LPCM("m", using=engine)
+    m.update({n: n for n in range(0, 40, 2)})
+    with lpcm.transaction() as t:
+        for n in range(-5, 45, 3):
+            t[m][n] = -n
+        wanted = {**dict.fromkeys(range(0, 40, 2), None), **dict.fromkeys(range(-5, 45, 3), 1)}
+        assert [*t[m]] == sorted(wanted)
+        assert [*reversed(t[m])] == sorted(wanted, reverse=True)
+        assert [*t[m].keys(start=1, stop=20, limit=7)] == sorted(k for k in wanted if k > 0)[:7]
+        assert len(t[m]) == len(wanted)
+        t[m].clear()
+        assert not t[m]
+    assert not m
+    engine.close()
+    inner.close()
+
+
+def test_what_a_walk_met_is_a_condition(maps):
+    """An entry that a walk met must be the same at the end; one that came since is no conflict."""
+    one, two = maps
+    one.update(a=1, b=2)
+
+    def total(meanwhile):
+        with lpcm.transaction() as t:
+            t[two]["sum"] = sum(t[one].values())
+            meanwhile()
+
+    for meanwhile, keys in (
+        (lambda: one.set("a", 5), [("one", "a")]),
+        (lambda: one.delete("b"), [("one", "b")]),
+    ):
+        with pytest.raises(Conflict) as caught:
+            total(meanwhile)
+        assert list(caught.value.keys) == keys
+        one.update(a=1, b=2)
+    total(lambda: one.update(c=3))
+    assert two["sum"] == 3
+    for walk in (len, list, bool, lambda m: m.popitem(), lambda m: m.peekitem()):
+        with pytest.raises(Conflict), lpcm.transaction() as t:
+            assert walk(t[one])
+            t[two]["k"] = 1
+            one.update(dict.fromkeys("abc", 0))
+    assert "k" not in two
+
+
+def test_a_walk_of_too_many(maps):
+    """A walk of over 100 entries is refused, and so is clearing them; a part of them is not."""
+    one, _ = maps
+    one.update({n: n for n in range(150)})
+    for walk in (len, list, dict, lambda m: m.clear(), lambda m: m.copy()):
+        with lpcm.transaction() as t:
+            with pytest.raises(ValueTooLarge, match="100 keys"):
+                walk(t[one])
+            assert t[one][3] == 3
+    with lpcm.transaction() as t:
+        assert [*t[one].keys(start=10, stop=50)] == [*range(10, 50)]
+        assert next(iter(t[one].keys(limit=1))) == 0
+        t[one][0] = "changed"
+    assert (one[0], len(one)) == ("changed", 150)
+
+
+def test_what_is_too_much_together_is_not_done_in_part(maps):
+    """A batch over the limits leaves the transaction as it was."""
+    one, _ = maps
+    with lpcm.transaction() as t:
+        t[one]["k"] = 1
+        with pytest.raises(ValueTooLarge):
+            t[one].set_many({n: n for n in range(120)})
+        with pytest.raises(ValueTooLarge):
+            t[one].update(dict.fromkeys(range(14), "x" * 320000), k="y" * 10)
+        assert t[one].copy() == {"k": 1}
+        t[one].update(dict.fromkeys(range(13), "x" * 320000))
+    assert len(one) == 14
+
+
+def test_measuring_is_linear(request):
+    """Each write is measured once: 40 keys of 1,000 items take twice the calls of 20."""
+    engine = Engine.open(request.getfixturevalue("dynoxide_table").url)
+    m = LPCM("one", using=engine)
+    value = list(range(1000))
+    counts = []
+    for keys in (20, 40):
+        t = lpcm.transaction()
+        count = 0
+
+        def call(frame, event, arg):
+            nonlocal count
+            count += event == "call"
+
+        sys.setprofile(call)
+        try:
+            for n in range(keys):
+                t[m][n] = value
+        finally:
+            sys.setprofile(None)
+        counts.append(count)
+    assert counts[1] < 2.2 * counts[0]
+    engine.close()
+
+
+def test_the_requests_of_a_transaction():
+    """Each key is read once, what is only written not at all, and the end is one request."""
+    inner = Engine.open("memory://")
+    engine = Engine(Counting(inner.store), config.parse("memory://"))
+    m, tags = LPCM("m", using=engine), LPCMSet("tags", using=engine)
+    m.update(a=1, b=[1], c=1, d=1)
+    tags["k"] = {1}
+    sent = engine.store.requests
+    sent.clear()
+    with lpcm.transaction() as t:
+        t[m]["a"] += 1
+        t[m].increment("a", 2)
+        t[m]["b"].append(2)
+        t[m]["b"] += [3]
+        t[m]["new"] = 1
+        t[m].set("d", 2, ttl=60)
+        t[m].delete("c")
+        t[m].delete_many(["e", "f"])
+        t[m].update(g=1, h=1)
+        t[tags].insert_values("k", {2})
+        assert t[m].get_many(["a", "b", "x", "y"]) == {"a": 4, "b": [1, 2, 3]}
+        assert "x" not in t[m]
+        assert t[m].entry("a").value == 4
+    assert sent == ["read", "read", "read", "read_many", "transact"]
+    sent.clear()
+    with lpcm.transaction() as t:
+        assert t[m]
+    assert sent == ["scan", "transact"]
+    sent.clear()
+    with lpcm.transaction() as t:
+        assert t[m].name == "m"
+    assert sent == []
+    engine.close()
+    inner.close()
+
+
+class Sevens(LPCM):
+    """A subclass with everything of its own."""
+
+    __slots__ = ("seven",)
+
+    def __init__(self, *args, factor, **options):
+        super().__init__(*args, **options)
+        self.factor = factor
+        self.seven = 7
+
+    def __missing__(self, key):
+        return self.seven
+
+    def move(self, one, two):
+        self[two] = self.pop(one) * self.factor
+
+
+def test_a_map_in_a_transaction_is_of_its_class(engine):
+    """``t[m]`` has the class of ``m``, its attributes and its methods, and is one object."""
+    m = Sevens("one", using=engine, factor=2, default=0)
+    m.clear()
+    m["a"] = 3
+    with lpcm.transaction() as t:
+        t[m].move("a", "b")
+        assert type(t[m]) is Sevens
+        assert t[m] is t[m]
+        assert t[m]["b"] == 6
+        assert (t[m].name, repr(t[m]), t[m] == m) == ("one", repr(m), False)
+        assert m.copy() == {"a": 3}
+        with pytest.raises(LPCMError, match="is a transaction's"):
+            t[t[m]]
+        with pytest.raises(LPCMError, match="is a transaction's"):
+            t[m].disable_caching()
+        for way in (copy.copy, copy.deepcopy):
+            with pytest.raises(PickleRefused):
+                way(t[m])
+    assert m.copy() == {"b": 6}
+    plain = Sevens("two", using=engine, factor=2)
+    plain.clear()
+    with lpcm.transaction() as t:
+        assert t[plain]["gone"] == 7
+
+
+def test_two_handles_of_a_map_are_one_map(engine):
+    """What one of them wrote in the transaction the other one finds there."""
+    one, same = LPCM("one", using=engine), LPCM("one", using=engine, default=5)
+    one.clear()
+    with lpcm.transaction() as t:
+        t[one]["a"] = 1
+        assert t[same]["a"] == 1
+        assert t[same]["b"] == 5
+        t[same]["a"] += 1
+        assert t[one]["a"] == 2
+        assert t[one] == t[same]
+    assert one.copy() == {"a": 2}
+
+
+def test_conditions_within_a_transaction(maps):
+    """``entry``, ``replace`` with its etag, ``add`` and ``expire`` are decided on what is there."""
+    one, _ = maps
+    one["a"] = 1
+    with lpcm.transaction() as t:
+        first = t[one].entry("a")
+        second = t[one].replace("a", 2, if_etag=first.etag)
+        with pytest.raises(Conflict):
+            t[one].replace("a", 3, if_etag=first.etag)
+        assert t[one].entry("a")[1:3] == (2, second)
+        with pytest.raises(KeyError):
+            t[one].replace("gone", 1)
+        with pytest.raises(KeyError):
+            t[one].expire("gone", 1)
+        t[one].expire("a", 60)
+        assert 59 < t[one].ttl("a") <= 60
+        assert not t[one].add("a", 1)
+        assert t[one].add("b", 1)
+        etag = t[one].entry("a").etag
+    assert one.entry("a")[1:3] == (2, etag)
+    assert one["b"] == 1
+
+
+def test_tasks_of_one_transaction(maps):
+    """Reads and increments that are awaited together lose nothing, and agree on what they read."""
+    one, _ = maps
+    one["a"] = 1
+
+    async def main():
+        async with lpcm.transaction() as t:
+            found = await asyncio.gather(*(t[one].aincrement("a") for _ in range(20)))
+            await asyncio.gather(*(t[one].aset(n, n) for n in range(20)))
+            return found
+
+    assert sorted(asyncio.run(main())) == [*range(2, 22)]
+    assert one.copy() == {"a": 21, **{n: n for n in range(20)}}
+
+
+def test_every_operation_names_its_twin():
+    """What may have to reach the store is in the table of twins; the rest reads nothing."""
+    reads_nothing = {"assign", "discard", "set", "set_many", "delete_many", "restore"}
+    operations = {
+        name
+        for name, operation in inspect.getmembers(BufferedEntries, inspect.iscoroutinefunction)
+        if not name.startswith("_")
+    }
+    assert operations - reads_nothing - {"find"} == {*TWINS}
+    twins = {twin for twin in TWINS.values() if " " not in twin}
+    assert all(hasattr(LPCM, twin) for twin in twins)
+    assert not AtHand.reaches
+
+
+def test_a_transaction_leaves_no_garbage(maps):
+    """Nothing of an ended transaction waits for the collector of garbage."""
+    one, _ = maps
+    one["a"] = 1
+    gc.collect()
+    gc.disable()
+    try:
+        with lpcm.transaction() as t:
+            t[one]["a"] += 1
+            t[LPCM("one", using=one._using)]["a"] += 1
+            held = weakref.ref(t[one]), weakref.ref(t)
+        del t
+        assert [reference() for reference in held] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_what_others_wrote_is_in_a_transaction_what_it_is_outside(tmp_path):
+    """An entry that cannot be read is there, is never lost, and can be replaced."""
+    file = File(tmp_path / "m.sqlite3")
+
+    def outcome(attempt, m):
+        try:
+            return attempt(m)
+        except (ValueDecodingError, BatchError) as error:
+            return type(error)
+
+    for attempt in (
+        lambda m: m["k"],
+        lambda m: m.get("k", "none"),
+        lambda m: m.setdefault("k", "new"),
+        lambda m: m.pop("k"),
+        lambda m: m.transform("k", str),
+        lambda m: m.get_many(["a", "k"]),
+        lambda m: m.copy(),
+    ):
+        for planted in ({"v": "{", "t": "json"}, {"x": "never"}, {"t": ("text", b"\xff")}):
+            file.plant(**planted)
+            with lpcm.transaction() as t:
+                within = outcome(attempt, t[file.map])
+                assert "k" in t[file.map]
+                t[file.map]["done"] = 1
+            with pytest.raises(ValueDecodingError):
+                file.map["k"]
+            assert file.map.pop("done") == 1
+            assert within == outcome(attempt, file.map)
+    with lpcm.transaction() as t:
+        with pytest.raises(ValueDecodingError):  # to keep its value, which is not at hand
+            t[file.map].touch("k", 60)
+        assert "k" in t[file.map]
+        t[file.map]["k"] = 1
+    assert file.map["k"] == 1
+    file.raw.close()
+
+
+@pytest.mark.parametrize("awaited", [False, True], ids=["blocking", "awaited"])
+def test_what_a_cache_has_damaged_is_read_from_the_store(tmp_path, memcached, awaited):
+    """An item that cannot be read is replaced by the store's entry, which is the condition then."""
+    cache = f"memcached://{memcached.host}:{memcached.port}"
+    engine = Engine.open(f"sqlite:///{tmp_path}/m.sqlite3?cache={cache}")
+    m = LPCM("m", using=engine)
+    m["k"] = [1]
+
+    def damage():
+        spoilt = Cell("{", "json")
+        run(engine.stack.tier.apply(m._use()._map, "k", Put(spoilt, 5), m._use()._now()))
+        with sqlite3.connect(tmp_path / "m.sqlite3") as raw:
+            raw.execute("UPDATE entries SET v = '[1]' WHERE v = '{'")
+        raw.close()
+
+    async def main():
+        async with lpcm.transaction() as t:
+            assert await t[m].acontains("k")
+            with pytest.raises(LPCMError, match="await agetitem"):
+                t[m]["k"]
+            await (await t[m].agetitem("k")).aappend(2)
+
+    damage()
+    if awaited:
+        asyncio.run(main())
+    else:
+        with lpcm.transaction() as t:
+            t[m]["k"].append(2)
+    assert m["k"] == [1, 2]
+    damage()
+    with lpcm.transaction() as t:
+        assert t[m].get_many(["k", "none"]) == {"k": [1]}
+        t[m]["k"] = 5
+    assert m["k"] == 5
+    engine.close()

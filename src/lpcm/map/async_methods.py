@@ -122,7 +122,7 @@ class AsyncTwins(Generic[K, V, R_co]):
     async def adelete(self, key: K) -> None:
         """Await ``delete``."""
         use = self._ause()
-        await use.drive(use.delete(key))
+        await use.drive(use.discard(key))
 
     async def apop(self, key: K, default: Any = MISSING) -> Any:
         """Await ``pop``."""

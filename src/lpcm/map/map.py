@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 from lpcm.engine import state
 from lpcm.engine.config import Url, seconds
 from lpcm.engine.drive import do
+from lpcm.errors import LPCMError
 from lpcm.live import live as _live
 from lpcm.map import travel as _travel
 from lpcm.map.async_methods import AsyncTwins, missed, pairs
@@ -105,6 +106,8 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
 
     _fit: Callable[[Any], object] | None = None
     """What makes a value of this kind of map of what is assigned; TypeError refuses it."""
+    _within: MapBinding | None = None
+    """The binding of a map in a transaction."""
 
     if not TYPE_CHECKING:
 
@@ -157,14 +160,18 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
 
     def _bind(self) -> Entries:
         now = state.epoch  # before resolving: a change meanwhile must not go unseen
+        binding = self._within or self._resolve()
+        self._bound = now, binding.use(), binding
+        return self._bound[1]
+
+    def _resolve(self) -> MapBinding:
+        """Return where the entries are as configured now."""
         engine = _travel.resolve(
             self._using, self._url, cache_only=self._cache_only, cache_timeout=self._cache_timeout
         )
         makers = _live.LIVE if self._live else _live.PLAIN
         options = MapOptions(self._default, self._ttl, makers, self._fit, self._caching)
-        binding = MapBinding(engine, self._name, options)
-        self._bound = now, binding.use(), binding
-        return self._bound[1]
+        return MapBinding(engine, self._name, options)
 
     def _ause(self) -> Entries:
         if self._bound[0] != state.epoch:
@@ -190,8 +197,13 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
         """Read from the store from now on, by this object, whatever is cached.
 
         What was read is removed from the cache, so that everybody reads it anew: for changes
-        made by other means. **Cost**: a read is one of the store and one of the cache.
+        made by other means. **Cost**: a read is one of the store and one of the cache. **Raises**
+        LPCMError for a map in a transaction, which reads as the map itself does.
         """
+        if self._within is not None:
+            raise LPCMError(
+                f"{self!r} is a transaction's: disable_caching of the map itself, before"
+            )
         self._caching = False
         self._bound = (-1, *self._bound[1:])
 
@@ -265,7 +277,7 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
         use = self._use()
         if type(value) in _live.TYPES and _live.assigned_back(value, use, key):
             return
-        do(use.set, key, value)
+        do(use.assign, key, value)
 
     @overload  # type: ignore[override]  # a V, read live
     def setdefault(self, key: K, default: V, *, ttl: TTL = None) -> R_co: ...
@@ -290,7 +302,7 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
 
     def delete(self, key: K) -> None:
         """Remove the entry; silent when there is none. **Cost**: one request."""
-        do(self._use().delete, key)
+        do(self._use().discard, key)
 
     @overload
     def pop(self, key: K, /) -> V: ...

@@ -1,38 +1,29 @@
 """Transactions: several entries, of several maps of one store, written all or not at all.
 
-Nothing is locked or open while the caller works: what it reads is remembered, what it writes
-is kept, and the end is one request that does all writes if every entry read is still the
-same. Knows maps by their entries; how a store does it is ``ports.Tier.transact``.
+Nothing is locked or open while the caller works. What the caller reads is remembered, what it
+writes is kept (``operations.buffer``), and the end is one request, which does all writes if every
+entry that was read is still the same. Knows maps by their bindings; how a store does it is
+``ports.Tier.transact``.
 
-Invariant: what a transaction wrote was decided on what was stored in the instant it was
-written. Each key stays linearizable through a cache; that several become visible in one
-instant is promised of the store only.
+Invariant: what a transaction wrote was decided on the entries as they were stored in the instant of
+writing. Each key stays linearizable through a cache; that several keys change in one instant is
+promised of the store only.
 """
 
 # ruff: noqa: SLF001  # a transaction works on the entries of maps, as their methods do
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from lpcm.engine.drive import do
-from lpcm.errors import (
-    ConfigError,
-    Conflict,
-    KeyEncodingError,
-    LPCMError,
-    PickleRefused,
-    ValueDecodingError,
-    ValueTooLarge,
-)
-from lpcm.map.part import Part, Write
-from lpcm.operations.absent import absent
-from lpcm.operations.damage import read_again
-from lpcm.operations.entry import MISSING
+from lpcm.errors import ConfigError, Conflict, LPCMError, PickleRefused
+from lpcm.map.travel import within
+from lpcm.operations.buffer import Buffer
+from lpcm.operations.buffered import TransactionBinding
 from lpcm.operations.retry import Retry
-from lpcm.ports import Aborted, Change, Check, Delete, Put, When
-from lpcm.ports.etags import new_etag
-from lpcm.values.keys import encode, key_of
+from lpcm.ports import Aborted
+from lpcm.values.keys import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -41,32 +32,23 @@ if TYPE_CHECKING:
 
     from lpcm.map.map import LPCM
     from lpcm.operations.binding import MapBinding
-    from lpcm.operations.entry import TTL
     from lpcm.operations.operations import Entries
-    from lpcm.ports import Stored
 
-__all__ = ["Part", "Transaction", "atransact", "transact", "transaction"]
+    M = TypeVar("M", bound=LPCM[Any, Any])
 
-K = TypeVar("K")
-V = TypeVar("V")
+__all__ = ["Transaction", "atransact", "transact", "transaction"]
+
 T = TypeVar("T")
-
-MOST_KEYS: Final = 100
-MOST_BYTES: Final = 4 * 1024 * 1024
 
 
 class Transaction:
-    """Reads and writes that count together; made by ``transaction``, for one thread, once."""
+    """Reads and writes that count together; made by ``transaction``, for one task, once."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, Entries] = {}
-        self._read: dict[tuple[str, str], Stored | None] = {}
-        self._writes: dict[tuple[str, str], Write] = {}
-        self._seen: set[tuple[str, str]] = set()
-        """What was handed out: assigning it changes an entry and begins none."""
-        self._ended = False
-        self._awaited = False
-        """Whether an event loop runs it, which must not be blocked."""
+        self._buffer = Buffer()
+        self._maps: dict[int, tuple[LPCM[Any, Any], LPCM[Any, Any]]] = {}
+        """Each map that takes part, and the same map here."""
+        self._bindings: dict[str, TransactionBinding] = {}
 
     def __reduce__(self) -> NoReturn:
         raise PickleRefused(
@@ -74,124 +56,56 @@ class Transaction:
             "pickled or copied; pickle the map itself"
         )
 
-    def __getitem__(self, map: LPCM[K, V]) -> Part[K, V]:
-        """Return the map as this transaction sees it."""
-        return Part(self, map)
+    def __getitem__(self, map: M) -> M:
+        """Return the map as this transaction sees it: the same class, with all its methods."""
+        if self._buffer.ended:
+            self._buffer.check_open()
+        known = self._maps.get(id(map))
+        if known is None:
+            known = self._maps[id(map)] = map, self._within(map)
+        return known[1]  # type: ignore[return-value]  # of the same class
 
-    def _open(self) -> None:
-        """Refuse to be used after the end: what is written then would be lost."""
-        if self._ended:
-            raise LPCMError("this transaction has ended: begin another")
-
-    def _enter(self, use: Entries) -> None:
-        """Take a map in; all must be of one store."""
-        self._open()
-        for other in self._entries.values():
-            if other._engine is not use._engine:
+    def _within(self, map: LPCM[Any, Any]) -> LPCM[Any, Any]:
+        if map._within is not None:
+            raise LPCMError(f"{map!r} is a transaction's already: give the map itself")
+        map._use()
+        outside = map._bound[2]
+        for other in self._bindings.values():
+            if other.engine is not outside.engine:
                 raise ConfigError(
-                    f"a transaction is of one store: map {other._name!r} is in "
-                    f"{other._engine.location}, map {use._name!r} in {use._engine.location}"
+                    f"a transaction is of one store: map {other.name!r} is in "
+                    f"{other.engine.location}, map {outside.name!r} in {outside.engine.location}"
                 )
-        self._entries.setdefault(use._map, use)
+        binding = TransactionBinding(self._buffer, outside)
+        self._bindings[binding.identity[1]] = binding
+        made: LPCM[Any, Any] = within(map, binding)
+        return made
 
-    @property
-    def _place(self) -> MapBinding | None:
-        """One of the maps that take part."""
-        return next((use.binding for use in self._entries.values()), None)
-
-    def _known(self, use: Entries, key: object) -> bool:
-        """Tell whether the entry was read or written here already."""
-        try:
-            place = use._map, encode(key)
-        except KeyEncodingError:
-            return True  # that there is none
-        return place in self._writes or place in self._read
-
-    async def _stored(self, use: Entries, key: object) -> Any:
-        """Return the value as the transaction left or found it; MISSING where there is none."""
-        self._enter(use)
-        try:
-            place = use._map, encode(key)
-        except KeyEncodingError as error:
-            absent(key, error)
-            return MISSING
-        self._seen.add(place)
-        if place in self._writes:
-            cell = self._writes[place].cell
-            return MISSING if cell is None else use.codec.decode(*cell)
-        if place not in self._read:
-            self._check({place})
-            self._read[place] = await use.find(place[1])
-        found = self._read[place]
-        if found is None:
-            return MISSING
-        try:
-            return use._value(found)
-        except ValueDecodingError as error:
-            found = self._read[place] = await read_again(use, key, place[1], error)
-            return MISSING if found is None else use._value(found)
-
-    def _expires(self, use: Entries, key: object, ttl: TTL = None) -> float | None:
-        """Return when what was left or found there expires, or a new entry with ``ttl`` would."""
-        place = use._map, encode(key)
-        anew = use._expiry(ttl)  # refuses what is none
-        held = self._writes[place] if place in self._writes else self._read[place]
-        if held is None or (isinstance(held, Write) and held.cell is None):
-            return anew
-        return held.expires
-
-    def _assigned(self, use: Entries, key: object) -> float | None:
-        """Return when an entry that is assigned expires: by the map's ttl, else as it was read."""
-        if use._ttl is None and (use._map, encode(key)) in self._seen:
-            return self._expires(use, key)
-        return use._expiry(None)
-
-    def _write(self, use: Entries, key: object, write: Write) -> None:
-        self._enter(use)
-        place = use._map, encode(key)
-        self._check({place}, {place: write})
-        self._writes[place] = write
-
-    def _check(
-        self, places: set[tuple[str, str]], writes: dict[tuple[str, str], Write] | None = None
-    ) -> None:
-        """Refuse what no store could do together, before it is sent."""
-        count = len(places | self._read.keys() | self._writes.keys())
-        if count > MOST_KEYS:
-            raise ValueTooLarge(f"a transaction is of at most {MOST_KEYS} keys, read or written")
-        cells = [one.cell for one in {**self._writes, **(writes or {})}.values()]
-        size = sum(_size(cell.data) for cell in cells if cell is not None)
-        if size > MOST_BYTES:
-            raise ValueTooLarge(f"a transaction writes at most {MOST_BYTES:,} bytes, not {size:,}")
+    def _end(self) -> dict[str, TransactionBinding]:
+        self._buffer.ended = True
+        for _, made in self._maps.values():
+            cast("TransactionBinding", made._within).forget()
+        return self._bindings
 
     async def _commit(self, entries: dict[str, Entries]) -> None:
-        changes: list[Change] = []
-        for (pk, sk), (cell, expires) in self._writes.items():
-            when: When | int = When.ALWAYS
-            if (pk, sk) in self._read:
-                found = self._read[pk, sk]
-                when = When.ABSENT if found is None else found.etag
-            op = Delete(when) if cell is None else Put(cell, new_etag(), expires, when)
-            changes.append(Change(pk, sk, op))
-        checks = [
-            Check(*place, When.ABSENT if found is None else found.etag)
-            for place, found in self._read.items()
-            if place not in self._writes
-        ]
+        """Send all writes and conditions; ``entries`` are those of the maps, outside."""
+        changes, checks = self._buffer.requests()
+        if not changes and not checks:
+            return
         for pk in {change.map for change in changes}:
             await entries[pk]._enter_catalogue()
         use = next(iter(entries.values()))
         outcome = await use._tier.transact(changes, checks, use._now())
         if isinstance(outcome, Aborted):
-            keys = [(self._entries[pk]._name, key_of(sk)) for pk, sk, _ in outcome.reasons]
+            keys = [(self._bindings[pk].name, key_of(sk)) for pk, sk, _ in outcome.reasons]
             shown = ", ".join(f"{key!r} in {name!r}" for name, key in keys)
             raise Conflict(
-                f"others wrote what the transaction had read: {shown}; nothing was written",
+                f"others changed what the transaction had read: {shown}; nothing was written",
                 keys=keys,
             )
 
     def __enter__(self) -> Self:
-        self._open()
+        self._buffer.check_open()
         return self
 
     def __exit__(
@@ -200,13 +114,13 @@ class Transaction:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ended = True
-        if error is None and self._entries:
-            do(self._commit, {pk: use.binding.use() for pk, use in self._entries.items()})
+        bindings = self._end()
+        if error is None and bindings:
+            do(self._commit, {pk: each.outside.use() for pk, each in bindings.items()})
 
     async def __aenter__(self) -> Self:
-        self._open()
-        self._awaited = True
+        self._buffer.check_open()
+        self._buffer.awaited = True
         return self
 
     async def __aexit__(
@@ -215,38 +129,25 @@ class Transaction:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ended = True
-        if error is None and self._entries:
-            entries = {pk: use.binding.ause() for pk, use in self._entries.items()}
+        bindings = self._end()
+        if error is None and bindings:
+            entries = {pk: each.outside.ause() for pk, each in bindings.items()}
             await next(iter(entries.values())).drive(self._commit(entries))
-
-
-def _size(part: Any) -> int:
-    """Return about how many bytes a part of a value takes in a store."""
-    match part:
-        case str():
-            return len(part.encode(errors="replace"))
-        case bytes():
-            return len(part)
-        case dict():
-            return 3 + sum(1 + _size(name) + _size(value) for name, value in part.items())
-        case list() | frozenset():
-            return 3 + sum(1 + _size(member) for member in part)
-        case _:
-            return 8
 
 
 def transaction() -> Transaction:
     """Write entries of several maps of one store all or not at all.
 
-    Reads go through the map as ever, and become conditions; writes wait until the end of the
-    ``with`` block, or are dropped if it raises. ``async with`` does the same in an event loop,
-    where reading is awaited: ``await t[m].aget(k)``.
+    ``t[m]`` is the map within the transaction, with all its methods. What it reads becomes a
+    condition; what it writes waits until the end of the ``with`` block, or is dropped if the block
+    raises. ``async with`` does the same in an event loop, where what must reach the store is
+    awaited: ``await t[m].aget(k)``.
 
-    **Cost**: the reads, and one request; on DynamoDB two write units for each KB of each entry
-    written or read. **Atomic**: in the store, as a whole; through a cache each key by itself.
-    **Raises** Conflict, its ``keys`` saying which, if others wrote what was read;
-    ValueTooLarge for over 100 keys or 4 MB; ConfigError for maps of two stores.
+    **Cost**: each key is read once, through the map as ever, and the end is one request; on
+    DynamoDB two write units for each KB of each entry written or read. **Atomic**: in the store, as
+    a whole; through a cache each key by itself. **Raises** Conflict, whose ``keys`` say which
+    entries others have changed since they were read; ValueTooLarge for over 100 keys or 4 MB;
+    ConfigError for maps of two stores; LPCMError after the end.
 
     >>> from lpcm import LPCM
     >>> accounts, log = LPCM("accounts"), LPCM("log")
@@ -262,7 +163,7 @@ def transaction() -> Transaction:
     ...     accounts["ann"] = 0                 # somebody else
     Traceback (most recent call last):
         ...
-    lpcm.errors.Conflict: others wrote what the transaction had read: 'ann' in 'accounts'; ...
+    lpcm.errors.Conflict: others changed what the transaction had read: 'ann' in 'accounts'; ...
     """
     return Transaction()
 
@@ -286,9 +187,9 @@ def transact(fn: Callable[[Transaction], T]) -> T:
             with t:
                 result = fn(t)
         except Conflict:
-            if t._place is None:
+            if not t._bindings:
                 raise
-            retry = retry or _again(t._place.use())
+            retry = retry or _again(_any(t).use())
             do(retry.pause)
         else:
             return result
@@ -303,13 +204,17 @@ async def atransact(fn: Callable[[Transaction], Awaitable[T]]) -> T:
             async with t:
                 result = await fn(t)
         except Conflict:
-            if t._place is None:
+            if not t._bindings:
                 raise
-            use = t._place.ause()
+            use = _any(t).ause()
             retry = retry or _again(use)
             await use.drive(retry.pause())
         else:
             return result
+
+
+def _any(t: Transaction) -> MapBinding:
+    return next(iter(t._bindings.values())).outside
 
 
 def _again(use: Entries) -> Retry:

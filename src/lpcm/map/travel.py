@@ -32,7 +32,9 @@ from lpcm.values.keys import partition
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["OWN", "duplicate", "entry", "reduce", "resolve", "revive"]
+    from lpcm.operations.binding import MapBinding
+
+__all__ = ["OWN", "duplicate", "entry", "reduce", "resolve", "revive", "within"]
 
 FORMAT = 1
 OWN = frozenset({
@@ -159,6 +161,7 @@ def _insulated(namespace: str | None = None) -> bool:
 
 def reduce(handle: Any) -> tuple[Any, ...]:
     """Return what a map is pickled as."""
+    _check_free(handle)
     cls = type(handle)
     fields = {
         name: getattr(handle, f"_{name}")
@@ -234,8 +237,29 @@ def _check(form: object) -> None:
 # Copies
 
 
+def within(handle: Any, binding: MapBinding) -> Any:
+    """Return a copy of a map that works on another binding: the map in a transaction."""
+    cls = type(handle)
+    made: Any = object.__new__(cls)
+    vars(made).update(vars(handle), _within=binding, _bound=(-1, None, None))
+    for each in cls.__mro__:
+        for name in getattr(each, "__slots__", ()):
+            if hasattr(handle, name):
+                setattr(made, name, getattr(handle, name))
+    return made
+
+
+def _check_free(handle: Any) -> None:
+    if handle._within is not None:
+        raise PickleRefused(
+            f"{handle!r} is a transaction's and belongs to the block that began it: it cannot be "
+            "pickled or copied; pickle the map itself"
+        )
+
+
 def duplicate(handle: Any, memo: dict[int, Any] | None = None) -> Any:
     """Return a copy of a map for this process, a deep one with ``memo``."""
+    _check_free(handle)
     cls = type(handle)
     args, options = _new_arguments(handle)
     made: Any = cls.__new__(cls, *args, **options)

@@ -141,6 +141,10 @@ class Access:
             await self._look(now)
         return await self._read(self._map, sk, now)
 
+    async def _read_store(self, sk: str) -> Stored | None:
+        """Return the entry as the store has it, past any cache."""
+        return await self._store.read(self._map, sk, self._now())
+
     async def _look(self, now: float) -> None:
         """Check that this version knows the map's format; see ``coherence.catalogue``."""
         await self._catalogue.look(self._store, self._map, now)

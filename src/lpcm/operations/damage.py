@@ -83,7 +83,7 @@ async def read_again(use: Access, key: object, sk: str, error: Exception) -> Sto
     if use._coherent is None:
         raise use._unreadable(key, error) from error
     try:
-        stored: Stored | None = await use._store.read(use._map, sk, use._now())
+        stored: Stored | None = await use._read_store(sk)
         if stored is not None:
             use._value(stored)  # if this is no better, the cache is left as it is
         (stored,) = await use._coherent.read_stored(use._map, [sk], use._now())

@@ -142,6 +142,9 @@ class Entries(Access):
         put = tuple.__new__(Put, (self.encode(value), new_etag(), expires, When.ALWAYS))
         await self._apply(sk, put)
 
+    assign = set  # noqa: A003  # the operation of that name, above
+    """``m[key] = value``; in a transaction not the same."""
+
     async def add(self, key: object, value: object, ttl: TTL = None) -> bool:
         """Store the value unless the key is present; tell whether that was done."""
         put = self._put(value, self._expiry(ttl), When.ABSENT)
@@ -185,9 +188,12 @@ class Entries(Access):
             outcome = Refused(absent(key, error))
         return isinstance(outcome, Applied)
 
+    discard = delete
+    """``m.delete(key)``, which needs no answer; in a transaction not the same."""
+
     async def remove(self, key: object) -> None:
         """Remove the entry; else raise KeyError."""
-        if not await self.delete(key):
+        if not await Entries.delete(self, key):
             raise KeyError(key)
 
     async def pop(self, key: object, fallback: object = MISSING) -> Any:
@@ -218,7 +224,7 @@ class Entries(Access):
 
     async def expire(self, key: object, ttl: TTL) -> None:
         """Let the entry expire after ``ttl``, None: never; else raise KeyError."""
-        if not await self.touch(key, ttl):
+        if not await Entries.touch(self, key, ttl):
             raise KeyError(key)
 
     increment, decrement, increment_existing = increment, decrement, increment_existing

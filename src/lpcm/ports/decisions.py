@@ -1,7 +1,8 @@
-"""What one write makes of an entry, for stores that hold the entry while they decide.
+"""Decide a write: what an operation of the port makes of an entry.
 
-Pure: the caller reads the entry, asks here, and stores what comes back, in one instant or
-by compare-and-set. Updates of a part of a value are ``stores.local.update_json``'s business.
+For stores that hold the entry while they decide, and for the buffer of a transaction. Pure: the
+caller reads the entry, asks here, and stores the outcome, in one instant or by compare-and-set.
+Updates of a part of a value are left to ``stores.local.update_json``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = ["decide", "holds", "size"]
 
 
 def decide(current: Stored | None, op: Op) -> Outcome:
-    """Return what the write comes to, where ``current`` is what stands there now.
+    """Return the outcome of the write, where ``current`` is the stored entry.
 
     >>> from lpcm.ports import Cell
     >>> decide(None, Put(Cell("x", None), 7))
@@ -79,11 +80,19 @@ def _fits(number: int) -> bool:
 
 
 def size(data: object) -> int:
-    """Return the bytes a value takes."""
+    """Return about how many bytes a value takes in a store.
+
+    >>> size("abc"), size(["a", {"b": 7}])
+    (3, 19)
+    """
     match data:
         case str():
-            return len(data.encode())
+            return len(data) if data.isascii() else len(data.encode())
         case bytes():
             return len(data)
+        case dict():
+            return 3 + sum(1 + size(name) + size(value) for name, value in data.items())
+        case list() | frozenset():
+            return 3 + sum(1 + size(member) for member in data)
         case _:
             return 8
