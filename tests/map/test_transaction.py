@@ -26,6 +26,7 @@ from lpcm import (
     PickleRefused,
     ValueDecodingError,
     ValueTooLarge,
+    events,
 )
 from lpcm.engine import config
 from lpcm.engine.drive import run
@@ -926,3 +927,30 @@ def test_what_a_cache_has_damaged_is_read_from_the_store(tmp_path, memcached, aw
         t[m]["k"] = 5
     assert m["k"] == 5
     engine.close()
+
+
+def test_each_map_of_a_transaction_has_its_own_operation(maps):
+    """Listeners see each write under its own map, and reads as they happen."""
+    one, two = maps
+    one["a"] = 1
+    with events.recorded() as seen, lpcm.transaction() as t:
+        t[one]["a"] += 1
+        t[two]["b"] = t[one]["a"]
+        t[one]["c"] = 1
+    shown = [(each.map, each.kind, list(each.keys), list(each.applied)) for each in seen]
+    assert shown == [
+        ("one", "read", ["a"], []),
+        ("one", "write", ["a", "c"], [True, True]),
+        ("two", "write", ["b"], [True]),
+    ]
+    with events.recorded() as seen, pytest.raises(Conflict), lpcm.transaction() as t:
+        t[two]["b"] = t[one]["a"]
+        t[one]["c"] = 2
+        two["b"] = 0
+        one["a"] = 5
+    assert [(each.map, list(each.applied)) for each in seen if each.kind == "write"] == [
+        ("two", [True]),
+        ("one", [True]),
+        ("two", [False]),
+        ("one", [False]),
+    ]

@@ -87,7 +87,7 @@ class Catalogue:
             if self._prefixes is not None:
                 self._prefixes.keep(map, *seen)
         try:
-            namespace, name = _names(map)  # not *: see Coherent
+            namespace, name = names(map)  # not *: see Coherent
             state = await store.describe(namespace, name)
         except StoreDenied:  # who may read the map alone can do without
             state = DENIED
@@ -99,7 +99,7 @@ class Catalogue:
         """Enter the map into the catalogue unless it is there; return what stands there."""
         state = self.known(map, now)
         if state is None or state.identity is None or state.info is None:
-            namespace, name = _names(map)
+            namespace, name = names(map)
             state = self._remember(map, await store.register(namespace, MapInfo(name)), now)
         self.registered.add(map)
         return state
@@ -225,10 +225,10 @@ class Identified(Prefixes):
         self.looked[map] = since, since + LOOK_AGAIN
 
 
-def _names(map: str) -> tuple[str, str]:
+def names(map: str) -> tuple[str, str]:
     """Return the names of a map's namespace and of the map.
 
-    >>> _names("eu%2F1/50%25/")
+    >>> names("eu%2F1/50%25/")
     ('eu/1', '50%')
     """
     from urllib.parse import unquote  # 5 ms to import, and not needed before a map is used

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from lpcm import events
+from lpcm.coherence.catalogue import names
 from lpcm.engine.state import refresh
 from lpcm.ports import Aborted, Add, Applied, Delete, Put, Touch, Update
 from lpcm.values.keys import key_of
@@ -80,37 +81,50 @@ class Observed:
         self.identity: str = store.identity
         self.blocking: bool = store.blocking
 
-    async def _emit(
-        self, kind: str, work: Awaitable[T], sks: Sequence[str] = (), ops: Sequence[Op] = ()
-    ) -> T:
-        operation = events.Operation(
-            self._name,
+    def _operation(
+        self, kind: str, sks: Sequence[str], ops: Sequence[Op], name: str | None = None
+    ) -> events.Operation:
+        return events.Operation(
+            self._name if name is None else name,
             kind,
             [key_of(sk) for sk in sks],
             [_change(op) for op in ops],
             cached=self._cached and kind not in {"scan", "count"},
             location=self._location,
         )
+
+    async def _emit(
+        self, kind: str, work: Awaitable[T], sks: Sequence[str] = (), ops: Sequence[Op] = ()
+    ) -> T:
+        return await self._emit_all([self._operation(kind, sks, ops)], work)
+
+    async def _emit_all(self, operations: Sequence[events.Operation], work: Awaitable[T]) -> T:
+        """Do the work of these operations; the first of them has its requests."""
         try:
-            events.emit(operation)
+            for operation in operations:
+                events.emit(operation)
         except BaseException:
             getattr(work, "close", lambda: None)()
             raise
         start = time.perf_counter()
         try:
-            with events.meter() as operation.requests:
+            with events.meter() as operations[0].requests:
                 result = await work
         except BaseException as error:
-            operation.error = type(error).__name__
+            for operation in operations:
+                operation.error = type(error).__name__
             raise
         else:
-            if ops:
-                operation.applied = _applied(result, len(ops))
+            for operation in operations:
+                if operation.changes:
+                    operation.applied = _applied(result, len(operation.changes))
             return result
         finally:
-            operation.seconds = time.perf_counter() - start
-            operation.ended = True
-            events.emit(operation)
+            seconds = time.perf_counter() - start
+            for operation in operations:
+                operation.seconds = seconds
+                operation.ended = True
+                events.emit(operation)
 
     async def read(self, map: str, sk: str, now: float) -> Stored | None:
         """Read one entry."""
@@ -134,9 +148,16 @@ class Observed:
     async def transact(
         self, changes: Sequence[Change], checks: Sequence[Check], now: float
     ) -> list[Applied] | Aborted:
-        """Do all changes, or none."""
-        sks, ops = [one.sk for one in changes], [one.op for one in changes]
-        return await self._emit("write", self._tier.transact(changes, checks, now), sks, ops)
+        """Do all changes, or none: one operation of each map."""
+        maps: dict[str, list[Change]] = {}
+        for change in changes:
+            maps.setdefault(change.map, []).append(change)
+        operations = [
+            self._operation("write", [one.sk for one in of], [one.op for one in of], names(pk)[1])
+            for pk, of in maps.items()
+        ]
+        work = self._tier.transact(changes, checks, now)
+        return await self._emit_all(operations or [self._operation("write", (), ())], work)
 
     async def clear(self, map: str, keys: KeyRange) -> None:
         """Delete a range."""
@@ -180,4 +201,5 @@ def _applied(result: object, count: int) -> Sequence[bool]:
     if isinstance(result, Aborted):
         return [False] * count
     outcomes = result if isinstance(result, list) else [result]
-    return [isinstance(outcome, Applied) for outcome in outcomes]
+    # Of a transaction of several maps there are more, and all of them were done.
+    return [isinstance(outcome, Applied) for outcome in outcomes][:count]
