@@ -305,13 +305,13 @@ class Root:
         tier = self._tier(ports, ports, ports, self._policy, jitter=lambda: 0.2)
         for key in self._owed:
             tier._pending[key] = None  # noqa: SLF001  # the client's memory of operations before
-        work = _perform(tier, self.operation, self._now)
+        coroutine = _perform(tier, self.operation, self._now)
         results: tuple[Any, ...]
         try:
-            kind, *request = work.send(None)
+            kind, *request = coroutine.send(None)
             for reply, seconds in answers:
                 ports.time += seconds
-                kind, *request = work.send(reply)
+                kind, *request = coroutine.send(reply)
         except StopIteration as end:
             results = tuple(map(_comparable, end.value))
         except LPCMError as error:
@@ -319,8 +319,8 @@ class Root:
         else:
             pending = tuple(tier._pending)  # noqa: SLF001  # as above
             state = freeze((kind, request, pending, ports.time, tier._queue._after), _OPAQUE)  # noqa: SLF001  # as above
-            seen = _Seen(kind, tuple(request), pending, (state, snapshot(work, _OPAQUE)))
-            work.close()
+            seen = _Seen(kind, tuple(request), pending, (state, snapshot(coroutine, _OPAQUE)))
+            coroutine.close()
             return seen
         pending = tuple(tier._pending)  # noqa: SLF001  # as above
         return _Seen("ended", results, pending, ("ended", results, pending))

@@ -23,15 +23,15 @@ from lpcm.ports import (
     SetAdd,
     Stored,
     Update,
-    When,
 )
+from lpcm.ports.decisions import holds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from checks.explorer.client import Node, Program
     from checks.explorer.linearizability import Call
-    from lpcm.ports import Change, Check, Condition, Op, Outcome
+    from lpcm.ports import Change, Check, Op, Outcome
 
 __all__ = [
     "CONNECTIONS",
@@ -182,7 +182,7 @@ def apply(value: Value, op: Op, now: float) -> tuple[Value, Outcome]:
     made: Stored | None
     match op:
         case Put((data, _), etag, expires, when):
-            if not _holds(when, current):
+            if not holds(when, current):
                 return value, Refused(current)
             made = Stored(data, None, etag, expires)
         case Add(delta, initial, etag):
@@ -204,24 +204,12 @@ def transact(
     """Apply a transaction to the stored value of each key."""
     wanted = [(each.sk, each.op.when) for each in changes] + [(c.sk, c.when) for c in checks]
     found = {sk: live(value.entry, now) for sk, value in values.items()}
-    reasons = tuple(("", sk, Refused(found[sk])) for sk, w in wanted if not _holds(w, found[sk]))
+    reasons = tuple(("", sk, Refused(found[sk])) for sk, w in wanted if not holds(w, found[sk]))
     if reasons:
         return values, Aborted(reasons)
     done = {each.sk: apply(values[each.sk], each.op, now) for each in changes}
     after = {**values, **{sk: value for sk, (value, _) in done.items()}}
     return after, tuple(outcome for _, outcome in done.values())
-
-
-def _holds(when: Condition, current: Stored | None) -> bool:
-    match when:
-        case When.ALWAYS:
-            return True
-        case When.ABSENT:
-            return current is None
-        case When.PRESENT:
-            return current is not None
-        case etag:
-            return current is not None and current.etag == etag
 
 
 def dealt(node: Node, results: tuple[Any, ...], connection: int) -> tuple[Replies, ...]:

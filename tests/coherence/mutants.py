@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from checks.explorer.client import ClientPorts, Operation
 from checks.explorer.search import NOT_LINEARIZABLE, STALE, Faults, Scenario
-from lpcm.coherence.item import MARK, token
+from lpcm.coherence.item import MARK, token_of
 from lpcm.coherence.protocol import Protocol
 from lpcm.coherence.tier import Coherent
 from lpcm.errors import OutcomeUnknown
@@ -44,7 +44,7 @@ class WritesUnmarked(Protocol):
         reply = yield Packet(key, (Get(5),))
         if isinstance(reply, CacheLost):
             return reply
-        return token(reply, reply.results[0])._replace(marks=1)
+        return token_of(reply, reply.results[0])._replace(marks=1)
 
 
 class NoMark(Coherent):
@@ -68,8 +68,8 @@ class KeepsMarksForLong(Protocol):
     def write_life(self, mark, elapsed):
         return self._policy.ttl, b"" if mark.marks == 1 else MARK
 
-    def fill_life(self, right):
-        return self._policy.ttl, MARK if right.marks else b""
+    def fill_life(self, token):
+        return self._policy.ttl, MARK if token.marks else b""
 
 
 class NoCap(Coherent):
@@ -116,15 +116,15 @@ def resends(store, cache, clock, policy, **options):
     return Coherent(Resending(store), cache, clock, policy, **options)
 
 
-class LeavesChecked(Protocol):
+class KeepsChecked(Protocol):
     """R1 broken: what a failed check told of an entry is not what readers are served after."""
 
-    def uncover(self, item):
+    def invalidate_changed(self, item):
         yield from ()
 
 
-class NoUncovering(Coherent):
-    protocol = LeavesChecked
+class NoInvalidationOfChecked(Coherent):
+    protocol = KeepsChecked
 
 
 class Mutant(NamedTuple):
@@ -163,10 +163,10 @@ MUTANTS = [
         NOT_LINEARIZABLE,
     ),
     Mutant(
-        "failed check not uncovered",
-        NoUncovering,
+        "failed check not invalidated",
+        NoInvalidationOfChecked,
         Scenario(
-            "failed check not uncovered",
+            "failed check not invalidated",
             (
                 (Operation("put", ("b",), 2),),
                 (

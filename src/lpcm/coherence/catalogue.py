@@ -1,15 +1,15 @@
-"""What an engine knows of its maps' rows in the catalogue, and the cache prefixes made of it.
+"""What an engine knows of its maps' rows in the catalogue, and the cache prefixes made of them.
 
 A map's format and its namespace's identity are asked for in one request, before the map's first
-operation, and again when that was more than ``LOOK_AGAIN`` seconds ago: by whoever reads past
-the cache, writes, or looks at a whole map. A hit asks for neither.
+operation. Operations that read past the cache, write, or look at a whole map ask again where the
+last answer is more than ``LOOK_AGAIN`` seconds old. A hit never asks.
 
 Knows the store's port; never what is cached or why. Invariants:
 
-1. Whoever got past ``look`` works on a map whose format, as of ``LOOK_AGAIN`` seconds ago at
-   most, this version of lpcm can read and write.
+1. An operation that got past ``look`` works on a map whose format this version of lpcm can read
+   and write, as of at most ``LOOK_AGAIN`` seconds ago.
 2. A prefix is a function of the namespace's identity and the cache's servers. So two stores
-   share no item, and a store that was made anew has none of the old one's.
+   share no item, and a store that was made anew shares none with the old store.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ __all__ = ["FORMAT", "LOOK_AGAIN", "NEVER", "Catalogue", "Fixed", "Identified", 
 
 FORMAT: Final = 1
 LOOK_AGAIN: Final = 60.0
-"""Seconds for which what the catalogue said is taken for granted."""
+"""Seconds for which an answer of the catalogue is used."""
 DENIED: Final = MapState(None, None)
-"""What a client that may not read the catalogue knows."""
+"""The state that a client sees that may not read the catalogue."""
 _ASKING: Final = 1.0
 NEVER: Final = (math.inf, -math.inf)
 ALWAYS: Final = (-math.inf, math.inf)
-"""What ``Prefixes.looked`` has of a map."""
+"""Values of ``Prefixes.looked``: the prefix is used at no time, or at any time."""
 
 
 class _Seen(NamedTuple):
@@ -43,14 +43,14 @@ class _Seen(NamedTuple):
 
 
 class Catalogue:
-    """What all stacks of one engine have seen of the catalogue."""
+    """What all stacks of one engine know of the catalogue."""
 
     def __init__(self) -> None:
         self.registered: set[str] = set()
-        """The maps that are known to stand in the catalogue."""
+        """The maps that are known to be in the catalogue."""
         self._seen: dict[str, _Seen] = {}
         self._prefixes: Identified | None = None
-        follow(self, Catalogue.forget)  # the memory of a child is another store
+        follow(self, Catalogue.forget)  # in a forked child the memory store is another store
 
     def prefixes(self, servers: str) -> Identified:
         """Return the prefixes of items on these servers, the engine's only ones."""
@@ -66,37 +66,37 @@ class Catalogue:
             self._prefixes.looked.clear()
 
     def known(self, map: str, now: float) -> MapState | None:
-        """Return what was seen lately, without asking."""
+        """Return the last answer if it is recent, without asking."""
         seen = self._seen.get(map)
         if seen is None or not seen.since <= now < seen.since + LOOK_AGAIN:
             return None
         return seen.state
 
     async def look(self, store: Store, map: str, now: float) -> MapState:
-        """Return what the catalogue says, or said lately. Cost: none, or one request.
+        """Return a map's state in the catalogue, now or recently. Cost: none, or one request.
 
         **Raises** StoreTooNew.
         """
         return self.known(map, now) or await self.ask(store, map, now)
 
     async def ask(self, store: Store, map: str, now: float) -> MapState:
-        """Return what the catalogue says now."""
+        """Return a map's state in the catalogue now."""
         if map in self._seen:
-            # One asks for all: the others go on with what was seen before, for a second.
+            # One operation asks for all: the others use the last answer for another second.
             seen = self._seen[map] = _Seen(self._seen[map].state, now - LOOK_AGAIN + _ASKING)
             if self._prefixes is not None:
                 self._prefixes.keep(map, *seen)
         try:
             namespace, name = names(map)  # not *: see Coherent
             state = await store.describe(namespace, name)
-        except StoreDenied:  # who may read the map alone can do without
+        except StoreDenied:  # a client that may only read the map can do without
             state = DENIED
         if state.info is None and state is not DENIED:
             self.registered.discard(map)
         return self._remember(map, state, now)
 
     async def register(self, store: Store, map: str, now: float) -> MapState:
-        """Enter the map into the catalogue unless it is there; return what stands there."""
+        """Enter the map into the catalogue unless it is there; return its state there."""
         state = self.known(map, now)
         if state is None or state.identity is None or state.info is None:
             namespace, name = names(map)
@@ -123,30 +123,30 @@ class Catalogue:
 class Prefixes(dict[str, str]):
     """The prefix of each map's items in a cache: a dict, so that a hit calls no function.
 
-    A map that is missing here, or was looked at too long ago, is asked for with ``current``.
+    The prefix of a map that is missing here, or whose ``looked`` is over, comes from ``current``.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.looked: dict[str, tuple[float, float]] = {}
-        """From when until when, by the clock, the prefix of a map is taken for granted."""
+        """From when until when, by the clock, the prefix of a map is used without asking."""
 
     async def current(
         self, store: Store, map: str, now: float, *, anew: bool = False
     ) -> str | None:
-        """Return the map's prefix; None: nothing of the map may be cached.
+        """Return the map's prefix; None: no entry of the map may be cached.
 
-        ``anew``: as of an instant within the call.
+        ``anew``: the prefix is that of an instant within the call.
         """
         raise NotImplementedError
 
     async def for_writing(self, store: Store, map: str, now: float) -> str:
-        """Return the map's prefix, made if there is none."""
+        """Return the map's prefix; make one where there is none."""
         raise NotImplementedError
 
 
 class Fixed(Prefixes):
-    """One prefix for all maps: for who has one store and one cache, and nobody else's."""
+    """One prefix for all maps: for a store and a cache that no other client uses."""
 
     def __init__(self, prefix: str) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ class Fixed(Prefixes):
 
 
 class Identified(Prefixes):
-    """Prefixes made of what the store's catalogue says."""
+    """Prefixes made of the identities in the store's catalogue."""
 
     def __init__(self, catalogue: Catalogue, servers: str) -> None:
         super().__init__()
@@ -184,9 +184,10 @@ class Identified(Prefixes):
     async def current(
         self, store: Store, map: str, now: float, *, anew: bool = False
     ) -> str | None:
-        """Return the map's prefix; None: there is no identity, or this client may not see it.
+        """Return the map's prefix; None: there is no identity, or this client may not read it.
 
-        What nobody has written yet is asked for every time: it may be written any moment.
+        Where there is no identity yet, the catalogue is asked every time: another client may
+        write the first entry at any moment.
         """
         state = self._catalogue.known(map, now)
         if state is None or (state is not DENIED and (anew or state.identity is None)):
@@ -194,10 +195,11 @@ class Identified(Prefixes):
         return self.get(map)
 
     async def for_writing(self, store: Store, map: str, now: float) -> str:
-        """Return the map's prefix; enter the map into the catalogue if need be.
+        """Return the map's prefix; enter the map into the catalogue if it is not there.
 
         **Raises** StoreDenied where this client may not read the identity, or there is none
-        and it may not make one: others might be served what its write replaces.
+        and the client may not make one: the cache might go on serving the value that its write
+        replaces.
         """
         state = await self._catalogue.look(store, map, now)
         if state.identity is None or state.info is None:
@@ -212,7 +214,7 @@ class Identified(Prefixes):
         return prefix
 
     def keep(self, map: str, state: MapState, since: float) -> None:
-        """Take note of what the catalogue says."""
+        """Take note of a map's state in the catalogue."""
         if state.identity is None:
             self.pop(map, None)
             self.looked.pop(map, None)

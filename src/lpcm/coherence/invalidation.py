@@ -1,10 +1,10 @@
-"""Invalidations that could not be made: kept, and made when the cache answers again.
+"""Invalidations that could not be made: kept in a queue, and made when the cache answers again.
 
-Knows the cache and the clock; never what is stored, nor why an item must go.
+Knows the cache and the clock; never what is stored, nor why an item must be invalidated.
 
-Invariant: an item that ``enqueue`` was called with is emptied once more before it leaves the
-queue, or leaves it as a ``dropped`` event. The queue is bounded and dies with the process:
-beyond that the cache TTL is the bound.
+Invariant: a key that was enqueued is invalidated before it leaves the queue, or leaves the queue
+with a ``dropped`` event. The queue is bounded and dies with the process: beyond that, the cache
+TTL bounds how long an old value is served.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from lpcm import events
-from lpcm.coherence.item import emptied, emptying
+from lpcm.coherence.item import invalidation, invalidation_failure
 from lpcm.ports import Packet
 
 if TYPE_CHECKING:
@@ -23,31 +23,31 @@ __all__ = ["Queue"]
 
 _MOST: Final = 10_000
 _AT_ONCE: Final = 200
-"""How many one operation makes for the others, at most."""
+"""The most invalidations that one operation makes on behalf of the others."""
 _SOON: Final = 0.1
 _LATER: Final = 1.0
 
 
 class Queue:
-    """The invalidations that are still to be made."""
+    """The pending invalidations of one tier."""
 
     def __init__(self, cache: Cache, clock: Clock, policy: Policy) -> None:
         self._cache = cache
         self._clock = clock
-        self._commands = emptying(policy.mark)
+        self._commands = invalidation(policy.mark)
         self._after = 0.0
         self.pending: dict[str, None] = {}
-        """Keys in the order they came; empty when all is well."""
+        """The keys in the order in which they were enqueued."""
 
     def enqueue(self, key: str) -> None:
-        """Remember an invalidation to be made as soon as the cache answers again."""
+        """Add an invalidation that is to be made as soon as the cache answers again."""
         if not self.pending:
             self._after = self._clock.monotonic() + _SOON
         self._keep(key)
         events.emit(events.Invalidation(key, "queued"))
 
     def take_over(self, other: Queue) -> None:
-        """Enqueue what another queue to the same cache, which is at its end, still has."""
+        """Take over the pending invalidations of another queue of the same cache, which ends."""
         if other.pending and not self.pending:
             self._after = self._clock.monotonic() + _SOON
         for key in list(other.pending):
@@ -55,12 +55,12 @@ class Queue:
             self._keep(key)
 
     async def retry(self) -> None:
-        """Make some of the pending invalidations, once in a while: called by each operation."""
+        """Make some of the pending invalidations, if it is time: called by each operation."""
         if self._clock.monotonic() >= self._after:
             await self._retry()
 
     async def flush(self) -> int:
-        """Try all that are pending, also on servers given up; return how many are left."""
+        """Try all pending invalidations, also on servers marked down; return how many are left."""
         self._cache.retry()
         before = len(self.pending) + 1
         while self.pending and len(self.pending) < before:
@@ -69,7 +69,7 @@ class Queue:
         return len(self.pending)
 
     async def _retry(self) -> None:
-        # Before the first await: other operations of this process need not do it as well.
+        # Before the first await: so other operations of this process do not retry as well.
         self._after = self._clock.monotonic() + _LATER
         keys = list(self.pending)[:_AT_ONCE]
         for key in keys:
@@ -78,9 +78,11 @@ class Queue:
         try:
             replies = await self._cache.send_many([Packet(key, self._commands) for key in keys])
             landed.update(
-                key for key, reply in zip(keys, replies, strict=True) if emptied(key, reply) is None
+                key
+                for key, reply in zip(keys, replies, strict=True)
+                if invalidation_failure(key, reply) is None
             )
-        finally:  # also when given up amid it
+        finally:  # also when cancelled in the middle
             for key in keys:
                 if key not in landed:
                     self._keep(key)
@@ -88,7 +90,7 @@ class Queue:
             if key in landed:
                 events.emit(events.Invalidation(key, "landed"))
         if len(landed) == len(keys):
-            self._after = 0.0  # the cache is well: the next operation may go on
+            self._after = 0.0  # the cache answers: the next operation may retry at once
 
     def _keep(self, key: str) -> None:
         if len(self.pending) >= _MOST and key not in self.pending:

@@ -1,12 +1,11 @@
-"""Items: how an entry stands in the cache, as commands and replies of the cache port.
+"""Items: how the cache holds an entry, as commands and replies of the cache port.
 
-An item is ``base + b"+" * n``, with the base's length in the client flags; see
-``coherence.tier`` for what that means. This module knows what to say to a cache about one item
-and what its replies tell; it never decides what may be returned or acknowledged, and knows
-no store, clock or event loop.
+An item is ``base + b"+" * n``, with the base's length in the client flags; ``coherence.protocol``
+says what that means. This module makes the commands about one item, and reads the replies to
+them. It never decides what may be returned or acknowledged, and knows no store or event loop.
 
-Invariant: the key of an item is a function of the prefix, the map and the entry's key, and
-an item found under a digest is believed only if it carries the whole name itself.
+Invariant: the key of an item is a function of the prefix, the map and the entry's key. An item
+under a digest is used only if the item carries the whole name itself.
 """
 
 from __future__ import annotations
@@ -30,67 +29,67 @@ __all__ = [
     "Item",
     "Policy",
     "Token",
-    "emptied",
-    "emptying",
+    "invalidation",
+    "invalidation_failure",
     "item",
+    "keys_and_names",
     "lookup",
     "marked",
     "marking",
-    "places",
     "publication",
-    "token",
+    "token_of",
 ]
 
 MARK: Final = b"+"
 PLAIN: Final = 200
-"""Characters of a cache key that is the entry's own name; longer ones become a digest."""
+"""Characters of the longest cache key that is a plain name; a longer name becomes a digest."""
 _new = tuple.__new__  # a NamedTuple's own constructor takes twice as long
 _LONGEST: Final = 30 * 24 * 3600
-"""Seconds; memcached takes a longer time to live for a date."""
+"""Seconds; memcached reads a longer time to live as a date."""
 
 
 class Policy(NamedTuple):
-    """How long things live, in seconds, and what to do without the cache."""
+    """The times of the protocol, in seconds, and what to do without the cache."""
 
     strict: bool = False
-    """True: no cache, no operation. False: work on the store directly meanwhile."""
+    """True: without the cache, raise. False: without the cache, work on the store directly."""
     ttl: int = 3600
-    """An item without marks: the bound on everything outside the promise."""
+    """How long an item without marks lives: the bound on everything outside the promise."""
     mark: int = 10
-    """An item with marks; a write's whole time on the store must stay a second below."""
+    """How long a marked item lives. A write's whole time on the store must be a second less."""
     lease: int = 5
-    """The right to fill a cold key."""
+    """How long the right to fill a cold key lasts."""
     patience: float = 0.1
-    """How long a reader waits for another one's fill, doubling with each steal."""
+    """How long a reader waits for another reader's fill; doubles with each steal."""
     deadline: float = 2.0
-    """How long a reader tries to publish what it reads, before it only invalidates."""
+    """How long a reader tries to publish its entry; after that it only invalidates."""
     tries: int = 3
-    """How often a writer tries to set its mark, before it does as without the cache."""
+    """How often a writer tries to set its mark, before it goes on as without the cache."""
 
 
 class Item(NamedTuple):
-    """Where an entry stands in the cache."""
+    """The item of an entry: its key in the cache, and its name."""
 
     sk: str
     """The entry's key in its map."""
     key: str
     """The cache's key."""
     name: bytes
-    """What its base must carry: empty, or the whole name where the key is a digest."""
+    """The name that the base must carry: the whole name where the key is a digest, else empty."""
 
 
 class Token(NamedTuple):
-    """An item as it was at one moment: the right to publish if it still is."""
+    """An item at one instant: the right to publish as long as the item has not changed."""
 
     cas: int
     connection: int
     marks: int
     ttl: int
-    """Seconds the item had left, -1: for ever."""
+    """Seconds that the item had left; -1: for ever."""
 
 
 def item(prefix: str, map: str, sk: str) -> Item:
-    """Return where an entry stands.
+    """Return the item of an entry.
 
     >>> item("v1/", "default/pets/", "rex")
     Item(sk='rex', key='v1/default/pets/rex', name=b'')
@@ -100,18 +99,18 @@ def item(prefix: str, map: str, sk: str) -> Item:
     key = f"{prefix}{map}{sk}"
     if len(key) <= PLAIN and key.isascii() and key.isprintable() and " " not in key:
         return _new(Item, (sk, key, b""))
-    from hashlib import sha256  # 3 ms to import, for keys too long or odd to stand as they are
+    from hashlib import sha256  # 3 ms to import, for keys that the cache does not take
 
     # A plain key has slashes from its partition; the digest's alphabet has none.
     name = f"{map}{sk}".encode()
     return Item(sk, prefix + urlsafe_b64encode(sha256(name).digest()).decode(), name)
 
 
-def places(prefix: str, map: str, sks: Sequence[str]) -> tuple[list[str], Iterable[bytes]]:
+def keys_and_names(prefix: str, map: str, sks: Sequence[str]) -> tuple[list[str], Iterable[bytes]]:
     """Return the keys and the names of many items."""
     start = prefix + map
     keys = [start + sk for sk in sks]
-    text = "".join(keys)  # looked at once: each by itself takes as long as all the rest
+    text = "".join(keys)  # checked at once: key by key takes as long as all the rest
     if text.isascii() and text.isprintable() and " " not in text:
         longest = max(keys, key=len, default="")
         if len(longest) <= PLAIN:
@@ -121,35 +120,37 @@ def places(prefix: str, map: str, sks: Sequence[str]) -> tuple[list[str], Iterab
 
 
 def lookup(key: str, lease: int) -> Packet:
-    """Look an item up, and have a lease on it where it is missing or stale."""
+    """Look an item up; where it is missing or stale, take the lease on it."""
     return Packet(key, (Get(lease),))
 
 
 def marking(ttl: int) -> tuple[Command, ...]:
-    """Add one mark to whatever is there, and see what that made of it (R3)."""
+    """Add one mark to the item, whatever it is, and look at the result (R3)."""
     return (Set(MARK, 0, ttl, "A"), Set(MARK, 0, ttl, "E"), Get(None, ttl, value=False))
 
 
 def marked(reply: Replies) -> Token | None:
-    """Return the token if the item still is what this packet's mark made it."""
+    """Return the token if the item is still as this packet's mark left it."""
     appended, added, seen = reply.results
     own = appended if appended.status == "HD" else added
     if own.status != "HD" or seen.status != "HD" or seen.cas != own.cas:
         return None
-    return _new(Token, (seen.cas, reply.connection, seen.size - seen.base, seen.ttl))  # token
+    return _new(
+        Token, (seen.cas, reply.connection, seen.size - seen.base, seen.ttl)
+    )  # token_of, without its call
 
 
-def emptying(ttl: int) -> tuple[Command, ...]:
-    """Empty an item, so that every token on it is void, and let the next reader fill it."""
+def invalidation(ttl: int) -> tuple[Command, ...]:
+    """Empty an item, so that every token on it is void, and let the next reader fill the item."""
     return (Set(MARK, 0, ttl), Invalidate())
 
 
 def publication(  # noqa: PLR0917  # by keyword it costs a tenth of a bulk write more
-    item: Item, entry: Stored | None, right: Token, ttl: int, mark: bytes, clock: Clock
+    item: Item, entry: Stored | None, token: Token, ttl: int, mark: bytes, clock: Clock
 ) -> Packet | None:
-    """Put an entry where the token stands, for no longer than it lives itself.
+    """Store an entry if the token is still valid, for no longer than the entry lives itself.
 
-    None: it cannot stand in a cache.
+    None: no cache can hold the entry.
     """
     if entry is not None and (expires := entry[3]) is not None:
         ttl = max(1, min(ttl, math.ceil(expires - clock.now())))
@@ -157,17 +158,17 @@ def publication(  # noqa: PLR0917  # by keyword it costs a tenth of a bulk write
         base = pack(entry, item[2])
     except Unreadable:
         return None
-    put = _new(Set, (base + mark, len(base), min(ttl, _LONGEST), "S", right[0]))
-    return _new(Packet, (item[1], (put,), right[1]))
+    put = _new(Set, (base + mark, len(base), min(ttl, _LONGEST), "S", token[0]))
+    return _new(Packet, (item[1], (put,), token[1]))
 
 
-def token(reply: Replies, seen: Result) -> Token:
-    """Return the token that a look at an item gives."""
+def token_of(reply: Replies, seen: Result) -> Token:
+    """Return the token that the reply to a look at an item gives."""
     return _new(Token, (seen.cas, reply.connection, seen.size - seen.base, seen.ttl))
 
 
-def emptied(key: str, reply: Replies | CacheLost) -> CacheLost | None:
-    """Return None if the packet of ``emptying`` emptied the item, else why it may not be empty."""
+def invalidation_failure(key: str, reply: Replies | CacheLost) -> CacheLost | None:
+    """Return None if the packet of ``invalidation`` emptied the item, else why it may not have."""
     if isinstance(reply, CacheLost):
         return reply
     if reply.results[0].status != "HD":

@@ -1,12 +1,12 @@
-"""Entries as bytes in a cache, and back: what stands in the *base* of a cached item.
+"""The *base* of a cached item: an entry as bytes, and back.
 
 One type byte, then the etag and the expiry (NaN: never) as little-endian binary, then the
 data. ``A`` alone says that the store has no such entry. Where the cache's key is a digest,
-``#``, a length and the whole name come first, so that an entry of another key that has the
-same digest is not taken for this one. What cannot be read is ``Unreadable``, and the
-protocol asks the store instead: never a wrong value, whoever wrote the bytes.
+``#``, a length and the whole name come first, so that the entry of another key with the
+same digest is not used. Bytes that cannot be read raise ``Unreadable``, and the protocol then
+reads the store: a read never returns a wrong value, whatever program wrote the bytes.
 
-Knows no cache. Trees (``codec.Form.TREE``) stand as JSON with the codec's own tags.
+Knows no cache. Trees (``codec.Form.TREE``) are written as JSON with the codec's own tags.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LENGTH = Struct("<cI")
 
 
 class Unreadable(ValueError):
-    """Bytes that this version did not write or wrote for another key; or data it cannot write."""
+    """Bytes of another version or for another key; or data that this version cannot write."""
 
 
 def _json(tree: object) -> bytes:
@@ -62,7 +62,7 @@ def _tagged(part: object) -> object:
             raise TypeError(f"no part of a stored tree: {part!r}")
 
 
-# Type byte → (kind, how the data are read). The kind is part of the type, to be compact.
+# Type byte → (kind, function that reads the data). The type byte says the kind, to be compact.
 _READ: dict[bytes, tuple[str | None, Callable[[bytes], Any]]] = {
     b"s": (None, bytes.decode),
     b"j": ("json", bytes.decode),
@@ -107,7 +107,7 @@ def pack(entry: Stored | None, name: bytes = b"") -> bytes:
 
 
 def unpack(base: bytes, name: bytes = b"") -> Stored | None:
-    """Return the entry, None where the base says that there is none.
+    """Return the entry; None where the base says that the entry is absent.
 
     >>> unpack(pack(Stored("pi", None, 7, 1.5)))
     Stored(data='pi', kind=None, etag=7, expires=1.5)

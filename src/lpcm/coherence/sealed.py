@@ -1,15 +1,16 @@
-"""Sealed items: what stands in a cache that others can write to as well.
+"""Sealed items: for a cache that other programs can write to as well.
 
 With a ``cache_key`` each item's base is sealed: one type byte, a MAC of 16 bytes (keyed BLAKE2b)
-over the cache's key and the base, then the base. So nobody without the key can plant a value,
-nor move one from another place. What has no right seal is unreadable to the protocol, which
-then reads the store and empties the item (R1, second form); and each is an ``Unsealed`` event.
+over the cache's key and the base, then the base. So a program without the key can neither plant a
+value nor move one from another key. An item without a right seal is unreadable to the protocol,
+which then reads the store and invalidates the item (R1, second form); each is an ``Unsealed``
+event.
 
-Whoever can write the cache can still delete items, or put back what once stood in the same
-place: older, never other, and a compare-and-set with its etag is refused by the store.
+A program that can write to the cache can still delete items, or put an older item of the same key
+back. A compare-and-set with the older item's etag is refused by the store.
 
-Wraps a cache, and is one; without a key there is no wrapper, and so no cost. Knows bytes.
-Invariant: no base that is not sealed with the key goes up from here, none unsealed goes down.
+Wraps a cache, and is a cache; without a key there is no wrapper, and so no cost. Knows bytes.
+Invariant: only bases that are sealed with the key are returned, and only sealed bases are sent.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
 __all__ = ["Sealed"]
 
 _MARK: Final = b"K"
-"""The type byte: no entry's, so that clients without a key take the base for unreadable."""
+"""The type byte: that of no entry, so that a sealed base is unreadable to clients without a key."""
 _SIZE: Final = 16
 _HEAD: Final = len(_MARK) + _SIZE
 _UNREADABLE: Final = b"?"
-"""A base that the protocol takes for nobody's."""
+"""A base that the protocol finds unreadable."""
 
 
 class Sealed:
@@ -46,7 +47,7 @@ class Sealed:
         self.close = cache.close
         self._cache = cache
         self._look = cache.look
-        # Copied for each item: to begin with a key costs as much as an item does.
+        # Copied for each item: to set up the key costs as much as the rest of a MAC.
         key = blake2b(secret, digest_size=32, person=b"lpcm cache_key").digest()
         self._keyed = blake2b(key=key, digest_size=_SIZE)
 
@@ -83,7 +84,7 @@ class Sealed:
         return made.digest()
 
     def _opened(self, key: str, base: bytes) -> bytes:
-        """Return the base without its seal, or one that is unreadable."""
+        """Return the base without its seal, or an unreadable base."""
         if base[:1] != _MARK:
             events.emit(events.Unsealed(key, "missing"))
             return _UNREADABLE
@@ -98,13 +99,13 @@ class Sealed:
 
     def _command(self, key: str, command: Command) -> Command:
         if not isinstance(command, Set) or not 0 < command.base <= len(command.data):
-            return command  # a mark alone; or what the cache itself refuses
+            return command  # a mark alone; or a command that the cache itself refuses
         base, marks = command.data[: command.base], command.data[command.base :]
         data = b"".join((_MARK, self._mac(key, base), base, marks))
         return command._replace(data=data, base=command.base + _HEAD)
 
     def _read(self, packet: Packet, replies: Replies) -> Replies:
-        """Return the replies with each base that was read opened; the marks' number stays."""
+        """Return the replies with the seals removed; the number of marks stays."""
         pairs = zip(packet.commands, replies.results, strict=False)
         results = [
             self._result(packet.key, command, seen)
@@ -116,7 +117,7 @@ class Sealed:
 
     def _result(self, key: str, command: Get, seen: Result) -> Result:
         if not command.value:
-            seal = min(_HEAD, seen.base - 1)  # of a base that nobody sealed as good as nothing
+            seal = min(_HEAD, seen.base - 1)  # a base without a seal keeps at least one byte
             return seen._replace(base=seen.base - seal, size=seen.size - seal)
         inner = self._opened(key, seen.data[: seen.base])
         return seen._replace(

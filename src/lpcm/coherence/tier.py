@@ -1,13 +1,13 @@
-"""The tier: a store with memcached in front of it, as one tier that never lies.
+"""The tier: a store with memcached in front of it, as one ``ports.Tier``.
 
-The promise, for each key (docs/explanation/coherence.md has it whole): all operations made
+The promise, for each key (docs/explanation/coherence.md has all of it): all operations made
 through lpcm by clients that reach the same memcached process are linearizable, whatever
 memcached forgets, whichever clients crash, stall or lose replies, whatever their clocks.
 
-How that is kept stands in ``protocol``, for one key. Here the ports' operations are made of it:
-a hit is served before any generator is made; all else is generators that ``play`` plays. Bulk is
-the same per key, pipelined: linearizable per key, not atomic across keys. Knows no socket, thread
-or event loop.
+``protocol`` keeps the promise for one key. This module makes the operations of the port from it:
+a hit is served before any generator is made; everything else is generators that ``play`` plays.
+Bulk is the same per key, pipelined: linearizable per key, not atomic across keys. Knows no socket,
+thread or event loop.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from lpcm.coherence.catalogue import NEVER, Fixed, Prefixes
 from lpcm.coherence.invalidation import Queue
-from lpcm.coherence.item import PLAIN, Item, Policy, item, places
+from lpcm.coherence.item import PLAIN, Item, Policy, item, keys_and_names
 from lpcm.coherence.payload import Unreadable, unpack
 from lpcm.coherence.play import Calls, exchange, play
 from lpcm.coherence.protocol import Protocol
@@ -44,17 +44,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Coherent", "Policy", "Uncached"]
 
-_UNTOLD: Final = StoreError("what is stored is not known")
+_OTHER_CONDITION_FAILED: Final = StoreError("another key's condition failed: nothing was written")
+"""The outcome of a change of an aborted transaction whose own condition held."""
 _BULK: Final = 1000
-"""Keys that share a round: few enough that their leases and marks outlive it."""
+"""Keys that share a round: few enough that their leases and marks outlive the round."""
 
 
 class Coherent:
     """A ``ports.Tier``: the store's entries, served from the cache.
 
-    ``prefix`` stands before every key in the cache and must differ for every store and every
-    set of servers; ``Prefixes`` say which it is for a map. ``jitter`` gives the pauses of a
-    reader that waits for another one's fill.
+    ``prefix`` stands before every key in the cache, and must differ for every store and every
+    set of servers; ``Prefixes`` give the prefix of each map. ``jitter`` gives the pauses of a
+    reader that waits for another reader's fill.
     """
 
     protocol: Callable[..., Protocol] = Protocol
@@ -82,7 +83,7 @@ class Coherent:
 
     async def read(self, map: str, sk: str, now: float) -> Stored | None:
         """Return the entry: one cache trip on a hit; two, and one read, on a miss."""
-        # The hot path: `item`, without its call and its tuple where the key stands as it is.
+        # The hot path: `item`, without its call and its tuple where the cache takes the key.
         if not same[0]:
             forked()  # before the prefix is taken: a child's memory is another store
         try:
@@ -110,16 +111,16 @@ class Coherent:
         since, until = self._looked.get(map, NEVER)
         if not since <= now < until and await self._current(map) != prefix:
             return await self.read(map, sk, now)
-        work = self._protocol.get(Item(sk, key, name), first, now)
-        (entry,) = await self._get(map, [work], now)
+        generator = self._protocol.get(Item(sk, key, name), first, now)
+        (entry,) = await self._get(map, [generator], now)
         return entry
 
     async def _read_new(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
         """Read entries of a map whose items have no prefix yet, and perhaps need none.
 
-        Where the namespace has no identity, nobody has anything of it cached. That is looked
-        at again *after* the store was read: else a write in between, that others are not
-        served yet, would be seen here (R1).
+        Where the namespace has no identity, no client has cached any of its items. The identity is
+        asked for again *after* the read of the store: else this read could return a write made in
+        between while the cache still serves other readers the value before it (R1).
         """
         if await self._current(map) is None:
             entries = await self._read_uncached(map, sks, now)
@@ -151,17 +152,17 @@ class Coherent:
         found: dict[str, Stored | None] = {}
         wanted, new, get = iter(dict.fromkeys(sks)), tuple.__new__, self._protocol.get
         while chunk := list(islice(wanted, _BULK)):
-            keys, names = places(prefix, map, chunk)
+            keys, names = keys_and_names(prefix, map, chunk)
             looks = await self._cache.look_many(keys, self._lease)
             missed: list[str] = []
-            works: list[Getting] = []
+            generators: list[Getting] = []
             for sk, key, name, look in zip(chunk, keys, names, looks, strict=False):
                 if type(look) is bytes:
                     try:
                         entry = unpack(look, name)
                     except Unreadable:
                         missed.append(sk)
-                        works.append(get(Item(sk, key, name), None, now))
+                        generators.append(get(Item(sk, key, name), None, now))
                         continue
                     if entry is not None and (expires := entry[3]) is not None and expires <= now:
                         entry = None
@@ -169,18 +170,18 @@ class Coherent:
                 else:
                     missed.append(sk)
                     first = cast("Replies | CacheLost", look)
-                    works.append(get(new(Item, (sk, key, name)), first, now))
-            if works:
+                    generators.append(get(new(Item, (sk, key, name)), first, now))
+            if generators:
                 since, until = self._looked.get(map, NEVER)
                 if not since <= now < until and await self._current(map) != prefix:
                     return await self.read_many(map, sks, now)
-                found.update(zip(missed, await self._get(map, works, now), strict=True))
+                found.update(zip(missed, await self._get(map, generators, now), strict=True))
         return [found[sk] for sk in sks]
 
     async def cached(self, map: str, sks: Sequence[str]) -> dict[str, Stored | None]:
-        """Return what the cache would serve of these now; None: that the entry is absent.
+        """Return the entries that the cache would serve now; None stands for an absent entry.
 
-        One pipelined trip for each thousand; fills and changes nothing. **Raises** CacheLost.
+        One pipelined trip for each 1,000 keys; fills and changes nothing. **Raises** CacheLost.
         """
         found: dict[str, Stored | None] = {}
         prefix = await self._current(map)
@@ -201,7 +202,7 @@ class Coherent:
         return found
 
     async def read_stored(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
-        """Return what the store has, and invalidate it (R1, second form)."""
+        """Return the entries in the store, and invalidate their items (R1, second form)."""
         if self._pending:
             await self._queue.retry()
         if not same[0]:
@@ -214,13 +215,15 @@ class Coherent:
             if prefix is None:
                 found = dict(zip(wanted, entries, strict=True))
                 return [found[sk] for sk in sks]
-        works = [self._protocol.read_stored(item(prefix, map, sk)) for sk in wanted]
-        found = dict(zip(wanted, await self._get(map, works, now), strict=True))
+        generators = [self._protocol.read_stored(item(prefix, map, sk)) for sk in wanted]
+        found = dict(zip(wanted, await self._get(map, generators, now), strict=True))
         return [found[sk] for sk in sks]
 
-    async def _get(self, map: str, works: Sequence[Getting], now: float) -> Sequence[Stored | None]:
+    async def _get(
+        self, map: str, generators: Sequence[Getting], now: float
+    ) -> Sequence[Stored | None]:
         """Play reads; raise the first failure."""
-        entries = await play(works, self._calls(map, now))
+        entries = await play(generators, self._calls(map, now))
         for entry in entries:
             if isinstance(entry, Exception):
                 raise entry
@@ -236,8 +239,8 @@ class Coherent:
             prefix = await self._for_writing(map)
         if self._pending:
             await self._queue.retry()
-        work = self._protocol.write(item(prefix, map, sk), op)
-        (outcome,) = await play([work], self._calls(map, now))
+        generator = self._protocol.write(item(prefix, map, sk), op)
+        (outcome,) = await play([generator], self._calls(map, now))
         if isinstance(outcome, Exception):
             raise outcome
         return outcome  # type: ignore[no-any-return]  # what write returns
@@ -263,18 +266,18 @@ class Coherent:
             try:
                 return await self._store.apply_many(map, writes, now)
             except LPCMError as error:
-                failure = error  # of all of them, and nothing was written
+                failure = error  # it concerns all writes, and nothing was written
                 raise
 
         outcomes: list[Outcome | Exception] = []
         calls = self._calls(map, now)._replace(write=write)
         for chunk in _rounds(writes):
-            works = [self._protocol.write(item(prefix, map, sk), op) for sk, op in chunk]
-            done = await play(works, calls)
+            generators = [self._protocol.write(item(prefix, map, sk), op) for sk, op in chunk]
+            done = await play(generators, calls)
             if failure is not None:
                 if not outcomes:
                     raise failure
-                # An earlier round was done: the error stands for each of the rest.
+                # An earlier round was done: the error is the outcome of each write of the rest.
                 outcomes += [failure] * (len(writes) - len(outcomes))
                 break
             outcomes += done
@@ -298,7 +301,7 @@ class Coherent:
         for pk in dict.fromkeys(each.map for each in changes):
             prefixes[pk] = await self._for_writing(pk)
         for pk in dict.fromkeys(each.map for each in checks):
-            if pk not in prefixes:  # without one nothing is cached: there is nothing to empty
+            if pk not in prefixes:  # without a prefix no item is cached, nor need be invalidated
                 prefixes[pk] = await self._current(pk) or ""
         if self._pending:
             await self._queue.retry()
@@ -306,34 +309,34 @@ class Coherent:
 
         async def write(writes: Sequence[tuple[str, Op]]) -> Sequence[Outcome | Exception]:
             nonlocal aborted
-            if len(writes) < len(changes):  # strict, and one of them could not be marked
+            if len(writes) < len(changes):  # strict, and one of the keys could not be marked
                 raise CacheUnavailable("another key of the transaction: nothing was written")
             done = await self._store.transact(changes, checks, now)
             if not isinstance(done, Aborted):
                 return done
             aborted = done
             refused = {(pk, sk): outcome for pk, sk, outcome in done.reasons}
-            return [refused.get((pk, sk), _UNTOLD) for pk, sk, _ in changes]
+            return [refused.get((pk, sk), _OTHER_CONDITION_FAILED) for pk, sk, _ in changes]
 
-        works = [
+        generators = [
             self._protocol.write(item(prefixes[each.map], each.map, each.sk), each.op)
             for each in changes
         ]
         calls = self._calls("", now)._replace(write=write)
         # A transaction may have checks alone.
-        outcomes: list[Any] = await play(works, calls) if works else [*await write(())]
+        outcomes: list[Any] = await play(generators, calls) if generators else [*await write(())]
         for outcome in outcomes:
-            if isinstance(outcome, Exception) and outcome is not _UNTOLD:
+            if isinstance(outcome, Exception) and outcome is not _OTHER_CONDITION_FAILED:
                 raise outcome
         if aborted is None:
             return outcomes
         failed = {(pk, sk) for pk, sk, _ in aborted.reasons}
-        uncovering = [
-            self._protocol.uncover(item(prefixes[each.map], each.map, each.sk))
+        invalidations = [
+            self._protocol.invalidate_changed(item(prefixes[each.map], each.map, each.sk))
             for each in checks
             if (each.map, each.sk) in failed
         ]
-        for failure in await play(uncovering, calls):
+        for failure in await play(invalidations, calls):
             if failure is not None:
                 raise failure
         return aborted
@@ -341,11 +344,11 @@ class Coherent:
     async def clear(self, map: str, keys: KeyRange) -> None:
         """Delete every entry of the range, each as a write of its own; pages of 1,000.
 
-        Not the store's own ``clear``: whatever that deleted would still be cached.
+        Not the store's own ``clear``: entries that it deletes would still be cached.
         """
         after: str | None = None
         while True:
-            # As of the beginning of time, so that what has expired goes as well.
+            # With ``now`` 0 no entry has expired, so that expired entries are deleted as well.
             page = await self._store.scan(map, Scan(keys, after, _BULK, values=False), 0.0)
             now = self._clock.now()
             outcomes = await self.apply_many(map, [(sk, Delete()) for sk, _ in page.entries], now)
@@ -357,7 +360,7 @@ class Coherent:
                 return
 
     def _calls(self, map: str, now: float) -> Calls:
-        """Return how the store is asked about one map's keys."""
+        """Return the calls of the ports for keys of one map."""
         store = self._store
 
         async def read(sks: Sequence[str]) -> Sequence[Stored | None]:
@@ -367,7 +370,9 @@ class Coherent:
 
         async def write(writes: Sequence[tuple[str, Op]]) -> Sequence[Outcome | Exception]:
             if len(writes) == 1:
-                ((sk, op),) = writes  # not *: such a call may be interrupted before it is awaited
+                # Not apply(map, *writes[0], now): a signal may interrupt such a call after it
+                # made its coroutine, and before the coroutine is awaited.
+                ((sk, op),) = writes
                 return [await store.apply(map, sk, op, now)]
             return await store.apply_many(map, writes, now)
 
@@ -375,20 +380,20 @@ class Coherent:
 
     @property
     def pending(self) -> int:
-        """How many invalidations wait for the cache to come back."""
+        """The number of invalidations that wait for the cache to answer again."""
         return len(self._pending)
 
     def take_over(self, other: Coherent) -> None:
-        """Make the pending invalidations of another one in front of the same cache one's own."""
+        """Take over the pending invalidations of another tier in front of the same cache."""
         self._queue.take_over(other._queue)
 
     async def flush(self) -> int:
-        """Try the pending invalidations, before the process goes; return how many are left."""
+        """Try the pending invalidations, before the process ends; return how many are left."""
         return await self._queue.flush() if self._pending else 0
 
 
 class Uncached:
-    """The same tier for who wants to see the store: reads ask it, and empty what is cached."""
+    """The same tier for readers past the cache: reads ask the store, and invalidate the items."""
 
     def __init__(self, coherent: Coherent) -> None:
         self.read_many = coherent.read_stored
@@ -404,7 +409,7 @@ class Uncached:
 
 
 def _rounds(writes: Sequence[tuple[str, Op]]) -> Iterator[Sequence[tuple[str, Op]]]:
-    """Split where a key comes again, so that its writes keep their order, or a round is full."""
+    """Split where a key comes again, to keep the order of its writes, or where a round is full."""
     start, seen = 0, set[str]()
     for at, (sk, _) in enumerate(writes):
         if sk in seen or len(seen) == _BULK:
