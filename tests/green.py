@@ -96,7 +96,7 @@ def stopped_memcached(path, pid):
         patch()
         for cache in known:  # what was connected before goes on; what is opened now is green
             assert run(cache.look("k", 10)) == b"x"
-            cache.servers[0].give(cache.servers[0].connect())
+            cache.servers[0].give_back(cache.servers[0].connect())
             assert run(cache.look("k", 10)) == b"x"
     os.kill(int(pid), signal.SIGSTOP)
     until_stopped(pid)
@@ -113,7 +113,7 @@ def stopped_memcached(path, pid):
         server = known[3].servers[0]
         busy = server.take()
         bounded(cost(CacheLost, lambda: server.exactly(busy.id)), 0.4, 2.5)
-        server.give(busy)
+        server.give_back(busy)
         assert ticks.stop() > 40
     finally:
         os.kill(int(pid), signal.SIGCONT)

@@ -202,7 +202,7 @@ def test_a_cache_write_after_a_pause(client, memcached, trusted, told, reset):
             if driven.concurrently is None:
                 some = [driven.cache._only.connect() for _ in range(3)]
                 for each in some:
-                    driven.cache._only.give(each)
+                    driven.cache._only.give_back(each)
             driven.do(key, Set(b"x", 1, 100))
             gate.forget(reset=reset)
             trusted()

@@ -119,7 +119,7 @@ def test_restarted_in_between(client, own):
         if driven.concurrently is None:  # as many idle connections as there were callers
             connections = [driven.cache._only.connect() for _ in range(5)]
             for connection in connections:
-                driven.cache._only.give(connection)
+                driven.cache._only.give_back(connection)
         driven.do("k", Set(b"x", 1, 100))
         own.restart()
         for key in ("a", "b", "c"):
@@ -367,11 +367,11 @@ def test_a_token_waits_for_its_connection(pool):
     thread.start()
     until(lambda: connection.waiting)
     assert not got
-    pool.give(connection)
+    pool.give_back(connection)
     thread.join(20)
     assert got == [connection]
     assert connection not in pool.idle
-    pool.give(connection)
+    pool.give_back(connection)
 
 
 def test_a_token_whose_connection_fails_meanwhile(pool):
@@ -401,9 +401,9 @@ def test_a_token_whose_connection_stays_in_use(memcached):
         with pytest.raises(CacheLost, match="in use"):
             pool.exactly(connection.id)
         assert not connection.waiting
-        pool.give(connection)
+        pool.give_back(connection)
         assert pool.exactly(connection.id) is connection
-        pool.give(connection)
+        pool.give_back(connection)
 
 
 def test_handing_over_loses_nobody(memcached):
@@ -412,7 +412,7 @@ def test_handing_over_loses_nobody(memcached):
         pool = driven.cache._only
         connections = [pool.connect() for _ in range(2)]
         for connection in connections:
-            pool.give(connection)
+            pool.give_back(connection)
         users = {connection.id: 0 for connection in connections}
         problems = []
 
@@ -432,7 +432,7 @@ def test_handing_over_loses_nobody(memcached):
                 if turn % 7 == 0:
                     time.sleep(0)
                 users[connection.id] -= 1
-                pool.give(connection)
+                pool.give_back(connection)
 
         threads = [threading.Thread(target=compete, args=(n,)) for n in range(6)]
         for thread in threads:
@@ -448,7 +448,7 @@ def test_many_tokens_of_many_connections(memcached):
     with blocking(at(memcached)) as driven:
         connections = [driven.cache._only.connect() for _ in range(4)]
         for connection in connections:
-            driven.cache._only.give(connection)
+            driven.cache._only.give_back(connection)
         failures = []
 
         def work(number):
@@ -527,7 +527,7 @@ def test_close_while_in_use(memcached):
         driven.cache.close()
         connection.send(b"mn\r\n")
         connection.receive(1, [])
-        pool.give(connection)
+        pool.give_back(connection)
         assert connection.socket.fileno() == -1
 
 

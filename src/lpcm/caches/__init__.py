@@ -1,6 +1,6 @@
-"""Caches: what stands in front of a store. One adapter each (``ports.CacheAdapter``).
+"""Caches, which stand in front of a store: one adapter each (``ports.CacheAdapter``).
 
-It is imported when asked for, and imports only ``ports``, ``errors``, ``events`` and ``keys``.
+An adapter is imported when it is used. It imports only ``ports``, ``errors``, ``events``, ``keys``.
 Distributions add schemes of their own by entry points in the group ``lpcm.caches``: see
 ``docs/howto/adapter.md``.
 """

@@ -1,11 +1,11 @@
 """The memory cache: memcached's semantics in one process, for tests and for development.
 
-It has no network to fail and no other process to share it. So it belongs in front of a
+It has no network that could fail, and no other process shares it. So use it in front of a
 store that only this process uses: another process, a forked child included, has a cache
-of its own, which learns nothing of this one's writes.
+of its own, which does not see this process's writes.
 
-Items are kept in order of use, and the least recently used goes when ``max_bytes`` are
-reached. Every CAS id is a token for as long as the process lives.
+Items are kept in order of use; the least recently used are evicted over ``max_bytes``. Every CAS id
+is a token for as long as the process lives.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Item:
 
 
 class _Items:
-    """What the caches of one name share."""
+    """The items that the caches of one name share."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -56,14 +56,14 @@ class _Items:
         follow(self, _Items.orphan)
 
     def orphan(self) -> None:
-        """In a forked child: forget all."""
-        # Another thread, gone now, may have held the lock.
+        """In a forked child: drop all items."""
+        # Another thread, which is not in the child, may have held the lock.
         self.lock = threading.Lock()
         self.items = OrderedDict()
         self.size = 0
 
     def find(self, key: str, now: float) -> _Item | None:
-        """Return the item that is there now."""
+        """Return the item of a key, unless it has expired."""
         item = self.items.get(key)
         if item is None:
             return None
@@ -74,19 +74,19 @@ class _Items:
         return item
 
     def put(self, key: str, item: _Item) -> None:
-        """Let the item stand there, in place of another."""
+        """Store the item, in place of an older one."""
         self.drop(key)
         self.items[key] = item
         self.size += _ITEM + len(key) + len(item.data)
 
     def drop(self, key: str) -> None:
-        """Forget the item, if there is one."""
+        """Drop the item, if there is one."""
         item = self.items.pop(key, None)
         if item is not None:
             self.size -= _ITEM + len(key) + len(item.data)
 
     def shrink(self, most: int) -> None:
-        """Forget what was not used for the longest time."""
+        """Evict the least recently used items."""
         while self.size > most and self.items:
             self.drop(next(iter(self.items)))
 
@@ -124,7 +124,7 @@ class MemoryCache:
     async def send(self, packet: Packet, *, fresh: bool = False) -> Replies:
         """Do the commands, all at one instant."""
         if packet.connection not in {None, 1} and not fresh:
-            raise CacheLost("the memory cache has but one connection, of number 1")
+            raise CacheLost("the memory cache has only one connection, of number 1")
         return Replies(self._do(packet.key, packet.commands), 1)
 
     async def send_many(self, packets: Sequence[Packet]) -> list[Replies | CacheLost]:
@@ -138,10 +138,10 @@ class MemoryCache:
         return answers
 
     def retry(self) -> None:
-        """Have no server that could be down."""
+        """Do nothing: there is no server that could be down."""
 
     def close(self) -> None:
-        """Let go; what others of the same name see stays."""
+        """Close; other caches of the same name keep the items."""
         self._shared = None
 
     def _do(self, key: str, commands: Sequence[Command]) -> list[Result]:
@@ -200,7 +200,7 @@ class MemoryCache:
 
 
 def _check(command: Command) -> None:
-    """Refuse what memcached could not be asked."""
+    """Refuse a command that memcached would not take."""
     times: tuple[int | None, ...]
     match command:
         case Get(lease, touch):

@@ -1,8 +1,8 @@
 """memcached as the cache: its protocol (``meta``), and two clients over it.
 
-``servers`` says which server a key belongs to and when one counts as down; ``cache`` is the
-blocking client, over a ``pool`` of ``sockets``; ``aio`` is the one for an event loop. What
-URLs and options mean stands in docs/reference/memcached.md.
+``servers`` says which server a key belongs to and when a server counts as down; ``cache`` is the
+blocking client, over a ``pool`` of ``sockets``; ``aio`` is the client for an event loop.
+docs/reference/memcached.md says what URLs and options mean.
 """
 
 from __future__ import annotations

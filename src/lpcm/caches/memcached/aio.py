@@ -1,21 +1,21 @@
 """The client for an event loop: one connection to each server, all requests pipelined on it.
 
-Everything that is asked in one turn of the loop goes out in one write, and replies are
-handed to whoever is next in line; four connections would be four times slower than one.
-Belongs to the loop that is running when it is first used, and to no other.
+All requests of one turn of the loop go out in one write, and each reply goes to the oldest request
+without one. One connection for all requests is four times faster than a pool of four. A client
+belongs to the loop that is running when the client is first used, and to no other.
 
 Invariants:
 
-1. Replies come in the order of the requests, so a request, once written, keeps its place
-   even when whoever made it has been cancelled.
-2. A token (a CAS id) is good for the connection it came from, and lost with it.
-3. Every wait is finite. One timer watches all requests of a connection: it fails when no
-   reply was completed for ``timeout`` seconds, and what long ones take, while one is due.
+1. Replies come in the order of the requests, so a written request keeps its place in the order
+   even when its task has been cancelled.
+2. A token (a CAS id) is valid on the connection that it came from, and lost with it.
+3. Every wait is finite. One timer watches all requests of a connection: the connection fails when
+   a reply is due and none was completed for ``timeout`` seconds (long replies have more).
 4. A child of a fork that goes on with its parent's loop reads and writes nothing on its
-   parent's connections, and changes nothing of what that loop's selector, which both share,
-   watches for the parent.
-5. Nothing goes out on a connection that the network may have forgotten, or whose name may
-   have moved (see ``network``): it is replaced, and nobody notices.
+   parent's connections. Parent and child share that loop's selector; the child does not change
+   what the selector watches for the parent.
+5. No request goes out on a connection that the network may have forgotten, or whose name may
+   have moved (see ``network``): such a connection is replaced, without an error.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Server:
         self.connection: Connection | None = None
         self.closed = False
         self.limit = MAX_DATA
-        """Bytes of the largest item, once the server has told."""
+        """Bytes of the largest item, as the server says in its greeting."""
         self._opening: asyncio.Task[Connection | CacheLost] | None = None
         follow(self, _Server._orphan)
 
@@ -61,7 +61,7 @@ class _Server:
         self.connection = self._opening = None
 
     async def reach(self, *, fresh: bool = False) -> Connection:
-        """Return the connection, connecting where there is none; together with who else does."""
+        """Return the connection; where there is none, all callers wait for one attempt."""
         if not same[0]:
             forked()
         connection = self.connection
@@ -74,7 +74,7 @@ class _Server:
             patience = self.settings.connect_timeout
             trial = self.breaker.admit(loop.time(), 2 * patience)
             self._opening = loop.create_task(self._open(trial=trial))
-        # Shielded: one who gives up must not take the connection from those who wait too.
+        # Shielded: a cancelled caller must not cancel the attempt that others wait for.
         opened = await asyncio.shield(self._opening)
         if isinstance(opened, CacheLost):
             raise CacheLost(*opened.args) from opened
@@ -131,7 +131,7 @@ class _Server:
         await loop.create_connection(lambda: connection, host, port, ssl=tls, server_hostname=name)
 
     def failed(self, lost: CacheLost) -> None:
-        """Take note of a connection that failed; whether the server did, connecting will tell."""
+        """Drop a failed connection; connecting anew shows whether the server is down."""
         connection, self.connection = self.connection, None
         if connection is not None and not isinstance(lost, Closed):
             now = asyncio.get_running_loop().time()
@@ -143,8 +143,8 @@ class _Server:
         opening: Any = self._opening
         if opening is not None and opening.get_loop().is_closed():
             self._opening = None
-            opening._log_destroy_pending = False  # noqa: SLF001  # nobody else can be told of it
-            with suppress(RuntimeError):  # of what it calls at its end and wants the loop
+            opening._log_destroy_pending = False  # noqa: SLF001  # nothing public stops the warning
+            with suppress(RuntimeError):  # its finally blocks may use the loop, which is closed
                 opening.get_coro().close()
         connection, self.connection = self.connection, None
         if connection is not None:
@@ -195,7 +195,7 @@ class AsyncMemcached:
     async def _again(
         server: _Server, connection: Connection, lost: CacheLost, request: Sequence[bytes]
     ) -> tuple[list[Result], Connection]:
-        """Ask once more where the server had closed the connection; else raise."""
+        """Send the request once more where the server had closed the connection; else raise."""
         if server.connection is connection:
             server.failed(lost)
         if not isinstance(lost, Closed):
@@ -281,7 +281,7 @@ class AsyncMemcached:
         return answers
 
     def retry(self) -> None:
-        """Have servers that are marked down be asked by who comes next."""
+        """Let the next operation try servers that are marked down."""
         if not same[0]:
             forked()
         for server in self._servers:

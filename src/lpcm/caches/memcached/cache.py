@@ -1,8 +1,8 @@
 """The blocking client: a ``ports.Cache`` on pools of connections, for any thread.
 
-Knows commands as bytes and connections as something that sends and receives; which
-connection, and what its failure means, is ``pool``'s. Invariant: whoever leaves an operation
-with an exception leaves its connections closed, so that no later reader meets its replies.
+Knows commands as bytes, and connections as objects that send and receive; ``pool`` chooses the
+connection and decides what its failure means. Invariant: an operation that ends with an exception
+closes its connections, so that no later operation reads its replies.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _MUCH: Final = 16  # pieces
 class _Pipeline:
     """Packets for one connection, sent in pieces that cannot fill both directions at once.
 
-    A server that cannot get rid of its replies stops reading; so what is sent before they
-    are read must fit into the kernel's buffers, or have short replies only.
+    A server whose replies are not read stops reading requests. So the requests that are sent
+    before their replies are read must fit into the kernel's buffers, or have short replies only.
     """
 
     def __init__(self, server: Pool, packets: Sequence[Packet], numbers: Sequence[int]) -> None:
@@ -59,11 +59,11 @@ class _Pipeline:
         return self.error is None and self._next < len(self.numbers)
 
     def order(self) -> tuple[bool, int]:
-        """Return its place among those who look for a connection."""
+        """Return the position among the pipelines that take connections."""
         return self.token is None, self.token or 0
 
     def take(self) -> None:
-        """Find the connection."""
+        """Take the connection."""
         try:
             if self.token is None:
                 self.connection = self.server.take()
@@ -82,7 +82,7 @@ class _Pipeline:
             self._recover(error)
 
     def receive(self) -> None:
-        """Read the replies to what has been sent."""
+        """Read the replies to the sent commands."""
         if self.connection is None:
             return
         try:
@@ -92,7 +92,7 @@ class _Pipeline:
                 self.receive()
 
     def _recover(self, error: BaseException) -> bool:
-        """Give up; or send the first piece once more, where it met a closed connection."""
+        """Give up; or send the first piece once more, where the connection had been closed."""
         assert self.connection is not None
         connection, self.connection = self.connection, None
         again = self._repeatable and not self.results and not connection.parser.pieces
@@ -139,7 +139,7 @@ class _Pipeline:
         )
 
     def abandon(self) -> None:
-        """Close the connection, wherever it is in its replies."""
+        """Close the connection, in the middle of its replies or not."""
         if self.connection is not None:
             self.server.discard(self.connection)
 
@@ -148,7 +148,7 @@ class _Pipeline:
         came_over = 0
         if self.connection is not None:
             came_over = self.connection.id
-            # Let go first: what is interrupted from here on is not abandoned, too.
+            # Set to None first: if an exception comes from here on, abandon() must not close it.
             connection, self.connection = self.connection, None
             if self.token is None:
                 self.server.idle.append(connection)
@@ -183,7 +183,7 @@ class Memcached:
 
     @property
     def servers(self) -> Sequence[Pool]:
-        """The servers' connections, for what concerns a whole server."""
+        """The servers' connections, for operations on a whole server."""
         if not same[0]:
             forked()
         return self._servers
@@ -219,8 +219,9 @@ class Memcached:
             server.lost(connection, error, again=not data)
             found = b""
             connection, results = self._once_more(server, [request])
-        # Pool.give, without its call, at whose start an exception out of a signal handler would
-        # lose the connection. Not within try: whatever comes out after it, it is given back.
+        # As Pool.give_back, without a call, at whose start an exception out of a signal handler
+        # would lose the connection. Not within try: an exception after this line must not
+        # close a connection that is given back.
         server.idle.append(connection)
         if connection.waiting:
             server.hand_over(connection)
@@ -284,7 +285,7 @@ class Memcached:
                         raise ConnectionResetError("it closed the connection")  # noqa: TRY301
                     if parts[-1].endswith(b"MN\r\n"):  # the end, or a value that has it inside
                         results = bases(b"".join(parts), count, server.limit)
-                    elif len(parts) > much:  # is it what was asked for? asked ever more rarely
+                    elif len(parts) > much:  # check a long reply early, but ever more rarely
                         much *= 2
                         results = bases(b"".join(parts), count, server.limit)
             except BaseException as error:  # noqa: BLE001  # lost() raises it again
@@ -346,7 +347,7 @@ class Memcached:
             ]
         answers: list[Replies | CacheLost] = [CacheLost("not sent")] * len(packets)
         try:
-            # Those of tokens first, by id: see the first invariant.
+            # Connections of tokens first, by id: see the invariants of ``pool``.
             for pipeline in sorted(pipelines, key=_Pipeline.order):
                 pipeline.take()
             while busy := [pipeline for pipeline in pipelines if pipeline.unsent]:
@@ -363,14 +364,14 @@ class Memcached:
         return answers
 
     def retry(self) -> None:
-        """Have servers that are marked down be asked by who comes next."""
+        """Let the next operation try servers that are marked down."""
         if not same[0]:
             forked()
         for server in self._servers:
             server.breaker.retry()
 
     def close(self) -> None:
-        """Close every connection; those in use, when their operation ends."""
+        """Close every connection; a connection in use when its operation ends."""
         if not same[0]:
             forked()
         for server in self._servers:

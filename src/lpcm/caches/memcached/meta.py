@@ -1,9 +1,9 @@
-"""memcached's meta protocol: commands to bytes, and bytes, in whatever pieces, to results.
+"""memcached's meta protocol: commands to bytes, and replies, in pieces of any size, to results.
 
-Knows no socket. Invariant: what is encoded cannot throw the server out of step (it answers
-a refused ``ms`` header with an error and then takes the value for commands), so keys,
-times and lengths are checked here; and whatever was not asked for in a reply is
-``OutOfStep``, after which the connection can only be closed.
+Knows no socket. Invariant: an encoded command cannot put the connection out of step. (A server
+answers a refused ``ms`` header with an error and then reads the value as commands.) So keys, times
+and lengths are checked here. A reply that fits no command raises ``OutOfStep``, after which the
+connection can only be closed.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ __all__ = [
 ]
 
 LONGEST: Final = 30 * 24 * 3600
-"""Seconds: what is more, memcached takes for a date."""
+"""Seconds; memcached reads a longer time to live as a date."""
 MAX_KEY: Final = 250
 """Bytes."""
 MAX_DATA: Final = 1 << 30
-"""Bytes of the largest value any memcached can be told to take."""
+"""Bytes of the largest value that any memcached can be configured to take."""
 _ITEM: Final = 80
-"""Bytes of an item beside its key and data, and some more."""
+"""Bytes of an item beside its key and data, with a margin."""
 _SHORT: Final = 16
 _MOST_AROUND: Final = 1000
 _MAX_LINE: Final = 2048
@@ -53,7 +53,7 @@ _OLDEST: Final = (1, 6, 13)
 
 
 class OutOfStep(CacheLost):
-    """The server answered what it was not asked; close the connection."""
+    """The server's reply fits no command; close the connection."""
 
 
 # To the server
@@ -88,12 +88,12 @@ def lookup(key: str, lease: int) -> bytes:
 
 
 def lookups(keys: Sequence[str], lease: int) -> bytes:
-    r"""Return the lookup of each key, and ``mn``, whose reply ends theirs.
+    r"""Return the lookup of each key, and ``mn``, whose reply ends the replies.
 
     >>> lookups(["a", "b"], 5)
     b'mg a N5 v f c t\r\nmg b N5 v f c t\r\nmn\r\n'
     """
-    text = "".join(keys)  # looked at once, for each by itself takes as long as its lookup
+    text = "".join(keys)  # checked at once: one by one takes as long as the lookups
     if not (text.isascii() and text.isprintable()) or " " in text or not all(keys):
         for key in keys:
             _key(key)
@@ -104,14 +104,14 @@ def lookups(keys: Sequence[str], lease: int) -> bytes:
 
 
 def bases(data: bytes, count: int, limit: int = MAX_DATA) -> list[bytes | Result] | None:
-    r"""Return the replies to ``lookups``: the base where there is one; None: not all are here.
+    r"""Return the replies to ``lookups``: the base where there is one; None: data are missing.
 
     >>> bases(b"VA 3 f2 c7 t9\r\nab+\r\nVA 0 f0 c8 t5 W\r\n\r\nMN\r\n", 2)
     [b'ab', Result(status='VA', data=b'', cas=8, size=0, base=0, ttl=5, won=True, ...)]
     """
     results: list[bytes | Result] = []
     at = size = base = 0
-    like = b"\0"  # how the last reply with a base began: many are of one length
+    like = b"\0"  # the beginning of the last reply with a base: many replies have one length
     try:
         for _ in range(count):
             if data.startswith(like, at):
@@ -154,8 +154,8 @@ def bases(data: bytes, count: int, limit: int = MAX_DATA) -> list[bytes | Result
 def encode(key: str, commands: Iterable[Command], limit: int = MAX_DATA) -> list[bytes]:
     r"""Return the commands on one key as bytes to send, each whole.
 
-    A ``Set`` of an item over ``limit`` bytes would be sent only to be refused: it stands as
-    ``mn``, whose reply says as much (TL).
+    The server would refuse a ``Set`` of an item over ``limit`` bytes. In its place ``mn`` is sent,
+    whose reply is read as TL.
 
     >>> encode("k", [Set(b"ab+", 2, 60, cas=7), Invalidate()])
     [b'ms k 3 C7 F2 T60 c\r\nab+\r\n', b'md k I\r\n']
@@ -199,17 +199,17 @@ def encode(key: str, commands: Iterable[Command], limit: int = MAX_DATA) -> list
     return parts
 
 
-# The same few commands go to all keys, so they are put together and checked once: what
-# stands before and after the key. Their data are bytes, one character each.
+# The same few commands are sent for all keys. So the text before and after the key is made and
+# checked once for each command. Its data are bytes, one character each.
 _around: dict[Command, tuple[str, str]] = {}
-# The last several commands that were so put together: in bulk the same go to every key.
+# The last sequence of commands and their texts: in bulk the same sequence is sent for every key.
 _last: tuple[object, list[tuple[str, str]]] = None, []
 
 
 def _template(command: Command) -> tuple[str, str]:
     match command:
         case Get(lease, touch, value):
-            rest = ""  # flags are obeyed in their order: t must tell the new time
+            rest = ""  # memcached obeys flags in their order: t must return the new time
             if touch is not None:
                 rest += f" T{_seconds(touch)}"
             if lease is not None:
@@ -228,11 +228,11 @@ def _template(command: Command) -> tuple[str, str]:
 
 
 def records(parts: Iterable[bytes]) -> list[bytes]:
-    """Join commands into what may be sent at once over TLS, each in a write of its own.
+    """Join commands into the records to send over TLS, each in a write of its own.
 
-    memcached takes one TLS record from OpenSSL at a time, and what it leaves there, because
-    a command goes on in the next record or another follows a value, it forgets until more
-    arrives. So a record holds whole commands, and a value that needs several ends the last.
+    memcached takes one TLS record from OpenSSL at a time. Where a command goes on in the next
+    record, or another command follows a value, memcached leaves the rest with OpenSSL until more
+    data arrive. So a record holds whole commands, and a value over several records ends the last.
     """
     joined: list[bytes] = []
     waiting: list[bytes] = []
@@ -278,7 +278,7 @@ _PLAIN = {
     b"NS": Result("NS"),
     b"EX": Result("EX"),
     b"NF": Result("NF"),
-    b"MN": Result("TL"),  # in place of what was too large: see encode
+    b"MN": Result("TL"),  # sent in place of an item that is too large: see encode
 }
 _WHOLE = {
     **_PLAIN,
@@ -289,9 +289,9 @@ _new = tuple.__new__  # Result(...) takes twice as long
 
 
 class Parser:
-    r"""The replies of one connection, out of the pieces they arrive in.
+    r"""The parser of one connection's replies, which arrive in pieces.
 
-    ``limit`` is how many bytes a value may have: what the server says that it takes.
+    ``limit``: bytes of the largest value, as the server says in its greeting.
 
     >>> parser = Parser()
     >>> parser.feed(b"HD c5\r\nVA 3 f2 c7 t-1 W\r\nab")
@@ -314,9 +314,9 @@ class Parser:
         self._need = 0
 
     def feed(self, data: bytes) -> list[Result]:
-        """Return the results that are now complete.
+        """Return the results that are complete now.
 
-        **Raises** OutOfStep on anything that is no reply to a command of ``encode``.
+        **Raises** OutOfStep for data that are no reply to a command of ``encode``.
         """
         if self.pieces:
             self.pieces.append(data)
@@ -396,8 +396,8 @@ def _result(status: str, words: list[bytes], data: bytes, size: int) -> Result:
         elif flag == _Z:
             taken = True
         else:
-            raise OutOfStep(f"a flag nobody asked for: {word!r}")
-    if not 0 <= base <= size:  # somebody else's item, with client flags of another meaning
+            raise OutOfStep(f"a flag that was not asked for: {word!r}")
+    if not 0 <= base <= size:  # another program's item, with client flags of another meaning
         base = 0
     return _new(Result, (status, data, cas, size, base, ttl, won, stale, taken))
 
@@ -408,7 +408,7 @@ def _line(line: bytes) -> Result:
         return known
     words = line.split()  # up to 1.6.17 a space may trail
     status = words[0]
-    if status == b"HD":  # the most frequent: what is stored, and a mark that is seen
+    if status == b"HD":  # the most frequent: the replies to a publication, and to a mark's look
         if len(words) == 2 and words[1][0] == _C:
             return _new(Result, ("HD", b"", int(words[1][1:]), 0, 0, -1, False, False, False))
         if len(words) == 5 and [word[0] for word in words[1:]] == _SEEN:
@@ -423,21 +423,21 @@ def _line(line: bytes) -> Result:
     raise OutOfStep(f"not a reply: {line[:80]!r}")
 
 
-# Getting acquainted
+# Greeting
 
 GREETING: Final = b"version\r\nstats settings\r\n"
 
 
 def login(user: str, password: str) -> bytes:
-    """Return the first command to a server that asks for a user and password."""
+    """Return the first command to a server that requires a user and password."""
     words = f"{user} {password}".encode()
     return b"set lpcm 0 0 %d\r\n%b\r\n" % (len(words), words)
 
 
 def greeting_complete(reply: bytes) -> bool:
-    """Tell whether that is all of the answer to ``GREETING``.
+    """Tell whether the reply to ``GREETING`` is complete.
 
-    **Raises** OutOfStep where there is more of it than a memcached says.
+    **Raises** OutOfStep where the reply is longer than any memcached's.
     """
     if len(reply) > _MAX_GREETING:
         raise OutOfStep(f"no end of its greeting after {len(reply):,} bytes")
@@ -445,9 +445,9 @@ def greeting_complete(reply: bytes) -> bool:
 
 
 def server_checked(reply: bytes) -> int | str:
-    r"""Return the largest item the server takes, by its answer to ``GREETING``.
+    r"""Return the bytes of the largest item that the server takes, by its reply to ``GREETING``.
 
-    A str: why it cannot be used.
+    A str: why the server cannot be used.
 
     >>> settings = b"STAT cas_enabled yes\r\nSTAT item_size_max 1048576\r\nEND\r\n"
     >>> server_checked(b"VERSION 1.6.18\r\n" + settings)

@@ -1,22 +1,23 @@
-"""The connections to one server, and who may use which.
+"""The connections to one server, and which operation may use which.
 
-An operation takes a connection that nobody is using, or opens one, and gives it back when
-its replies are read to the last byte; a connection on which anything else happened is
-closed. So no reply can ever be taken for another's. Knows nothing of commands.
+An operation takes an idle connection, or opens one, and gives it back when the replies are read to
+the last byte. In any other case the connection is closed. So no operation can read another
+operation's reply. Knows nothing of commands.
 
 Invariants:
 
-1. A token (a CAS id) goes back over the very connection it came from, for memcached counts
+1. A token (a CAS id) goes back over the very connection that it came from, for memcached counts
    from 1 again when it restarts. Where another thread is using that connection, the token's
-   owner waits for it; where it is gone, so is the token (``CacheLost``). Ids are never
-   used again.
-2. Waiting cannot deadlock: who needs several connections takes those of tokens first, by
-   rising id, and never waits for any other.
+   owner waits for it; where the connection is gone, so is the token (``CacheLost``). Connection
+   ids are never used again.
+2. Waiting cannot deadlock: an operation that needs several connections takes those of tokens
+   first, by rising id, and never waits for any other.
 3. No write goes out on a connection that the network may have forgotten, or whose name may
-   have moved (see ``network``). Reads do, so that a hit reads no clock: where one is lost that
-   way, after ``timeout``, it is repeated on a new connection and the server is not blamed.
-4. After a fork the child has no connections: it would share them with its parent. Whoever
-   uses a pool has asked ``process.same`` before.
+   have moved (see ``network``). Reads do, so that a hit reads no clock. Where a read is lost
+   because of that, it is repeated after ``timeout`` on a new connection, and the server is not
+   marked down.
+4. After a fork the child has no connections: it would share them with its parent. A caller
+   checks ``process.same`` before it uses a pool.
 """
 
 from __future__ import annotations
@@ -61,24 +62,24 @@ class Connection:
         self.id = next(_ids)
         self.timeout = timeout
         self.until = time.monotonic() + network.LONGEST
-        """When it is to be replaced."""
+        """The time at which the connection is to be replaced."""
         self.trusted = min(time.monotonic() + network.TRUSTED, self.until)
-        """Until when it needs no look before a write."""
+        """The time until which a write needs no check of the connection."""
         self.tls = tls
         self.socket = raw
         self.send = raw.sendall
         self.recv = raw.recv
         self.parser = Parser(limit)
         self.waiting: deque[_Waiter] = deque()
-        """Who holds a token of it and finds it in use."""
+        """Threads that have a token of this connection and wait until it is idle."""
 
     def __del__(self) -> None:
         self.socket.close()
 
     def send_all(self, parts: Sequence[bytes]) -> None:
-        """Send commands, each a part.
+        """Send commands, one in each part.
 
-        **Raises** TimeoutError where the server takes them too slowly.
+        **Raises** TimeoutError where the server reads them too slowly.
         """
         if self.tls:
             deadline, sent = 0.0, 0
@@ -94,7 +95,7 @@ class Connection:
             self._send_rest(memoryview(data)[sent:])
 
     def _send_rest(self, rest: memoryview) -> None:
-        # Not sendall: with the kernel's limits each of its parts would have the whole time.
+        # Not sendall: with the kernel's limits each of its sends would have the whole time.
         deadline, sent = 0.0, 0
         while rest:
             deadline = self.in_time(deadline, sent)
@@ -115,9 +116,9 @@ class Connection:
             raise OutOfStep("more replies than commands")
 
     def in_time(self, deadline: float, received: int) -> float:
-        """Return the deadline of what is still to come; 0 stands for that of the first piece.
+        """Return the deadline of the next piece; ``deadline`` 0: none has come yet.
 
-        **Raises** TimeoutError after it, so that what comes, or is taken, in drops ends too.
+        **Raises** TimeoutError after the deadline, so that a reply in very small pieces ends too.
         """
         now = time.monotonic()
         if not deadline:
@@ -128,7 +129,7 @@ class Connection:
 
 
 class _Waiter:
-    """One who waits for a connection to be handed over."""
+    """A thread that waits for a connection to be handed over."""
 
     __slots__ = ("closed", "lock")
 
@@ -139,7 +140,7 @@ class _Waiter:
 
 
 class _Closed:
-    """Stands for the idle connections of a closed client."""
+    """The idle connections of a closed client: there are none."""
 
     def pop(self) -> NoReturn:
         raise CacheLost("this client of memcached is closed")
@@ -159,14 +160,15 @@ class Pool:
         self.settings = settings
         self.breaker = Breaker(str(address))
         self.idle: deque[Connection] | _Closed = deque()
-        # Weakly: one that an exception out of a signal handler lost on its way ends by itself.
+        # Weak references: a connection that an exception out of a signal handler lost on its way
+        # is closed by the garbage collector.
         self.open: dict[int, ref[Connection]] = {}
-        self.lock = threading.RLock()  # whoever hears of an event may come back here
+        self.lock = threading.RLock()  # reentrant: a listener of events may use the pool
         self.limit = MAX_DATA
-        """Bytes of the largest item, once the server has told."""
+        """Bytes of the largest item, as the server says in its greeting."""
 
     def take(self) -> Connection:
-        """Return a connection nobody is using."""
+        """Return a connection that no operation is using."""
         try:
             connection = self.idle.pop()
         except IndexError:
@@ -176,19 +178,19 @@ class Pool:
         return connection if self._known(connection) else self.connect()
 
     def _known(self, connection: Connection) -> bool:
-        """Look whether the network still knows a connection, and close it where it may not."""
+        """Tell whether the network still knows a connection; close it where it may not."""
         now = time.monotonic()
         quiet = network.silence(connection.socket)
         if quiet is None:
             quiet = now - connection.trusted + network.TRUSTED
-        if not self.address.port:  # no network between
+        if not self.address.port:  # a unix socket: no network in between
             quiet = 0.0
         if quiet < network.TRUSTED and now < connection.until:
             connection.trusted = min(now + network.TRUSTED - quiet, connection.until)
             return True
         self.discard(connection)
         if now < connection.until:
-            self.forget()  # they lay below, and so idle even longer
+            self.forget()  # the connections below it have been idle even longer
         return False
 
     def exactly(self, id: int) -> Connection:
@@ -201,16 +203,16 @@ class Pool:
             return connection
         waiter = _Waiter()
         connection.waiting.append(waiter)
-        if self._remove(connection):  # given back in between, by one who saw nobody wait
+        if self._remove(connection):  # given back before the waiter was added
             connection.waiting.remove(waiter)
             return connection
         if id not in self.open or not waiter.lock.acquire(timeout=self.settings.timeout):
             try:
                 connection.waiting.remove(waiter)
-            except ValueError:  # handed over in the last moment
+            except ValueError:  # handed over at the last moment
                 waiter.lock.acquire()
             else:
-                if self._remove(connection):  # given back by one who was interrupted then
+                if self._remove(connection):  # given back by a thread that was then interrupted
                     return connection
                 raise CacheLost(f"memcached {self.address}: the token's connection is in use")
         if waiter.closed:
@@ -220,7 +222,8 @@ class Pool:
     def _remove(self, connection: Connection) -> bool:
         removed: list[None] = []
         try:
-            # One call of C: whether it is removed is known whatever comes out of it.
+            # One call of C: ``removed`` says whether the connection is removed, also where an
+            # exception comes out of a signal handler.
             removed.extend(map(self.idle.remove, (connection,)))
         except ValueError:
             return False
@@ -230,14 +233,8 @@ class Pool:
             raise
         return True
 
-    def give(self, connection: Connection) -> None:
-        """Give back a connection whose replies are all read."""
-        self.idle.append(connection)
-        if connection.waiting:
-            self.hand_over(connection)
-
     def give_back(self, connection: Connection) -> None:
-        """Give back a connection that a token was for, or close it where it has had its time."""
+        """Give back a token's connection; close it where it is to be replaced."""
         if time.monotonic() > connection.until:
             self.discard(connection)
             return
@@ -246,20 +243,20 @@ class Pool:
             self.hand_over(connection)
 
     def hand_over(self, connection: Connection) -> None:
-        """Give an idle connection to one who waits for it, unless someone has taken it."""
+        """Give an idle connection to a waiter, unless another operation has taken it."""
         while connection.waiting and self._remove(connection):
             try:
                 connection.waiting.popleft().lock.release()
-            except IndexError:  # gave up waiting
+            except IndexError:  # the waiter gave up
                 self.idle.append(connection)
             else:
                 return
 
     def lost(self, connection: Connection, error: BaseException, *, again: bool) -> None:
-        """Close a connection that failed, and raise; only return if it is worth ``again``.
+        """Close a failed connection, and raise; return only where the request may be sent again.
 
-        It is where the server had closed the connection while it lay idle, or the network had
-        forgotten it.
+        With ``again`` that is where the server had closed the connection while it was idle, or the
+        network had forgotten it.
         """
         forgotten = isinstance(error, TimeoutError | BlockingIOError) and self._forgotten(
             connection, error
@@ -275,7 +272,7 @@ class Pool:
             case CacheLost() | ValueError():  # out of step
                 raise CacheLost(f"memcached {self.address}: {error}") from error
             case OSError():
-                self.forget()  # the others go back to the same process, probably
+                self.forget()  # the server process has ended, probably, and with it the others
                 if again and isinstance(error, ConnectionError):
                     return
                 raise CacheLost(f"memcached {self.address}: {error}") from error
@@ -284,7 +281,7 @@ class Pool:
         raise CacheLost(f"memcached {self.address}: no answer in time") from error
 
     def _forgotten(self, connection: Connection, error: OSError) -> bool:
-        """Tell whether a request went unanswered because the network had forgotten its flow."""
+        """Tell whether there was no reply because the network had forgotten the connection."""
         if error.errno == errno.ETIMEDOUT:  # the kernel's own probes went unanswered
             return True
         quiet = network.silence(connection.socket) if self.address.port else None
@@ -319,7 +316,7 @@ class Pool:
     # Connecting
 
     def connect(self) -> Connection:
-        """Open a connection, make sure of the server, and return it."""
+        """Open a connection, check the server, and return the connection."""
         if isinstance(self.idle, _Closed):
             self.idle.pop()
         patience = self.settings.connect_timeout
@@ -346,18 +343,18 @@ class Pool:
         return connection
 
     def close(self) -> None:
-        """Close what is idle now, and what is in use when it is given back."""
+        """Close idle connections now, and connections in use when they are given back."""
         idle, self.idle = self.idle, _Closed()
         while isinstance(idle, deque) and idle:
             self.discard(idle.pop())
 
     def orphan(self) -> None:
-        """In a forked child: leave the parent's connections alone."""
+        """In a forked child: drop the parent's connections."""
         self.lock = threading.RLock()
         for known in list(self.open.values()):
             connection = known()
             if connection is not None:
-                # An operation the fork interrupted must not read what the parent waits for.
+                # An operation that the fork interrupted must not read the parent's replies.
                 connection.socket.close()
         self.open.clear()
         if isinstance(self.idle, deque):

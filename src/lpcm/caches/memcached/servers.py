@@ -1,8 +1,8 @@
-"""Which server a key belongs to, and whether to ask it at all: what both clients share.
+"""Which server a key belongs to, and whether a server may be used: for both clients.
 
-Knows no socket and no clock: times are given. Invariant: the key→server map depends on
+Knows no socket and no clock: callers give the time. Invariant: the key→server map depends on
 the list as it was written and on nothing else. It never changes because a server is
-down: one that comes back would serve what it missed meanwhile.
+down: a server that comes back would serve values from before the writes that it missed.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ __all__ = ["PACE", "Address", "Breaker", "Settings", "chooser", "identity", "par
 
 PORT: Final = 11211
 _NUMBER: Final = re.compile(r"(?=[^%]*:)[0-9A-Fa-f:.]{2,45}(%[^\s%\]]{1,63})?")
-"""An address of IPv6, and its zone."""
+"""An IPv6 address, and its zone."""
 _PORT: Final = re.compile("0*[0-9]{1,5}", re.ASCII)
 _LABEL: Final = re.compile(r"[^\s/?#@:\[\]\x00-\x20\x7f]{1,63}")
 PACE: Final = 1_000_000
-"""Bytes a second: a reply that comes in pieces has its time limit, and this much more."""
+"""Bytes a second: a reply in pieces may take its time limit, and its bytes at this pace more."""
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 _REFUSED_PAUSE: Final = 60.0
@@ -38,7 +38,7 @@ class Address(NamedTuple):
     """Where a server listens."""
 
     host: str
-    """A name or number; a unix socket's path where ``port`` is 0."""
+    """A name or an IP address; a unix socket's path where ``port`` is 0."""
     port: int
 
     def __str__(self) -> str:
@@ -51,9 +51,9 @@ class Settings(NamedTuple):
     """How to talk to servers."""
 
     timeout: float = 1.0
-    """Seconds until a reply counts as lost; see ``PACE`` for long ones."""
+    """Seconds until a reply counts as lost; see ``PACE`` for long replies."""
     connect_timeout: float = 1.0
-    """Seconds to connect and to be answered for the first time."""
+    """Seconds to connect and to read the server's greeting."""
     login: tuple[str, str] | None = None
     """User and password for memcached's ASCII authentication."""
     tls: SSLContext | None = None
@@ -74,7 +74,7 @@ def parse(path: str) -> tuple[list[Address], tuple[str, str] | None]:
     user, _, password = login.partition(":")
     servers = [_address(each) for each in hosts.rstrip("/").split(",")]
     if len(set(servers)) != len(servers):
-        raise ConfigError(f"a memcached server stands twice in {redact(hosts)!r}")
+        raise ConfigError(f"a memcached server is listed twice in {redact(hosts)!r}")
     return servers, (user, Secret(password)) if at else None
 
 
@@ -92,9 +92,9 @@ def _address(text: str) -> Address:
 
 
 def _is_name(host: str) -> bool:
-    """Tell whether a resolver can be asked for it."""
+    """Tell whether a text is a name that a resolver takes."""
     try:
-        # Python's own rule for what it asks: labels of 1 to 63 characters, once encoded.
+        # Python's own rule for names: labels of 1 to 63 characters, once encoded.
         name = (host if host.isascii() else host.encode("idna").decode()).removesuffix(".")
     except UnicodeError:
         return False
@@ -102,12 +102,12 @@ def _is_name(host: str) -> bool:
 
 
 def identity(servers: Sequence[Address]) -> str:
-    """Return what tells this key→server map from others.
+    """Return a text that differs for different key→server maps.
 
-    One server has no name here, since clients reach it by several (a name, a number, a
-    unix socket) and must find the same items. Of several the list counts, as it is written:
-    a server that stays while others come and go would otherwise serve, for keys that were
-    elsewhere in between, what it knew of them before.
+    A single server's address is not part of the text: clients reach it by different addresses (a
+    name, an IP address, a unix socket) and must find the same items. Of several servers the list
+    is part, as it is written. Otherwise a server that stays in a changed list could serve old
+    values of keys that belonged to another server in between.
     """
     return "memcached" if len(servers) == 1 else f"memcached:{','.join(map(str, servers))}"
 
@@ -118,10 +118,10 @@ def chooser(count: int) -> Callable[[str], int]:
 
 
 class Breaker:
-    """Whether a server is worth asking: not for a while after it failed, then by one caller.
+    """Whether a server may be used: not for a pause after it failed, then by one caller.
 
     A pause lasts 0.1 s and doubles up to 5 s while the server keeps failing; a server that
-    must not be used (``refused``) is asked again after a minute. Who finds it mended ends it.
+    must not be used (``refused``) is tried again after a minute. The first success ends the pauses.
     """
 
     __slots__ = ("_failures", "_reason", "_state", "_until", "server")
@@ -136,7 +136,7 @@ class Breaker:
     def admit(self, now: float, trial: float) -> bool:
         """Let the caller try to connect, or raise CacheLost at once.
 
-        While down, only one may try at a time, and has ``trial`` seconds; True tells it so.
+        While the server is down, one caller at a time may try, for ``trial`` seconds: True.
         """
         if self._state == "up":
             return False
@@ -148,7 +148,7 @@ class Breaker:
     def failed(self, now: float, reason: str, *, trial: bool = False) -> None:
         """Take note that the server did not answer."""
         if self._state != "up" and not trial:
-            return  # one more of those that were under way
+            return  # a request that was under way when the server was marked down
         pause = min(_FIRST_PAUSE * 2**self._failures, _LONGEST_PAUSE)
         self._failures = min(self._failures + 1, 10)
         self._become("down", now + pause, reason)

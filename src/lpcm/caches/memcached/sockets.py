@@ -1,9 +1,9 @@
 """Opening a blocking socket to a server that may be used: connect, TLS, login, greeting.
 
-Knows no pool and no commands but the first ones. Invariant: a socket that leaves here has
-answered, all within ``connect_timeout``, and every later wait on it is finite. Its limits are
-the kernel's (``SO_RCVTIMEO``, ``SO_SNDTIMEO``), for with ``settimeout`` Python polls before
-each read; only where the kernel does not wait (``network.waits``) they are Python's.
+Knows no pool and no commands but the greeting's. Invariant: the server of a returned socket has
+answered, within ``connect_timeout`` in all, and every later wait on the socket is finite. The
+limits are the kernel's (``SO_RCVTIMEO``, ``SO_SNDTIMEO``), for with ``settimeout`` Python polls
+before each read. They are Python's only where the kernel does not wait (``network.waits``).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ PIECE: Final = 65_536
 
 
 def connect(address: Address, settings: Settings) -> tuple[socket.socket, int] | str:
-    """Return a socket to use, and the largest item the server takes.
+    """Return a connected socket, and the bytes of the largest item that the server takes.
 
     A str: why the server must not be used.
 
-    **Raises** OSError where it cannot be reached in time.
+    **Raises** OSError where the server cannot be reached in time.
     """
     deadline = monotonic() + settings.connect_timeout
     raw = _open(address, settings, deadline)
@@ -72,7 +72,7 @@ def _greet(raw: socket.socket, settings: Settings, deadline: float) -> int | str
     if settings.login is not None:
         reply = _answer(raw, login(*settings.login), deadline)
         if reply != b"STORED\r\n":
-            return f"it does not take the user and password: {reply[:80]!r}"
+            return f"it refuses the user and password: {reply[:80]!r}"
     reply = _answer(raw, GREETING, deadline)
     while not greeting_complete(reply):
         reply += _answer(raw, b"", deadline)
@@ -90,9 +90,8 @@ def _answer(raw: socket.socket, request: bytes, deadline: float) -> bytes:
 
 def _limit(raw: socket.socket, settings: Settings) -> None:
     """Bound every later wait."""
-    if settings.tls is not None or not network.waits(
-        raw
-    ):  # ssl would start its read again, for ever
+    # With the kernel's limits, OpenSSL would start a timed-out read again, for ever.
+    if settings.tls is not None or not network.waits(raw):
         raw.settimeout(settings.timeout)
         return
     seconds, part = divmod(settings.timeout, 1)

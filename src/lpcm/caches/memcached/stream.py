@@ -1,7 +1,7 @@
 """One connection to memcached on an event loop: requests out, replies in, in one order.
 
-Knows no keys and no servers; ``aio`` decides what to ask and what a failure means. Its
-invariants are those of ``aio``.
+Knows no keys and no servers; ``aio`` makes the requests and decides what a failure means. It keeps
+the invariants of ``aio``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Answer: TypeAlias = "list[Result] | CacheLost"
 
 
 class Closed(CacheLost):
-    """The server closed the connection between two replies: perhaps it saw no request."""
+    """The server closed the connection between two replies: perhaps before it read the request."""
 
 
 class _Due:
@@ -65,7 +65,7 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, name: str, timeout: float, *, tls: bool) -> None:
         self.id = next(_ids)
         self.lost: CacheLost | None = None
-        """Why it can no longer be used."""
+        """Why the connection can no longer be used; None: it can."""
         self._name = name
         self._timeout = timeout
         self._tls = tls
@@ -100,14 +100,14 @@ class Connection(asyncio.BufferedProtocol):
             self._trusted = self._until = math.inf
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Offer the buffer: what is kept of it is copied."""
+        """Return the buffer: kept bytes are copied out of it."""
         del sizehint
         if not same[0]:
-            forked()  # before the loop reads what the parent waits for
+            forked()  # before the loop reads the parent's replies
         return self._memory
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Hand the replies that came to who is next in line."""
+        """Give the replies that came to the requests that wait longest."""
         data = bytes(self._memory[:nbytes])
         if self._greeter is not None:
             self._greeting += data
@@ -124,7 +124,7 @@ class Connection(asyncio.BufferedProtocol):
         due = self._due
         for result in results:
             if not due:
-                self.fail(CacheLost(f"memcached {self._name}: a reply to nothing"))
+                self.fail(CacheLost(f"memcached {self._name}: a reply to no request"))
                 return
             first = due[0]
             first.results.append(result)
@@ -137,14 +137,14 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end."""
         reason = exc or "it closed the connection"
-        # Or the kernel's own probes went unanswered while it lay idle: keep_alive().
+        # Or the kernel's own probes went unanswered while it was idle: keep_alive().
         kind = Closed if not self._parser.pieces else CacheLost
         self.fail(kind(f"memcached {self._name}: {reason}"))
 
     # What a client calls
 
     def ask(self, request: Sequence[bytes]) -> asyncio.Future[Answer]:
-        """Send commands, each a part, and return what will be their replies."""
+        """Send commands, one in each part; return the future of their replies."""
         answer: asyncio.Future[Answer] = self._loop.create_future()
         now = self._loop.time()
         if not self._due and (now - self._heard > self._trusted or now > self._until):
@@ -180,10 +180,10 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(b"".join(parts))
 
     def _watch(self) -> None:
-        """See whether the request whose turn it is has had its time.
+        """Fail where the oldest request without a reply has had its time.
 
-        Its turn begins when it is sent or the one before it is answered. It has ``timeout``, and
-        what its bytes and its replies' take at ``PACE``, however they come.
+        Its time begins when it is sent or when the request before it is answered. It has
+        ``timeout``, and the time that its bytes and its replies' bytes take at ``PACE``.
         """
         if not same[0]:
             forked()
@@ -200,25 +200,25 @@ class Connection(asyncio.BufferedProtocol):
             self.fail(CacheLost(f"memcached {self._name}: no answer for {self._timeout} s"))
 
     def _orphan(self) -> None:
-        """In a forked child: leave the connection to the parent."""
+        """In a forked child: drop the parent's connection."""
         if self.lost is not None or self._transport is None:
             return
         sever(self._descriptor)
         self.lost = CacheLost(f"memcached {self._name}: the connection is another process's")
         try:
             self._loop.call_soon_threadsafe(self.fail, self.lost)
-        except RuntimeError:  # closed, and nobody waits
+        except RuntimeError:  # the loop is closed, and no task waits
             return
 
     def fail(self, reason: CacheLost) -> None:
-        """Give up the connection, and whatever is due on it."""
+        """Close the connection, and fail all requests without a reply."""
         if self.lost is None:
             self.lost = reason
         transport, self._transport = self._transport, None
         if transport is not None:
             abort(transport)
         due, self._due = self._due, deque()
-        if self._loop.is_closed():  # nobody can be told
+        if self._loop.is_closed():  # no task waits
             return
         for each in due:
             if not each.answer.done():
@@ -234,7 +234,7 @@ class Connection(asyncio.BufferedProtocol):
         if settings.login is not None:
             reply = await self._say(login(*settings.login))
             if reply != b"STORED\r\n":
-                return f"it does not take the user and password: {reply[:80]!r}"
+                return f"it refuses the user and password: {reply[:80]!r}"
         reply = await self._say(GREETING)
         while not greeting_complete(reply):
             reply += await self._say(b"")
