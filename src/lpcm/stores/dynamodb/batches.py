@@ -1,6 +1,6 @@
-"""Batches: many keys in few requests, until nothing is left unprocessed.
+"""Batches: many keys in few requests, until no key is left unprocessed.
 
-DynamoDB may leave any part of a batch undone and say so; that part is sent again, after a
+DynamoDB may leave a part of a batch unprocessed and return it; that part is sent again, after a
 pause, within the caller's budget. Knows items and keys, and no entry.
 """
 
@@ -30,7 +30,7 @@ def chunks(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
 
 
 async def read(caller: Caller, keys: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the items there are, in any order; the keys are at most 100, all different.
+    """Return the existing items of at most 100 different keys, in any order.
 
     Cost: one BatchGetItem, one read unit for each 4 KB of each item.
     """
@@ -45,24 +45,24 @@ async def read(caller: Caller, keys: Sequence[Mapping[str, Any]]) -> list[Mappin
         rest = body.get("UnprocessedKeys", {}).get(caller.table)
         if not rest:
             return found
-        # A reply is full at 16 MB: then there is nothing to wait for.
+        # A reply is full at 16 MB: a reply with items needs no pause before the next request.
         if not items and not await pauses.pause():
             raise _throttled(caller, len(rest["Keys"]), "read")
         left = rest
 
 
 async def write(caller: Caller, requests: Mapping[str, dict[str, Any]]) -> dict[str, Exception]:
-    """Do at most 25 puts and deletes, by sort key; return the errors of those not done.
+    """Do at most 25 puts and deletes, by sort key; return the errors of those that were not done.
 
-    Those whose outcome nobody knows stand there with ``Unsure``. Cost: one BatchWriteItem,
-    one write unit for each KB of each item.
+    The error of a request whose outcome is unknown is ``Unsure``. Cost: one BatchWriteItem, one
+    write unit for each KB of each item.
     """
     pauses = caller.pauses()
     left = dict(requests)
     while True:
         try:
             rest = await _write_once(caller, left, pauses)
-        except Exception as error:  # noqa: BLE001  # each key is told what happened to it
+        except Exception as error:  # noqa: BLE001  # the result has the error of each key
             return dict.fromkeys(left, error)
         left = {sk: left[sk] for sk in rest}
         if not left:
@@ -74,7 +74,7 @@ async def write(caller: Caller, requests: Mapping[str, dict[str, Any]]) -> dict[
 async def _write_once(
     caller: Caller, requests: Mapping[str, dict[str, Any]], pauses: Pauses
 ) -> list[str]:
-    """Send the requests once; return the sort keys of what was left undone."""
+    """Send the requests once; return the sort keys of the unprocessed requests."""
     sent = {"RequestItems": {caller.table: list(requests.values())}}
     body = (await caller.call("BatchWriteItem", sent, pauses)).body
     return [_sk(request) for request in body.get("UnprocessedItems", {}).get(caller.table, ())]
@@ -89,5 +89,5 @@ def _sk(request: Mapping[str, Any]) -> str:
 def _throttled(caller: Caller, count: int, what: str) -> LPCMError:
     return StoreThrottled(
         f"{caller.label}: {count} entries of a batch could not be {what} within "
-        f"{caller.budget:g} s: raise the table's capacity, or ask less often"
+        f"{caller.budget:g} s: raise the table's capacity, or send fewer requests"
     )

@@ -1,8 +1,8 @@
-"""Many writes: which of them can go together, and what became of each.
+"""Many writes: which of them can go in one request, and the outcome of each.
 
-Unconditional puts and deletes go 25 in one request, of one key the last alone; everything
-else is a request of its own, those of one key in order. Knows ops and outcomes; how a
-single one is done it is outcomes.
+Unconditional puts and deletes go 25 in one request; of several for one key only the last is sent.
+Every other write is a request of its own, those of one key in order. Knows ops and outcomes; the
+caller gives the function that does a single write.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ async def apply_many(
 
 
 def _batch_part(caller: Caller, map: str, sk: str, op: Op) -> dict[str, Any]:
-    """Return a plain write as a part of a BatchWriteItem."""
+    """Return an unconditional write as a part of a BatchWriteItem."""
     if not isinstance(op, Put):
         return {"DeleteRequest": {"Key": items.key(map, sk)}}
     item = items.item(map, sk, op.cell, op.etag, op.expires)
@@ -104,7 +104,7 @@ async def _batch(
     positions: Mapping[str, Sequence[int]],
     outcomes: Mapping[int, Outcome | Exception],
 ) -> Outcomes:
-    """Do at most 25 plain writes in one request; tell what became of those that failed."""
+    """Do at most 25 unconditional writes in one request; return the errors of the failed ones."""
     errors = await batches.write(caller, requested)
     unsure = {sk: error for sk, error in errors.items() if isinstance(error, Unsure)}
     if unsure:
@@ -126,7 +126,7 @@ async def _batch(
 async def _recognised(
     caller: Caller, map: str, requested: Mapping[str, dict[str, Any]]
 ) -> set[str]:
-    """Return the sort keys under which what a lost batch put is found."""
+    """Return the sort keys whose item is the one that a batch without a reply put there."""
     put = {sk: part["PutRequest"]["Item"] for sk, part in requested.items() if "PutRequest" in part}
     if not put:
         return set()
@@ -138,7 +138,7 @@ async def _recognised(
 
 
 def outcome_unknown(caller: Caller, sk: str, error: Exception) -> OutcomeUnknown:
-    """Return what is raised for a write of which nobody knows whether it happened."""
+    """Return the exception for a write of which it is unknown whether it was done."""
     return OutcomeUnknown(
         f"{caller.label}: a write to {sk!r:.60} was sent and may have been done, or may still be: "
         f"read it before writing again ({error})"

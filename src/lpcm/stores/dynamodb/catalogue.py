@@ -9,14 +9,14 @@ So maps are found without a scan of the table. A namespace's rows share one part
 ``name``   S  the map's name
 ``format`` N  the version of the layout of its entries
 ``codec``  S  what its values are encoded with
-``shards`` N  over how many partitions it is spread
+``shards`` N  the number of partitions of its entries
 ========== == ===========================================================
 
-One more row is the namespace's own, with the map's name that no map can have, the empty one:
-its ``identity``, a random text, tells the namespace from every other, wherever their tables
-are. The other attributes are there for earlier versions, which take it for a map.
+One more row is the namespace's own. Its map name is empty, which no map's name is. Its
+``identity``, a random text, differs from that of every other namespace in any table. The other
+attributes are there for earlier versions, which read the row as a map's.
 
-Invariant: a row of a map never changes once it is there, and an identity only by ``lpcm
+Invariant: a map's row never changes once it exists, and an identity only by ``lpcm
 identity renew``.
 """
 
@@ -75,7 +75,7 @@ def namespace_key(namespace: str) -> dict[str, Any]:
 
 
 def new_identity(namespace: str) -> dict[str, Any]:
-    """Return the namespace's own row, with an identity nobody else has."""
+    """Return the namespace's own row, with a new identity."""
     _, format_, codec, shards = MapInfo("")
     return namespace_key(namespace) | {
         "name": {"S": ""},
@@ -87,15 +87,16 @@ def new_identity(namespace: str) -> dict[str, Any]:
 
 
 def is_own(item: Mapping[str, Any]) -> bool:
-    """Tell the namespace's own row from those of its maps."""
+    """Tell whether a row is the namespace's own, and not a map's."""
     own: bool = item["sk"]["S"] == _OWN
     return own
 
 
 def state(items: Sequence[Mapping[str, Any]], table: str) -> MapState:
-    """Return what a map's row and the namespace's own say, as far as they are there.
+    """Return a map's state from its row and the namespace's own, as far as they exist.
 
-    A table restored under another name has the old one's rows: the name tells them apart.
+    A table restored under another name has the old table's rows: the table's name, as part of the
+    identity, distinguishes the two.
     """
     identity: str | None = None
     found: MapInfo | None = None
@@ -108,12 +109,12 @@ def state(items: Sequence[Mapping[str, Any]], table: str) -> MapState:
 
 
 def enter(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the request that enters a row unless there is one."""
+    """Return the request that puts a row unless it exists."""
     return {"Item": row, "ConditionExpression": "attribute_not_exists(pk)"}
 
 
 def info(item: Mapping[str, Any]) -> MapInfo:
-    """Return what a row says."""
+    """Return a row's MapInfo. **Raises** StoreCorrupt."""
     try:
         return MapInfo(
             item["name"]["S"],
@@ -129,7 +130,7 @@ def info(item: Mapping[str, Any]) -> MapInfo:
 
 
 def infos(items: Iterable[Mapping[str, Any]]) -> list[MapInfo]:
-    """Return what the rows of maps say, but for those that lpcm did not write."""
+    """Return the MapInfo of each map's row, leaving out rows that lpcm did not write."""
     found: list[MapInfo] = []
     for item in items:
         if is_own(item):

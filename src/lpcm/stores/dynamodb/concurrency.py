@@ -1,8 +1,8 @@
-"""Runner: several jobs at once, whichever way the transport is driven.
+"""Concurrency: several jobs at once, over a blocking transport or on an event loop.
 
-Over a blocking transport they share a few threads, over an asyncio one the event loop.
-Knows nothing of what the jobs do. Invariant: when ``run`` returns, every job has ended,
-and the events of all have been told by the caller.
+Over a blocking transport the jobs share a few threads, over an asyncio transport the event loop.
+Knows nothing of the jobs. Invariant: when ``run`` returns, every job has ended, and the calling
+thread has emitted the events of all jobs.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 __all__ = ["WIDTH", "Runner", "later"]
 
 WIDTH: Final = 8
-"""How many jobs are under way at once."""
+"""The number of jobs that are under way at once."""
 
 T = TypeVar("T")
 Given = TypeVar("Given")
 
 
 class Runner:
-    """What runs the jobs of one store."""
+    """Runs the jobs of one store."""
 
     def __init__(self, *, blocking: bool) -> None:
         self._blocking = blocking
@@ -39,7 +39,7 @@ class Runner:
         follow(self, Runner._orphan)
 
     async def run(self, jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-        """Return the results; after all have ended, raise the first error there was."""
+        """Return the results; raise the first error after all jobs have ended."""
         if len(jobs) == 1:
             return [await jobs[0]]
         if not self._blocking:
@@ -47,11 +47,11 @@ class Runner:
         return self._on_threads(jobs)
 
     def close(self) -> None:
-        """Let the threads go."""
+        """Let the threads end."""
         self._threads = None
 
     def _orphan(self) -> None:
-        """In a forked child: have threads of its own, for a fork takes none along."""
+        """In a forked child: start new threads, for a fork takes none along."""
         self._threads = None
 
     def _on_threads(self, jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
@@ -68,7 +68,7 @@ class Runner:
         def work(number: int, context: Context, job: Coroutine[Any, Any, T]) -> None:
             try:
                 results[number] = context.run(_drive, job)
-            except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+            except BaseException as error:  # noqa: BLE001  # raised by the waiting thread
                 errors[number] = error
             finally:
                 done.put(None)
@@ -85,10 +85,10 @@ class Runner:
 
 
 class _Threads:
-    """Threads, started as they are needed, that end when nobody refers to this any more.
+    """Threads, started as they are needed, that end when this object has no more references.
 
-    Not an executor: one lock of ``concurrent.futures`` is the whole process's, and stays held
-    in the child of a fork in C that another thread held it at.
+    Not an executor: ``concurrent.futures`` has one lock for the whole process. The lock stays held
+    in the child of a fork in C, if another thread held it at the fork.
     """
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ class _Threads:
         self._started = 0
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Have one of them do this."""
+        """Run a job on one of the threads."""
         if self._started < WIDTH:
             name = f"lpcm-dynamodb_{self._started}"
             threading.Thread(target=_serve, args=(self._jobs,), name=name, daemon=True).start()
@@ -111,11 +111,11 @@ class _Threads:
 def _serve(jobs: SimpleQueue[Callable[[], None] | None]) -> None:
     while (job := jobs.get()) is not None:
         job()
-        del job  # and with it what it refers to, before the next is waited for
+        del job  # and with it the objects that it refers to, before the wait for the next job
 
 
 def _context(collected: list[events.Request]) -> Context:
-    """Return a context like the caller's, of which events wait for the caller."""
+    """Return a copy of the caller's context, in which events are collected for the caller."""
     context = copy_context()
     context.run(postponed.set, collected)
     return context
@@ -149,10 +149,10 @@ async def _on_the_loop(jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 def later(make: Callable[[Given], Coroutine[Any, Any, T]], given: Given) -> Coroutine[Any, Any, T]:
-    """Return a job that makes its coroutine, of what is given, when it begins.
+    """Return a job that calls ``make(given)``, which makes its coroutine, when it begins.
 
-    So that one that never does, because an exception came out before, leaves nothing behind:
-    Python warns of a coroutine that was made and "never awaited".
+    A job may never begin, because an exception came before. Then no coroutine has been made: Python
+    warns of a coroutine that was made and "never awaited".
     """
     return cast("Coroutine[Any, Any, T]", _later(make, given))
 

@@ -1,7 +1,7 @@
-"""Failures: what a reply that is no success means, and the one error that says what to do.
+"""Errors: the meaning of a reply that is no success, and the exception that says what to do.
 
-Knows DynamoDB's error codes; acts on none of them. Every code is of one ``Verdict``, by
-what may be done about it.
+Knows DynamoDB's error codes; acts on none of them. Every code belongs to one ``Verdict``, which
+says whether the request may be sent again.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ __all__ = ["Verdict", "classify", "failure", "keys_refused"]
 
 
 class Verdict(Enum):
-    """What a reply says of its request."""
+    """Whether a request was applied, by its reply, and whether it may be sent again."""
 
     DONE = "done"
     REFUSED = "refused"
     """Not applied: its condition failed."""
     LATER = "later"
-    """Not applied, and worth another attempt."""
+    """Not applied; another attempt may succeed."""
     UNKNOWN = "unknown"
-    """The server failed: applied or not."""
+    """The server failed: the request may have been applied."""
     ANEW = "anew"
-    """Not applied: its keys or its moment are not valid any more; others may be."""
+    """Not applied: its keys or its signature have expired; a new signature may succeed."""
     NEVER = "never"
-    """Not applied, and no attempt will help."""
+    """Not applied, and no further attempt can succeed."""
 
 
 _BUSY = frozenset({
@@ -47,7 +47,7 @@ _BUSY = frozenset({
 })  # fmt: skip
 _CONFLICT = "TransactionConflict"
 _PASSING = frozenset({_CONFLICT, "ProvisionedThroughputExceeded", "ThrottlingError"})
-"""Reasons to cancel a transaction that time removes."""
+"""Reasons for a cancelled transaction that end with time."""
 _THROTTLED = frozenset({
     "ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException",
     "Throttling", "LimitExceededException", "ThrottledException", "TooManyRequestsException",
@@ -64,16 +64,16 @@ _KEYS = frozenset({
     "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId",
     "UnrecognizedClientException",
 })  # fmt: skip
-"""The keys are unknown or have expired, as keys do that were rotated."""
+"""The keys are unknown or have expired, for example because they were rotated."""
 
 
 def keys_refused(reply: Reply) -> bool:
-    """Tell whether it is the keys, not the signature, that were not accepted."""
+    """Tell whether the keys were refused, and not the signature."""
     return reply.error in _KEYS
 
 
 def classify(reply: Reply) -> Verdict:
-    """Return what may be done about a reply."""
+    """Return the verdict on a reply's request."""
     if reply.status == 200:
         return Verdict.DONE
     if reply.error == "ConditionalCheckFailedException":
@@ -88,7 +88,7 @@ def classify(reply: Reply) -> Verdict:
 
 
 def _too_old(reply: Reply) -> bool:
-    """Tell whether a request was signed too long ago: the process may have been frozen since."""
+    """Tell whether a request was signed too long ago: the process may have been stopped since."""
     said = str(reply.body.get("message") or reply.body.get("Message"))
     return reply.error == "RequestExpired" or (
         reply.error == "InvalidSignatureException" and said.startswith("Signature expired")
@@ -96,7 +96,7 @@ def _too_old(reply: Reply) -> bool:
 
 
 def _codes(reply: Reply) -> set[str]:
-    """Return why a transaction was cancelled."""
+    """Return the codes of a cancelled transaction's reasons."""
     reasons = reply.body.get("CancellationReasons") or ()
     return {reason.get("Code") or "None" for reason in reasons} - {"None"}
 
@@ -108,20 +108,20 @@ def _cancelled(codes: set[str]) -> Verdict:
 
 
 def failure(reply: Reply, operation: str, table: str, endpoint: str) -> StoreError | ValueTooLarge:
-    """Return the error that tells of a reply which ended an operation, and what to do."""
+    """Return the exception for a reply that ends an operation; its message says what to do."""
     said = str(reply.body.get("message") or reply.body.get("Message") or "no message")
     code = reply.error or f"HTTP status {reply.status}"
     where = f"dynamodb table {table!r} at {endpoint}"
     story = f"{where}: {operation}: {code}: {said}"
     if code == "ResourceNotFoundException":
         return StoreMissing(
-            f"{where} is not there: create it (`lpcm table create`), or see whether name, region "
-            f"and account are the right ones ({said})"
+            f"{where} does not exist: create it (`lpcm table create`), or check the name, the "
+            f"region and the account ({said})"
         )
     if code in _DENIED or reply.status in {401, 403}:
         return StoreDenied(f"{where}: {_denied(code)} ({operation}: {code}: {said})")
     if code in _THROTTLED or reply.status == 429:
-        return StoreThrottled(f"{story}: raise the table's capacity, or ask less often")
+        return StoreThrottled(f"{story}: raise the table's capacity, or send fewer requests")
     if code in _BUSY or _CONFLICT in _codes(reply):
         return StoreBusy(f"{story}: other transactions or regions held the entry all the time")
     if reply.status >= 500:

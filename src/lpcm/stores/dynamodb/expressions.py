@@ -1,7 +1,7 @@
-"""Expressions: conditions and updates as DynamoDB's text, values and names as placeholders.
+"""Expressions: conditions and updates as DynamoDB's text, with placeholders.
 
-Knows the columns and no request. Invariant: whatever a user chose (a value, a name in a
-path) goes through a placeholder; only this package's own text stands in an expression.
+Knows the attributes and no request. Invariant: every text of a user (a value, a name in a
+path) goes through a placeholder; an expression has only this package's own text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Expressions", "last"]
 
 
 class Expressions:
-    """The expressions of one request, and what their placeholders stand for."""
+    """The expressions of one request, and the values and names of their placeholders."""
 
     def __init__(self, now: float) -> None:
         self._now = now
@@ -52,19 +52,19 @@ class Expressions:
         return text
 
     known: Final = "attribute_not_exists(f)"
-    """Says that an entry is not of a later format; see ``wire``."""
+    """The condition that an entry is not of a later format; see ``items``."""
 
     def unexpired(self) -> str:
-        """Say that an entry that is there has not expired; what is no number is no expiry."""
+        """Return the condition that an entry has not expired; only a number is an expiry."""
         now, number = self.number(self._now), self.value({"S": "N"})
         return f"(attribute_not_exists(x) OR x > {now} OR NOT attribute_type(x, {number}))"
 
     def live(self) -> str:
-        """Say that an entry that is there has not expired, and may be changed here."""
+        """Return the condition that an entry has not expired and is of a known format."""
         return f"{self.known} AND {self.unexpired()}"
 
     def holds(self, when: Condition) -> str:
-        """Say what a write wants of the entry."""
+        """Return a write's condition on the entry."""
         match when:
             case When.ALWAYS:
                 return self.known
@@ -72,7 +72,7 @@ class Expressions:
                 return f"attribute_not_exists(pk) OR x <= {self.number(self._now)}"
             case When.PRESENT:
                 return f"attribute_exists(pk) AND {self.live()}"
-            case 0:  # an item somebody else wrote may have none, or none that is a number
+            case 0:  # another program's item may have no etag, or an etag that is no number
                 none = f"NOT attribute_type(etag, {self.value({'S': 'N'})})"
                 same = f"(etag = {self.number(0)} OR {none})"
                 return f"attribute_exists(pk) AND {same} AND {self.live()}"
@@ -80,7 +80,7 @@ class Expressions:
                 return f"etag = {self.number(etag)} AND {self.live()}"
 
     def keys(self, map: str, range_: KeyRange) -> str | None:
-        """Say which keys a query returns; None: there can be none in the range."""
+        """Return the condition of a query on its keys; None: the range can have no key."""
         low, high = range_
         whole = f"pk = {self.value({'S': map})}"
         if high >= MAX_KEY:
@@ -105,7 +105,7 @@ class Expressions:
 def last(high: str) -> str:
     r"""Return the last of all possible keys, of at most 1,024 bytes, before ``high``.
 
-    DynamoDB's BETWEEN includes its upper bound, and takes none that no key could be.
+    DynamoDB's BETWEEN includes its upper bound, and refuses a bound that cannot be a key.
 
     >>> last("b")[:3], len(last("b").encode()), last("a\0")
     ('a\U0010ffff\U0010ffff', 1024, 'a')

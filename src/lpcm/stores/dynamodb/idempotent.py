@@ -1,9 +1,9 @@
 """Exactly once: each write as a transaction of its own, sent again until its reply comes.
 
-A transaction's token makes DynamoDB know it again for ten minutes, so that a lost reply
-leaves nothing open; it returns no values, so what depends on the entry is a read and a
-compare-and-set. Invariant: an outcome is told only for the instant it was true of, because
-the transaction was conditional on the etag that was read.
+DynamoDB recognises a transaction by its token for ten minutes, so that it may be sent again after
+a lost reply. A transaction returns no values, so a write that depends on the entry is a read
+and a compare-and-set. Invariant: an outcome is true of one instant, because the transaction was
+conditional on the etag that was read.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ __all__ = ["apply"]
 async def apply(caller: Caller, read: Read, op: Op, *, map: str, sk: str, now: float) -> Outcome:
     """Do one write.
 
-    Cost: two write units for each KB; to add, touch, or delete and hand over, also a read,
-    and both again for each lost race.
+    Cost: two write units for each KB; an add, a touch, or a delete that returns the entry also
+    costs a read, and both again where another client wrote in between.
     """
     if isinstance(op, Put) or (isinstance(op, Delete) and not op.returning):
         return await _transact(caller, Change(map, sk, op), now)
@@ -61,7 +61,7 @@ async def apply(caller: Caller, read: Read, op: Op, *, map: str, sk: str, now: f
             return outcome._replace(previous=current if isinstance(op, Delete) else None)
         if not await pauses.pause():
             raise StoreBusy(
-                f"{caller.label}: {sk!r:.60} was changed by others all the time; nothing was "
+                f"{caller.label}: other clients changed {sk!r:.60} all the time; nothing was "
                 f"written"
             )
 
@@ -77,9 +77,9 @@ async def _transact(caller: Caller, change: Change, now: float) -> Outcome:
 
 
 def _change(op: Op, current: Stored | None) -> Put | Delete | None:
-    """Return the op as a change of the entry that was read; None where it is refused."""
+    """Return the op as a change of the current entry; None where the entry refuses the op."""
     when = When.ABSENT if current is None else current.etag
-    if current is not None and current.kind == DAMAGED:  # it can be replaced, not made use of
+    if current is not None and current.kind == DAMAGED:  # its value cannot be read
         return None
     match op:
         case Delete(wanted):

@@ -1,8 +1,7 @@
-"""The wire: trees and entries as DynamoDB's attribute values, and what they weigh.
+"""Items: trees and entries as DynamoDB's attribute values, and their sizes.
 
 Knows the layout of an item and nothing of requests. Values take DynamoDB's own types
-wherever those can hold them; what they cannot hold the codec has tagged before it comes
-here (``codec.Form.TREE``).
+wherever those can hold them; the codec has tagged all others before (``codec.Form.TREE``).
 
 ======= ==== ==========================================================================
 ``pk``  S    the map (``keys.partition``)
@@ -11,7 +10,7 @@ here (``codec.Form.TREE``).
 ``t``   S    how to read a bare number in ``v``: ``int``, ``float`` or ``decimal``
 ``etag``  N  the write's 64-bit nonce
 ``x``   N    epoch seconds from which the entry is absent; the table's TTL attribute
-``f``   any  reserved: an item that has it is of a later format, and StoreTooNew here
+``f``   any  reserved: an item with it is of a later format, and raises StoreTooNew here
 ======= ==== ==========================================================================
 
 Invariant: ``decode(encode(tree)) == tree`` to the last of 38 digits; a number that
@@ -64,7 +63,7 @@ _NUMBER_LIMIT: Final = 400
 def encode(part: Any) -> dict[str, Any]:
     r"""Return the attribute value of a tree.
 
-    **Raises** ValueEncodingError for a number that would not come back as it went in.
+    **Raises** ValueEncodingError for a number that DynamoDB would round.
 
     >>> encode({"name": "pi", "digits": [3, 1, 4], "seen": frozenset({"a"}), "raw": b"\0"})
     {'M': {'name': {'S': 'pi'}, 'digits': {'L': [{'N': '3'}, ...]}, 'seen': {'SS': ['a']}, ...}}
@@ -209,10 +208,9 @@ def item(map: str, sk: str, cell: Cell, nonce: int, expires: float | None) -> di
 
 
 def entry(item: Mapping[str, Any] | None, now: float) -> Stored | None:
-    """Return the entry of an item; None where there is none, or it has expired.
+    """Return the entry of an item; None where there is no item, or the entry has expired.
 
-    An item whose attributes have other types than lpcm gives them is there all the same, as a
-    ``ports.damaged`` entry.
+    An item whose attributes have other types than lpcm's is a ``ports.damaged`` entry.
     """
     if not item:
         return None
@@ -231,7 +229,7 @@ def entry(item: Mapping[str, Any] | None, now: float) -> Stored | None:
 
 
 def head(item: Mapping[str, Any]) -> Stored:
-    """Return the entry of an item of which the value was not asked for."""
+    """Return the entry of an item whose value was not read."""
     check_format(item)
     return Stored(None, None, etag(item), _expiry(item))
 
@@ -240,10 +238,11 @@ _OF_EMPTIED: Final = {"pk", "sk", "etag", "x"}
 
 
 def _emptied(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tree of a set whose last member a native update took away, the attribute with it.
+    """Return the tree of a set that a native update emptied, which removes the attribute.
 
-    DynamoDB holds no empty set; lpcm stores one by its tag, but other writers of its layout may
-    leave this. Their item has an etag of 64 bits, and nothing that is not the layout's.
+    DynamoDB holds no empty set. lpcm stores an empty set by its tag, but other programs that write
+    this layout may leave such an item: it has an etag of 64 bits, and no other attributes than the
+    layout's.
     """
     if item.keys() <= _OF_EMPTIED and -(2**63) <= int(item["etag"]["N"]) < 2**63:
         return {"!set": []}
@@ -269,7 +268,7 @@ def _expiry(item: Mapping[str, Any]) -> float | None:
 
 
 def check_format(item: Mapping[str, Any]) -> None:
-    """Refuse an item of a later format: what its other attributes mean is not known here."""
+    """Refuse an item of a later format, whose attributes may mean something else."""
     if "f" in item:
         raise StoreTooNew(
             f"the entry {item.get('sk', {}).get('S')!r:.60} is of a later format than this version "
@@ -278,7 +277,7 @@ def check_format(item: Mapping[str, Any]) -> None:
 
 
 def etag(item: Mapping[str, Any]) -> int:
-    """Return an item's etag: 0 where it has none, as one that others wrote may not."""
+    """Return an item's etag; 0 where it has none: another program may have written the item."""
     try:
         return int(item["etag"]["N"]) if "etag" in item else 0
     except (LookupError, TypeError, ValueError):
@@ -286,7 +285,7 @@ def etag(item: Mapping[str, Any]) -> int:
 
 
 def _odd_etag(attribute: Mapping[str, Any]) -> Any:
-    """Return what a condition can compare: a number, or 0, which stands for whatever is none."""
+    """Return a number that a condition can compare; 0 for an etag that is no number."""
     try:
         return Decimal(attribute["N"])
     except (ArithmeticError, LookupError, TypeError, ValueError):
@@ -297,7 +296,7 @@ def _odd_etag(attribute: Mapping[str, Any]) -> Any:
 
 
 def size(item: Mapping[str, Any]) -> int:
-    """Return what an item weighs, in bytes, by DynamoDB's rules.
+    """Return the size of an item in bytes, by DynamoDB's rules.
 
     >>> size({"pk": {"S": "é"}, "v": {"L": [{"N": "-100"}, {"BOOL": True}]}})
     14
@@ -306,7 +305,7 @@ def size(item: Mapping[str, Any]) -> int:
 
 
 def check_size(item: Mapping[str, Any], where: str) -> None:
-    """Refuse an item that DynamoDB would not take."""
+    """Refuse an item over DynamoDB's limit. **Raises** ValueTooLarge."""
     value = item["v"]
     if "S" in value and len(value["S"]) < ITEM_LIMIT // 8:  # the rest is at most 4 KB
         return
@@ -350,9 +349,9 @@ def _binary_size(text: str) -> int:
 
 
 def _number_size(text: str) -> int:
-    """Return a byte for each two digits before the point and behind it, one, and one for a minus.
+    """Return a number's size: a byte for two digits on each side of the point, 1, 1 for a minus.
 
-    AWS calls its own formula approximate; this is the larger of what two engines count.
+    AWS calls its own formula approximate; this is the larger of two engines' results.
     """
     negative, digits, exponent = Decimal(text).as_tuple()
     assert isinstance(exponent, int)

@@ -1,6 +1,6 @@
 """Opening: from ``dynamodb://table?...`` to a store; the adapter of the scheme.
 
-Opens no connection and asks botocore nothing: that waits for the first request.
+Opens no connection and does not call botocore: the first request does both.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ OBJECTS: frozenset[str] = frozenset({"client"})
 
 
 def resolved(options: Mapping[str, object]) -> dict[str, object]:
-    """Return the options with the region that this process's environment or a profile gives.
+    """Return the options with the region of this process's environment or profile.
 
-    Not with an endpoint from there, of which ``_location`` knows nothing either: the map goes
-    where the environment of the process that receives it leads.
+    An endpoint in the environment is left out, as in ``_location``: a pickled map uses the
+    endpoint of the process that unpickles it.
     """
     found = dict(options)
     if "region" not in found and "client" not in found:
@@ -83,16 +83,16 @@ def _configured_region(profile: object) -> str | None:
 
 
 def open_store(path: str, **options: Any) -> DynamoDBStore:
-    """Open a table, which must be there.
+    """Open a table, which must exist.
 
-    ``region``, ``endpoint``, ``profile``: as botocore finds them where they are not given;
-    so are the credentials, which no URL may hold. ``budget``: seconds an operation may take,
-    repeats included. ``patience``: seconds one request may take. ``pool``: requests under
-    way at once. ``exactly_once``: each write is a transaction that may be sent again after a
-    lost reply and happens once, at twice the write units. ``client``: a client or session of
-    boto3 to send requests through, thirty times slower than without; see ``client``.
+    ``region``, ``endpoint``, ``profile``: where they are not given, those that botocore finds. The
+    credentials are always those that botocore finds: no URL may hold them. ``budget``: seconds an
+    operation may take, repeats included. ``patience``: seconds one request may take. ``pool``:
+    requests under way at once. ``exactly_once``: each write is a transaction that may be sent again
+    after a lost reply and is done once, at twice the write units. ``client``: a client or session
+    of boto3 that sends the requests, at thirty times the processor time; see ``boto3_client``.
 
-    **Raises** ``ConfigError`` for what is no table's name, and for a client that sends
+    **Raises** ``ConfigError`` for a text that is no table's name, and for a client that sends
     requests again by itself.
 
     >>> open_store("users", endpoint="http://localhost:8000", region="eu-west-1")
@@ -151,7 +151,7 @@ def _check(path: str) -> None:
 
 
 def _location(region: str | None, endpoint: str | None, profile: str | None) -> str:
-    """Return what tells a table from those of the same name elsewhere, however it was asked for.
+    """Return a text that differs for tables of one name in different places.
 
     AWS's own endpoints have many names: the region stands for all of them.
     """

@@ -1,7 +1,7 @@
-"""Writes: one ``Op`` as one request, and its reply as an ``Outcome``.
+"""Requests: one ``Op`` as one request, and its reply as an ``Outcome``.
 
-Every condition is part of the request, expiry included, so that DynamoDB decides and does
-in one instant; a refused write brings back the item that refused it. Sends nothing.
+Every condition is part of the request, the one on expiry included, so that DynamoDB checks and
+writes in one instant. The reply to a refused write has the item that refused it. Sends nothing.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ __all__ = [
 _MOST: Final = LIMIT - 1
 _new = tuple.__new__  # a NamedTuple's own constructor takes twice as long
 _LONG_AGO: Final = 30 * 86_400.0
-"""Seconds by which a claimed entry has expired: more than clocks differ, and recent enough
-for DynamoDB to delete_tombstone it away."""
+"""Seconds for which a tombstone has been expired: longer than clocks differ, and short enough
+for DynamoDB's TTL to delete it."""
 
 
 class Write(NamedTuple):
-    """A request, and the nonce by which what it left is recognised."""
+    """A request, and the etag by which its item is recognised."""
 
     operation: str
     request: dict[str, Any]
@@ -58,7 +58,7 @@ class Write(NamedTuple):
 
 
 def plain(op: Op) -> bool:
-    """Tell whether an op is one that ``BatchWriteItem`` can do: no condition, no answer."""
+    """Tell whether ``BatchWriteItem`` can do an op: it has no condition and returns no entry."""
     match op:
         case Put(when=When.ALWAYS) | Delete(when=When.ALWAYS, returning=False):
             return True
@@ -77,10 +77,11 @@ def delete(map: str, sk: str, when: Condition, now: float) -> Write:
 
 
 def put_tombstone(map: str, sk: str, when: Condition, etag: int, now: float) -> Write:
-    """Return the request that makes an entry expired, for this one client to hand over.
+    """Return the request that turns an entry into a tombstone, so that one client can return it.
 
-    A reply with the removed value, once lost, would be lost for good. A claimed entry is
-    as absent as a removed one, but still there to be recognised by its nonce and read.
+    If the reply to a delete were lost, the removed value would be lost for good. A tombstone is
+    an expired entry: absent to every client, but its writer can recognise it by its etag and read
+    its value.
     """
     made = Expressions(now)
     change = f"SET etag = {made.number(etag)}, x = {made.number(now - _LONG_AGO)}"
@@ -90,7 +91,7 @@ def put_tombstone(map: str, sk: str, when: Condition, etag: int, now: float) -> 
 
 
 def delete_tombstone(map: str, sk: str, etag: int) -> Write:
-    """Return the request that removes a claimed entry, unless somebody wrote it anew."""
+    """Return the request that removes a tombstone, unless another client has replaced it."""
     made = Expressions(0)
     holds = f"etag = {made.number(etag)}"
     request = {"Key": items.key(map, sk)} | made.request(ConditionExpression=holds)
@@ -98,7 +99,7 @@ def delete_tombstone(map: str, sk: str, etag: int) -> Write:
 
 
 def replace_tombstone(item: Mapping[str, Any], etag: int) -> Write:
-    """Return the request that puts a claimed item back as it was."""
+    """Return the request that puts an item back in place of its tombstone."""
     made = Expressions(0)
     holds = f"etag = {made.number(etag)}"
     request = {"Item": item} | made.request(ConditionExpression=holds)
@@ -115,10 +116,10 @@ def touch(map: str, sk: str, op: Touch, now: float) -> Write:
 
 
 def add(map: str, sk: str, op: Add, now: float) -> Write | None:
-    """Return the request of a native sum; None where none with this delta can be held.
+    """Return the request of a native sum; None where no sum with this delta is exact.
 
-    It is conditional on the type and range in which the sum is exact. Where an absent entry
-    would become one that never expires, it covers that case too.
+    It is conditional on the type and range in which the sum is exact. It also makes an absent
+    entry, where that entry would never expire.
     """
     delta, initial, etag, expires = op
     low, high = max(-_MOST, -_MOST - delta), min(_MOST, _MOST - delta)
@@ -139,7 +140,7 @@ def add(map: str, sk: str, op: Add, now: float) -> Write | None:
 
 
 def start(map: str, sk: str, op: Add, now: float) -> Write | None:
-    """Return the request that starts a sum where there is none; None if it cannot be held."""
+    """Return the request that puts the first sum of an absent entry; None if it is not exact."""
     if op.initial is None or not -_MOST <= op.initial + op.delta <= _MOST:
         return None
     cell = Cell(op.initial + op.delta, "int")
@@ -162,7 +163,7 @@ def _conditional(made: Expressions, when: Condition, change: str | None) -> dict
 
 
 def applied(op: Op, attributes: Mapping[str, Any] | None) -> Applied:
-    """Return the outcome of an op that was done, from what it left."""
+    """Return the outcome of an applied op; ``attributes`` are the item after it."""
     match op:
         case Put((data, kind), etag, expires):
             return _new(Applied, (_new(Stored, (data, kind, etag, expires)), None))
@@ -173,7 +174,7 @@ def applied(op: Op, attributes: Mapping[str, Any] | None) -> Applied:
 
 
 def starting_number(current: Stored | None, op: Add) -> int | None:
-    """Return the int that an op adds to; None where the sum could not be held exactly."""
+    """Return the int that an op adds to; None where the sum would not be exact."""
     number = op.initial if current is None else current.data if current.kind == "int" else None
     if not isinstance(number, int) or abs(number + op.delta) > _MOST or abs(op.delta) > _MOST:
         return None

@@ -1,16 +1,16 @@
-"""Calls: one request until it is certain what became of it, or certain that nobody knows.
+"""Retries: one request is sent until its outcome is known, or known to be unknown.
 
-Sends through a transport, again where that is safe, and tells the listeners of
-``events``. Knows nothing of entries.
+Sends through a transport, again where that is safe, and emits ``events``. Knows nothing of
+entries.
 
 Invariants:
 
-1. A write is sent again only after an attempt that certainly was not applied: refused for
-   want of capacity, or (once) because its keys or signature had expired, or never sent.
-   Whatever leaves it open (a lost reply, a failure of the server) ends in ``Unsure``, at
-   once; only requests that change nothing are repeated then.
+1. A write is sent again only after an attempt that certainly was not applied: refused because
+   no capacity was left, or (once) because its keys or signature had expired, or never sent.
+   After a lost reply or a failure of the server the write may have been applied: ``Unsure`` is
+   raised at once. Only reads are sent again then.
 2. No call takes longer than the budget, pauses included.
-3. However many callers and failures, the requests that are repeats do not exceed a tenth
+3. With any number of callers and failures, the number of repeats does not exceed a tenth
    of the successes plus ``Bucket.RATE`` a second: an outage is not amplified.
 """
 
@@ -39,15 +39,15 @@ _CEILING: Final = 1.0
 _READS: Final = frozenset({"BatchGetItem", "GetItem", "Query"})
 
 postponed: ContextVar[list[events.Request] | None] = ContextVar("lpcm_postponed", default=None)
-"""Where events go on a thread that works for another one, which emits them."""
+"""The list of events on a thread that works for another thread, which emits them."""
 
 
 class Unsure(Exception):
-    """A write was sent, and nothing tells whether it was, or will be, applied."""
+    """A write was sent, and it is unknown whether it was, or will be, applied."""
 
 
 class Bucket:
-    """The right to repeat, shared by all callers of a store. A repeat waits for its token.
+    """The tokens for repeats, shared by all callers of a store. A repeat waits for its token.
 
     Not locked: a race loses a fraction of a token, and a fork never finds it locked.
     """
@@ -68,7 +68,7 @@ class Bucket:
             self._tokens += self.EARNED
 
     def take(self, most: float) -> float | None:
-        """Take a token; return the seconds until it is there, None if more than ``most``."""
+        """Take a token; return the seconds to wait for it, None if more than ``most``."""
         now = time.monotonic()
         filled = self._tokens + (now - self._filled) * self.RATE
         self._filled = now
@@ -94,7 +94,7 @@ class Pauses:
         return self._deadline - time.monotonic()
 
     async def pause(self) -> bool:
-        """Wait for the next attempt's turn; False where the budget leaves it no time."""
+        """Wait before the next attempt; False where the budget leaves no time for it."""
         wanted = backoff(self.attempt, _BASE, _CEILING)
         left = self.left()
         turn = self._bucket.take(left) if wanted < left else None
@@ -106,7 +106,7 @@ class Pauses:
 
 
 class Caller:
-    """A table, and the way to it.
+    """A table, and the transport to it.
 
     ``budget``: seconds a call may take, repeats included. ``patience``: seconds one attempt
     may take.
@@ -122,7 +122,7 @@ class Caller:
         self._bucket = Bucket()
 
     def pauses(self) -> Pauses:
-        """Start the clock of one call."""
+        """Return the pauses of one call, whose budget begins now."""
         return Pauses(self.transport, self._bucket, self.budget)
 
     async def call(
@@ -130,8 +130,8 @@ class Caller:
     ) -> Reply:
         """Return a reply that says ``DONE`` or ``REFUSED``.
 
-        **Raises** Unsure for a write that may have been applied; a StoreError where it
-        certainly was not; whatever a read ended with when its time was over.
+        **Raises** Unsure for a write that may have been applied; a StoreError for a write that
+        certainly was not; for a read the error of its last attempt.
         """
         observed = events.has_listeners()
         if observed:

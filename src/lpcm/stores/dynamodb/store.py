@@ -1,13 +1,12 @@
 """The DynamoDB store: all maps in one table, shared by any number of machines.
 
-Decides which requests an operation is and what their replies mean; how one is sent until
-it is certain what became of it is ``calls``'s, an entry as an item is ``wire``'s, a write
-as a request ``writes``'s. Every read is strongly consistent.
+Decides which requests an operation needs and what their replies mean. ``requests`` makes a request
+of a write, ``items`` an item of an entry, and ``retries`` sends a request until its outcome is
+known. Every read is strongly consistent.
 
-Invariants: a write is one conditional request, never sent twice once it may have been
-applied; what became of a lost one is told by the nonce in the entry's ``etag``, or it is
-``OutcomeUnknown``. One map is one partition: about 1,000 writes of 1 KB and 3,000 reads of
-4 KB a second.
+Invariants: a write is one conditional request, never sent again once it may have been applied. A
+write without a reply is recognised by the entry's ``etag``, or it is ``OutcomeUnknown``. One map is
+one partition: about 1,000 writes of 1 KB and 3,000 reads of 4 KB a second.
 
 Costs are in DynamoDB's units: a read unit for each 4 KB, a write unit for each 1 KB, begun.
 """
@@ -95,7 +94,7 @@ class DynamoDBStore:
 
     @property
     def identity(self) -> str:
-        """The region, or an endpoint that is not AWS's, and the table: for messages and copies."""
+        """The region (or an endpoint that is not AWS's) and the table: for messages and copies."""
         return f"dynamodb:{self._identity()}:{self._table}"
 
     def __repr__(self) -> str:
@@ -114,10 +113,10 @@ class DynamoDBStore:
     async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
         """Do one write.
 
-        Cost: one request; a write unit for each KB of the larger of the entry before and
-        after, or of the one that refused it. Twice that to delete and hand over, and for
-        the first increment of a number that is to expire. With ``exactly_once``: twice the
-        write units, and a read before what depends on the entry.
+        Cost: one request; a write unit for each KB of the larger of the entry before and after
+        it, or of the entry that refused it. Twice that for a delete that returns the entry, and
+        for the first increment of a number that is to expire. With ``exactly_once``: twice the
+        write units, and a read before a write that depends on the entry.
         """
         if self._exactly_once:
             self._check_open()
@@ -146,10 +145,10 @@ class DynamoDBStore:
         return requests.applied(op, body.get("Attributes"))
 
     async def _add(self, map: str, sk: str, op: Add, now: float) -> Outcome:
-        """Add to the number that is there, or else start one, until either can be done."""
+        """Add to the stored number, or put the first one, until one of the two is done."""
         while True:
             write = requests.add(map, sk, op, now)
-            if write is None:  # no sum with this delta is one that can be held
+            if write is None:  # no sum with this delta is exact
                 return Refused(await self.read(map, sk, now))
             body, refused = await self._send(map, sk, write)
             if not refused:
@@ -163,7 +162,7 @@ class DynamoDBStore:
                 return Applied(items.entry(write.request["Item"], _EVER))
 
     async def _delete_returning(self, map: str, sk: str, op: Delete, now: float) -> Outcome:
-        """Remove an entry and hand it over, whatever reply is lost: claim it, then delete it."""
+        """Remove an entry and return it, also where a reply is lost: by way of a tombstone."""
         mine = new_etag()
         write = requests.put_tombstone(map, sk, op.when, mine, now)
         try:
@@ -175,7 +174,7 @@ class DynamoDBStore:
             body, refused = await self._send(map, sk, write)
             previous = items.entry(body.get("Attributes"), now)
         else:
-            if previous is not None and previous.kind == DAMAGED:  # nothing to hand over
+            if previous is not None and previous.kind == DAMAGED:  # there is no value to return
                 return await self._replace_tombstone(map, sk, mine, body["Attributes"], previous)
             if not refused:
                 await self._delete_tombstone(map, sk, mine)
@@ -189,7 +188,7 @@ class DynamoDBStore:
     async def _replace_tombstone(
         self, map: str, sk: str, mine: int, item: Mapping[str, Any], found: Stored
     ) -> Refused:
-        """Put a claimed item back that cannot be read, and so not be handed over."""
+        """Put an item back whose value cannot be read, and so not be returned."""
         item = {name: value for name, value in item.items() if found.etag != mine or name != "x"}
         await self._send(map, sk, requests.replace_tombstone(item, mine))
         return Refused(found)
@@ -198,14 +197,14 @@ class DynamoDBStore:
         try:
             await self._send(map, sk, requests.delete_tombstone(map, sk, etag))
         except LPCMError:
-            pass  # the entry is absent to everyone by now, and the table's TTL takes it away
+            pass  # the entry is absent to every client by now; the table's TTL deletes it
 
     async def _send(
         self, map: str, sk: str, write: requests.Write
     ) -> tuple[Mapping[str, Any], bool]:
-        """Return the body of the reply to a write, and whether it was refused.
+        """Return the body of the reply to a write, and whether the write was refused.
 
-        Where the reply is lost, what it would have said is read from the entry.
+        Where the reply is lost, the entry is read to find out whether the write was applied.
         """
         try:
             reply = await self._call(write.operation, write.request)
@@ -217,7 +216,7 @@ class DynamoDBStore:
         return reply.body, reply.status != 200
 
     async def _recognised(self, map: str, sk: str, etag: int) -> Mapping[str, Any] | None:
-        """Return the item if it is what the write of that nonce left."""
+        """Return the item if its etag is that of the write."""
         try:
             item = await self._item(map, sk)
         except LPCMError:
@@ -261,8 +260,8 @@ class DynamoDBStore:
     ) -> list[Outcome | Exception]:
         """Do the writes, those of one key in order, those of different keys at idempotent.
 
-        Cost: a BatchWriteItem for each 25 keys that are put or deleted without a condition,
-        the last write of each alone; one request for each other write; a write unit for
+        Cost: a BatchWriteItem for each 25 keys that are put or deleted without a condition (only
+        the last write of a key is sent); one request for each other write; a write unit for
         each KB of each.
         """
         self._check_open()
@@ -291,8 +290,8 @@ class DynamoDBStore:
     async def scan(self, map: str, wanted: Scan, now: float) -> Page:
         """Return a page.
 
-        Cost: one Query, and further ones only while all it found had expired; a read unit
-        for each 4 KB of the entries read, together, their values counted even if not wanted.
+        Cost: one Query, and further ones only while all entries found had expired; a read unit
+        for each 4 KB of all entries read together, values included even where not returned.
         """
         keys, after, limit, reverse, values = wanted
         made = Expressions(now)
@@ -316,7 +315,7 @@ class DynamoDBStore:
                 return Page(found, found[-1][0])
             if found or resume is None:
                 return Page(found, resume and resume["sk"]["S"])
-            # A stretch of expired entries: not one request for each of them.
+            # Many expired entries in a row: do not send one request for each of them.
             request["Limit"] = min(1000, request["Limit"] * 10)
         return Page([], None)
 
@@ -326,7 +325,7 @@ class DynamoDBStore:
         where = made.keys(map, keys)
         if where is None:
             return 0
-        # Not COUNT, which would count what is of a later format; of all others this shows {}.
+        # Not COUNT, which would count entries of a later format. Other entries come as {}.
         request = made.request(
             KeyConditionExpression=where,
             FilterExpression=made.unexpired(),
@@ -381,7 +380,7 @@ class DynamoDBStore:
     # The catalogue
 
     async def describe(self, namespace: str, name: str) -> MapState:
-        """Return what the catalogue says of a map. Cost: one BatchGetItem, of two rows."""
+        """Return a map's state in the catalogue. Cost: one BatchGetItem, of two rows."""
         self._check_open()
         keys = [catalogue.key(namespace, name), catalogue.namespace_key(namespace)]
         try:
@@ -394,7 +393,7 @@ class DynamoDBStore:
     async def register(self, namespace: str, info: MapInfo) -> MapState:
         """Enter a map into the catalogue.
 
-        Cost: one BatchGetItem; the first time also a PutItem, or two, and one more of it.
+        Cost: one BatchGetItem; the first time also one or two PutItem, and a second BatchGetItem.
         """
         row = catalogue.row(namespace, info)
         pauses = self._caller.pauses()
@@ -410,8 +409,8 @@ class DynamoDBStore:
             except StoreDenied:
                 if state.info is None:
                     raise
-                return state  # which a client without a cache can do with
-            except Unsure as error:  # sent again it does no harm: a row is entered once
+                return state  # a client without a cache needs no identity
+            except Unsure as error:  # may be sent again: the put is conditional on no row
                 if not await pauses.pause():
                     raise StoreUnavailable(
                         f"{self._caller.label}: the map {info.name!r} could not be entered into "
@@ -447,7 +446,7 @@ class DynamoDBStore:
 
 
 def _outside(after: str | None, keys: KeyRange, *, reverse: bool) -> bool:
-    """Tell whether nothing of the range is left behind ``after``."""
+    """Tell whether no key of the range is left behind ``after``."""
     if after is None:
         return False
     return after <= keys.low if reverse else after >= keys.high

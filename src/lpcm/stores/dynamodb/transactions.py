@@ -1,8 +1,8 @@
 """Transactions: changes of several entries, all or nothing, as one ``TransactWriteItems``.
 
-Invariant: a transaction happens at most once however often it is sent, because each attempt
-carries the same token, by which DynamoDB knows it for ten minutes. So unlike any other
-write it is sent again after a lost reply, until the budget is over.
+Invariant: a transaction is done at most once, however often it is sent: each attempt carries the
+same token, by which DynamoDB recognises it for ten minutes. So unlike any other write a
+transaction is sent again after a lost reply, until the budget is over.
 """
 
 from __future__ import annotations
@@ -53,8 +53,9 @@ async def transact(
         for place, when, reason in zip(places, wanted, reasons, strict=True)
         if reason.get("Code") == "ConditionalCheckFailed"
     ]
-    # An attempt still on its way finds the same: an etag that is gone never comes back. What
-    # is absent, or there, may be otherwise when it arrives.
+    # An attempt that is still on its way is refused as well where a condition on an etag failed,
+    # for an old etag never comes back. An absent entry may be present when it arrives, or the
+    # other way round.
     if unsure is not None and not any(isinstance(when, int) for _, when, _ in failed):
         raise _unknown(caller, unsure) from unsure
     return Aborted(
@@ -63,7 +64,7 @@ async def transact(
 
 
 async def _send(caller: Caller, request: dict[str, Any]) -> tuple[Reply, Unsure | None]:
-    """Send a transaction until there is a reply; return the last failure that left it open."""
+    """Send a transaction until there is a reply; return the last ``Unsure`` before that as well."""
     pauses = caller.pauses()
     unsure: Unsure | None = None
     while True:
@@ -81,8 +82,8 @@ async def _send(caller: Caller, request: dict[str, Any]) -> tuple[Reply, Unsure 
 
 def _unknown(caller: Caller, error: Exception) -> OutcomeUnknown:
     return OutcomeUnknown(
-        f"{caller.label}: a transaction was sent and may have happened, as a whole, or may still: "
-        f"{error}"
+        f"{caller.label}: a transaction was sent and may have been done, as a whole, or may still "
+        f"be: {error}"
     )
 
 

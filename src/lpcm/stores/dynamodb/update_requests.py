@@ -1,8 +1,9 @@
 """Updates of a part of a value: one ``UpdateItem`` each, its condition in the request.
 
-The condition says all that Python's container would ask: the path leads somewhere, the
-types are those the action wants, members are there. What it cannot say (would the set be
-left empty, is a dict of one name a tag) it takes for no, and the store refuses. Sends nothing.
+The condition checks all that Python's container would check: the path exists, the types fit the
+action, members are there. Some checks an expression cannot make (whether a set would be empty,
+whether a dict of one name is a tag): then the condition fails, and the store refuses. Sends
+nothing.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ __all__ = ["update"]
 
 _MOST: Final = LIMIT - 1
 _NAMES: Final = 50
-"""More names or members than this in one expression near its limits: 4 KB, 300 operators."""
+"""The most names or members in one expression, whose limits are 4 KB and 300 operators."""
 
 
 def update(map: str, sk: str, op: Update, now: float) -> Write | None:
-    """Return the request of an update; None where an expression cannot say it."""
+    """Return the request of an update; None where no expression can describe it."""
     made = Expressions(now)
     found = _action(made, op)
     if found is None:

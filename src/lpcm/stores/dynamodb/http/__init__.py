@@ -1,1 +1,1 @@
-"""DynamoDB over HTTP: signed requests on connections of our own, or a boto3 client's."""
+"""DynamoDB over HTTP: signed requests on lpcm's own connections, or on a boto3 client's."""

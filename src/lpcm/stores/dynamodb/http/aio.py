@@ -1,10 +1,11 @@
-"""The asyncio transport: the same wire text over connections of one event loop.
+"""The asyncio transport: the same requests over connections of one event loop.
 
-Knows what ``transport`` knows, and keeps its invariants. A transport belongs to the event
-loop it was first used on; nothing in it is meant for threads. Time limits cost one timer a
-connection, not one a request: it rings where an earlier request would have run out, looks,
-and is set anew. A child of a fork that goes on with its parent's loop touches none of its
-parent's connections, nor what that loop's selector, which both share, watches for the parent.
+Knows what ``blocking`` knows, and keeps its invariants. A transport belongs to the event
+loop that it was first used on, and is not for threads. Time limits cost one timer a
+connection, not one a request: at the limit of an earlier request the timer checks the present
+request's limit, and is set to that. A child of a fork that goes on with its parent's loop does not
+touch its parent's connections. Parent and child share that loop's selector; the child does not
+change what the selector watches for the parent.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncTransport"]
 
 _lookups = Workers("lpcm-aws", 4, idle=1.0)
-"""For what blocks: AWS keys, whoever has them, and certificates."""
+"""For calls that block: finding AWS keys and reading certificates."""
 
 
 class AsyncTransport:
@@ -65,7 +66,7 @@ class AsyncTransport:
 
     @property
     def endpoint(self) -> str:
-        """Where it leads."""
+        """The endpoint's URL, for messages."""
         return self._credentials.endpoint
 
     async def call(self, operation: str, request: Mapping[str, Any], within: float) -> Reply:
@@ -88,7 +89,7 @@ class AsyncTransport:
             keys = self._credentials.current(time.time())
             if keys is None:
                 keys = await _lookups.call(partial(self._credentials.keys, _left(loop, deadline)))
-            if connection.lost is not None:  # while the keys were looked up
+            if connection.lost is not None:  # it was lost while the keys were looked up
                 raise NotSent(self._story(operation, connection.lost))
             data = self._credentials.head(operation, body, keys) + body
             try:
@@ -109,7 +110,7 @@ class AsyncTransport:
             self._wake()
 
     def renew(self) -> None:
-        """Look the keys up anew for the next request."""
+        """Look the keys up again for the next request."""
         self._credentials.renew()
 
     async def sleep(self, seconds: float) -> None:
@@ -117,9 +118,9 @@ class AsyncTransport:
         await asyncio.sleep(seconds)
 
     def close(self) -> None:
-        """Close every connection; those in use when their request is done.
+        """Close every connection; a connection in use when its request is done.
 
-        A loop that does not run does no request: then they are closed at once.
+        Where the loop does not run, no request can end: then all are closed at once.
         """
         self.closed = True
         if not same[0]:
@@ -131,7 +132,7 @@ class AsyncTransport:
                 connection.close()
 
     def _orphan(self) -> None:
-        """Leave the parent's connections to the parent, in its child; each leaves itself."""
+        """In a forked child: drop the idle connections, which are the parent's."""
         self._idle = []
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -140,7 +141,7 @@ class AsyncTransport:
         self._loop = loop
 
     async def _turn(self, deadline: float) -> None:
-        """Wait until fewer requests are under way than may be."""
+        """Wait until fewer requests than ``pool`` are under way."""
         assert self._loop is not None
         while self._busy >= self._pool:
             turn: asyncio.Future[None] = self._loop.create_future()
@@ -150,7 +151,7 @@ class AsyncTransport:
                     await turn
             except BaseException as error:
                 if turn.done() and not turn.cancelled():
-                    self._wake()  # it was this one's turn, and is the next one's
+                    self._wake()  # give this request's turn to the next
                 if not isinstance(error, TimeoutError):
                     raise
                 raise NotSent(
@@ -230,14 +231,14 @@ async def _dial(loop: asyncio.AbstractEventLoop, route: Route, read: float) -> _
 
 
 class _Asked(asyncio.Protocol):
-    """A proxy that was asked to connect."""
+    """A proxy that was sent a CONNECT."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.connected: asyncio.Future[None] = loop.create_future()
         self._answer = b""
 
     def data_received(self, data: bytes) -> None:
-        """Take what the proxy says; TLS begins only when it has been asked to."""
+        """Take the proxy's answer; TLS begins only after the proxy has connected."""
         self._answer += data
         why = refusal(self._answer)
         if why is None or self.connected.done():
@@ -269,7 +270,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._until = loop.time() + network.LONGEST
         self.incoming = Incoming()
         self.lost: Exception | None = None
-        """Why it is of no use any more."""
+        """Why the connection cannot be used any more; None: it can."""
         self._descriptor = -1
         follow(self, _Connection._orphan)
 
@@ -278,7 +279,7 @@ class _Connection(asyncio.BufferedProtocol):
             return
         sever(self._descriptor)
         self.lost = self.lost or ConnectionError("the connection is another process's")
-        with suppress(RuntimeError):  # the loop is closed, and nobody waits
+        with suppress(RuntimeError):  # the loop is closed, and no task waits
             self._loop.call_soon_threadsafe(self._abandon)
 
     def _abandon(self) -> None:
@@ -304,20 +305,20 @@ class _Connection(asyncio.BufferedProtocol):
             self._waiter = None
 
     def trusted(self, now: float) -> bool:
-        """Tell whether the network still knows it, ``now`` being epoch seconds: see ``network``.
+        """Tell whether the network still knows the connection (see ``network``).
 
-        By the wall clock, which goes on while a machine sleeps or is frozen.
+        ``now`` is in epoch seconds: the wall clock goes on while a machine sleeps or is frozen.
         """
         return 0 <= now - self._used <= network.TRUSTED and self._loop.time() < self._until
 
     async def quiet(self) -> bool:
-        """Tell whether the peer has neither closed nor said anything since the last reply."""
+        """Tell whether the peer has neither closed nor sent anything since the last reply."""
         for _ in range(3):
             if self.lost is not None or self._transport.is_closing():
                 return False
             if self._poll is None or not self._poll.poll(0):
                 return True
-            # Something came that the loop has not read yet: an end, or TLS's own business.
+            # Data came that the loop has not read yet: the end, or messages of TLS itself.
             await asyncio.sleep(0)
         return False
 
@@ -354,7 +355,7 @@ class _Connection(asyncio.BufferedProtocol):
     # What follows is called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport; look at its socket later, where it has one to look at."""
+        """Keep the transport, and poll its socket later, where it has one."""
         self._transport = transport
         sock = transport.get_extra_info("socket")
         if sock is not None:
@@ -364,15 +365,15 @@ class _Connection(asyncio.BufferedProtocol):
             self._poll.register(sock.fileno(), select.POLLIN)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # asyncio's signature
-        """Offer the buffer: the parser copies what it keeps."""
+        """Return the buffer: the parser copies kept bytes out of it."""
         if not same[0]:
-            forked()  # before the loop reads what the parent waits for
+            forked()  # before the loop reads the parent's replies
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Parse what came."""
+        """Parse the data that came."""
         if self._waiter is None:
-            self.lost = Malformed("bytes that nobody asked for")
+            self.lost = Malformed("bytes without a request")
             self.close()
             return
         self._heard = self._loop.time()

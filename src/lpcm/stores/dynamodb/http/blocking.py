@@ -1,16 +1,16 @@
 """The blocking transport: a pool of signed, kept-alive HTTP/1.1 connections.
 
-Knows how a request travels, not what it means: nothing here looks into one, and nothing
-is sent twice. Any number of threads may use one transport; each call has a connection to
-itself. Nothing is opened, looked up or imported from botocore before the first call.
+Knows how a request travels, not what it means: a request is not looked into, and never sent
+twice. Any number of threads may use one transport; each call has a connection to itself. No
+connection is opened, and nothing looked up or imported from botocore, before the first call.
 
 Invariants:
 
-1. A connection goes back into the pool only after a whole reply, of one request, that
-   the server did not announce to be its last. Whatever else happens, it is closed.
-2. A failure is ``NotSent`` only where no byte of the request was handed to the kernel;
-   so an idle connection is looked at before it is used: the server may have closed it. One
-   idle for too long is not used at all: the network may have forgotten it (see ``network``).
+1. A connection goes back into the pool only after one whole reply to one request, which the
+   server did not announce to be its last. In any other case the connection is closed.
+2. A failure is ``NotSent`` only where no byte of the request was given to the kernel. So an idle
+   connection is polled before it is used: the server may have closed it. A connection that was
+   idle for too long is not used: the network may have forgotten it (see ``network``).
 3. A child of a fork, noticed at each call, starts with an empty pool; the parent's
    connections stay the parent's.
 """
@@ -41,11 +41,12 @@ __all__ = ["POOL", "SocketTransport"]
 
 POOL = 64
 _LOOK = 0.1
-"""Seconds after which one who waits looks by itself: the one it was woken for may be gone."""
+"""Seconds after which a waiter looks for a slot by itself: another may have taken the one that
+was given back."""
 
 
 class SocketTransport:
-    """DynamoDB over sockets of our own.
+    """DynamoDB over lpcm's own sockets.
 
     ``pool`` is how many requests may be under way at once; more wait, within their budget.
     """
@@ -68,7 +69,7 @@ class SocketTransport:
 
     @property
     def endpoint(self) -> str:
-        """Where it leads."""
+        """The endpoint's URL, for messages."""
         return self._credentials.endpoint
 
     async def call(self, operation: str, request: Mapping[str, Any], within: float) -> Reply:
@@ -121,7 +122,7 @@ class SocketTransport:
                     self._waiting.popleft().release()
 
     def renew(self) -> None:
-        """Look the keys up anew for the next request."""
+        """Look the keys up again for the next request."""
         self._credentials.renew()
 
     async def sleep(self, seconds: float) -> None:
@@ -129,7 +130,7 @@ class SocketTransport:
         time.sleep(seconds)  # noqa: ASYNC251  # a blocking transport never runs on an event loop
 
     def close(self) -> None:
-        """Close every connection; those in use when their request is done."""
+        """Close every connection; a connection in use when its request is done."""
         self.closed = True
         for _ in range(len(self._slots)):
             try:
@@ -160,7 +161,7 @@ class SocketTransport:
         while not taken:
             waiter = threading.Lock()
             waiter.acquire()
-            # Seen before looking again: whoever gives a slot back after that look wakes it.
+            # Added before the second look: a slot that is given back after that look wakes it.
             self._waiting.append(waiter)
             try:
                 with suppress(IndexError):
@@ -183,7 +184,7 @@ class SocketTransport:
         return f"{self.endpoint}: {operation}: {what}"
 
     def _orphan(self) -> None:
-        """Leave the parent's connections to the parent, in its child."""
+        """In a forked child: start with an empty pool."""
         left = self._all
         self._start()
         for slot in left:
@@ -195,7 +196,7 @@ def _left(deadline: float) -> float:
 
 
 class _Slot:
-    """A place for one connection."""
+    """A slot of the pool, for one connection."""
 
     __slots__ = ("connection", "incoming", "until", "used")
 

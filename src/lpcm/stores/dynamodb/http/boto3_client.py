@@ -1,18 +1,18 @@
 """The compatibility transport: a user's boto3 client or session behind the transport port.
 
-For those who need what botocore has and ``transport`` has not: a proxy, a custom resolver,
-instrumentation, an endpoint of their own making. It costs thirty times the processor time
-of ``transport``. Knows how botocore's exceptions and Python objects are the port's, nothing
-of what a request means.
+For features that botocore has and ``blocking`` has not: other proxies, a custom resolver,
+instrumentation, an endpoint provider of the user's own. It costs thirty times the processor time
+of ``blocking``. Knows how to translate botocore's exceptions and Python objects to the port's,
+and nothing of what a request means.
 
 Invariants:
 
 1. A request is sent once. botocore's own retries count an increment twice where a reply
    is lost, so a client that has them is refused, and one made here has none.
-2. A reply is taken from its bytes, whole and with its checksum. Without its retries
-   botocore checks neither: of a reply that was cut it makes an empty one, a success.
-3. A child of a fork sends nothing over its parent's connections, which botocore would: it
-   makes a new client of a session, and empties the pool of a client that it was given.
+2. A reply is read from its bytes, and only where it is whole and its checksum is right. Without
+   its retries botocore checks neither: it makes an empty reply, a success, of a reply that was cut.
+3. A child of a fork sends nothing over its parent's connections; botocore would. The child makes
+   a new client where it has a session, and empties the pool of a client that the user gave.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ _CLOSING: Final = 2.0
 
 
 class ClientTransport:
-    """DynamoDB through a client of boto3 or botocore, or one that a session of boto3 makes.
+    """DynamoDB through a client of boto3 or botocore, or a client that a session of boto3 makes.
 
-    A client keeps to its own time limits, whatever a call may take: set its
-    ``connect_timeout`` and ``read_timeout`` to fit. One made from a session has 2 s and 5 s.
+    A client keeps its own time limits, and not those of a call: set its ``connect_timeout`` and
+    ``read_timeout`` to fit. A client that a session makes has 2 s and 5 s.
 
-    **Raises** ``ConfigError`` for a client that sends requests again by itself, and for
-    what is neither client nor session.
+    **Raises** ``ConfigError`` for a client that sends requests again by itself, and for an object
+    that is neither client nor session.
     """
 
     blocking = True
@@ -79,7 +79,7 @@ class ClientTransport:
             ("before-send.dynamodb", self._sending),
             ("response-received.dynamodb", self._received),
         ):
-            # First, for whoever answers in the server's place (moto) ends the round.
+            # First: a handler that answers in the server's place (moto's) ends the sequence.
             client.meta.events.register_first(name, handler, unique_id=f"lpcm-{name}-{id(self)}")
 
     def _orphan(self) -> None:
@@ -87,7 +87,7 @@ class ClientTransport:
         self._inherited = True
 
     def _renew(self) -> None:
-        """In a forked child, before its first request: have connections of its own."""
+        """In a forked child, before its first request: replace the parent's connections."""
         with self._lock:
             if not self._inherited:
                 return
@@ -136,7 +136,7 @@ class ClientTransport:
             self._seen.reset(token)
 
     def _ask(self, call: Any, request: Mapping[str, Any], seen: _Seen) -> None:
-        """Have botocore do its part; **Raises** NotSent, Malformed, StoreDenied."""
+        """Send the request through botocore. **Raises** NotSent, Malformed, StoreDenied."""
         import botocore.exceptions as failures
 
         try:
@@ -160,13 +160,13 @@ class ClientTransport:
         except failures.BotoCoreError as error:
             if seen.sent is None:
                 raise  # a mistake in the request or the configuration, in botocore's words
-            if "CERTIFICATE_VERIFY_FAILED" in str(error):  # which ends before any request
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):  # no request has been sent then
                 raise StoreUnavailable(untrusted(self.endpoint, error)) from error
             raise Malformed(str(error)) from error
         except Exception as error:
             if seen.sent is None:
                 raise
-            # botocore's parser fails in Python's words over a reply that is none.
+            # botocore's parser raises Python's own exceptions for bytes that are no reply.
             raise Malformed(f"not a reply: {error!r:.200}") from error
 
     def _sending(self, request: Any, **_: object) -> None:
@@ -189,7 +189,7 @@ class ClientTransport:
         time.sleep(seconds)  # noqa: ASYNC251  # a blocking transport never runs on an event loop
 
     def close(self) -> None:
-        """Use the client no more; it is its owner's to close."""
+        """Use the client no more; the user closes it."""
         self._closed = True
 
 
@@ -221,7 +221,7 @@ class AsyncClientTransport(ClientTransport):
 
 
 class _Seen:
-    """What the handlers saw of one call."""
+    """The request and reply of one call, as the handlers saw them."""
 
     __slots__ = ("reply", "sent")
 
@@ -247,7 +247,7 @@ def _once(client: Any, region: str | None, endpoint: str | None) -> Any:
                 "dynamodb", region_name=region, endpoint_url=endpoint, config=config
             )
         except (NoRegionError, ProfileNotFound, ValueError) as error:
-            raise ConfigError(f"no client can be made of this session: {error}") from error
+            raise ConfigError(f"this session can make no client: {error}") from error
     service = getattr(getattr(client, "meta", None), "service_model", None)
     if getattr(service, "service_name", None) != "dynamodb":
         raise ConfigError(f"not a DynamoDB client, nor a session of boto3: {client!r}")
@@ -273,7 +273,7 @@ def _snake(operation: str) -> str:
 
 
 def _to_client(value: Any) -> Any:
-    r"""Return a request as clients take it: binary as bytes.
+    r"""Return a request in the form that clients take: binary as bytes.
 
     >>> _to_client({"Key": {"k": {"B": "AP8="}, "B": {"BS": ["AA=="]}}})
     {'Key': {'k': {'B': b'\x00\xff'}, 'B': {'BS': [b'\x00']}}}
@@ -297,7 +297,7 @@ def _reply(response: Mapping[str, Any], sent: int) -> Reply:
         for name, value in response["headers"].items()
     }
     body: bytes = response["body"]
-    # A reply that never was on a wire (moto's) has no length, but a checksum.
+    # A reply that did not come over a network (moto's) has no length, but a checksum.
     length = headers.get(b"content-length")
     whole = b"x-amz-crc32" in headers if length is None else length == b"%d" % len(body)
     if not whole and b"transfer-encoding" not in headers:

@@ -1,12 +1,12 @@
-"""One connection to DynamoDB: dialled, watched, written and read within time limits.
+"""One connection to DynamoDB: opened, polled, written and read within time limits.
 
 Knows bytes and deadlines, nothing of HTTP replies or signatures. A plain connection is a
-blocking socket with the kernel's own timeouts: ``settimeout`` would have CPython poll
-before each call (2 µs of 20). OpenSSL retries such a timeout for ever, and sockets of gevent
-and eventlet never see one, so these connections use ``settimeout``.
+blocking socket with the kernel's own timeouts: with ``settimeout`` CPython polls
+before each call (2 µs of 20). OpenSSL retries after such a timeout for ever, and sockets of gevent
+and eventlet never time out so; these connections use ``settimeout``.
 
-What a failure means is told apart here (see ``port``): ``Unsent`` where not one byte of
-the request was handed to the kernel, ``OSError`` where some was or might have been.
+Two kinds of failure are distinguished here (see ``port``): ``Unsent`` where no byte of
+the request was given to the kernel, ``OSError`` where some bytes were or might have been.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from lpcm.stores.dynamodb.http.proxy import Proxy
 
 TICK = 0.25
-"""Seconds a blocking socket waits before it is asked what its limits are: as long as a
-caller has more, they need not be told to the kernel."""
+"""Seconds for which a blocking socket waits at once. As long as a caller has more time, the
+kernel's limits need not be set again."""
 
 __all__ = ["Connection", "Limits", "Unsent", "dial"]
 
 
 class Limits(NamedTuple):
-    """Seconds, each within what the caller allows."""
+    """Seconds, each within the caller's own limit."""
 
     connect: float = 2.0
     """To resolve the name, connect and shake hands."""
@@ -53,7 +53,7 @@ class Connection(Protocol):
     """One open connection."""
 
     def quiet(self) -> bool:
-        """Tell whether the peer has neither closed nor said anything since the last reply."""
+        """Tell whether the peer has neither closed nor sent anything since the last reply."""
         ...
 
     def send(self, data: bytes, deadline: float) -> None:
@@ -61,7 +61,7 @@ class Connection(Protocol):
         ...
 
     def receive(self, deadline: float) -> bytes:
-        """Return what comes next; empty at the end. **Raises** OSError."""
+        """Return the next bytes; empty at the end. **Raises** OSError."""
         ...
 
     def close(self) -> None:
@@ -102,13 +102,13 @@ class _Plain:
         rest = memoryview(data)[sent:]
         while rest:
             self._wait_at_most(left(deadline))
-            with suppress(BlockingIOError):  # the time is looked at above
+            with suppress(BlockingIOError):  # the deadline is checked above
                 rest = rest[self._sock.send(rest) :]
 
     def receive(self, deadline: float) -> bytes:
         waited = 0.0
         while True:
-            # Looked at each time: what comes in drops must end, too.
+            # Checked each time: a reply in very small pieces must end by the deadline, too.
             if deadline - monotonic() < self._patience:
                 self._wait_at_most(left(deadline))
             try:
@@ -125,7 +125,7 @@ class _Plain:
 
 
 class _Timed:
-    """A socket, TLS or a green thread's, whose timeouts are Python's."""
+    """A TLS or green thread's socket, whose timeouts are Python's."""
 
     __slots__ = ("_poll", "_read", "_sock", "_tls")
 
@@ -140,7 +140,7 @@ class _Timed:
             return True
         if not self._tls:
             return False
-        # TLS has messages of its own (session tickets): those are read here.
+        # TLS has messages of its own (session tickets), which are read here.
         self._sock.settimeout(0)
         try:
             self._sock.recv(1)
@@ -172,7 +172,7 @@ class _Timed:
 
 
 def _poller(sock: socket.socket) -> Any:
-    """Return a function that tells, for 0, what happened on the socket."""
+    """Return a function that returns, called with 0, the events on the socket."""
     if not hasattr(select, "poll"):
         return lambda _: select.select([sock], [], [], 0)[0]
     poll = select.poll()
@@ -210,13 +210,13 @@ def dial(route: Route, limits: Limits, deadline: float) -> Connection:
 
 
 def _ask(sock: socket.socket, proxy: Proxy, deadline: float) -> None:
-    """Have the proxy connect."""
+    """Send the proxy a CONNECT, and read its answer."""
     sock.settimeout(left(deadline))
     sock.sendall(proxy.request)
     answer = b""
     while (why := refusal(answer)) is None:
         sock.settimeout(left(deadline))
-        # Byte by byte, since what follows is TLS's; it happens once a connection.
+        # Byte by byte: the bytes that follow belong to TLS. It happens once a connection.
         received = sock.recv(1)
         if not received:
             raise OSError("it closed the connection")

@@ -1,13 +1,13 @@
-"""Who asks, and where: AWS keys, region and endpoint, as botocore finds them.
+"""Credentials: AWS keys, region and endpoint, as botocore finds them.
 
-botocore is imported here and only when the first request is made. It brings every source
-of keys there is (environment, files, profiles, single sign-on, containers, instances) and
-renews those that expire, fifteen minutes ahead. All of that happens on one thread of its
-own, because it may ask the network and take longer than a caller has: callers go on with
-the keys they have, and wait, within their budget, only while there are none.
+botocore is imported here, and only when the first request is made. It has every source
+of keys (environment, files, profiles, single sign-on, containers, instances) and
+renews keys that expire, fifteen minutes ahead. All of that happens on one thread of its
+own, because it may use the network and take longer than a caller's budget. Callers go on with
+the keys that are known, and wait, within their budget, only while there are none.
 
-Invariant: at most one thread is inside botocore, so a fork that finds one there leaves
-the child to begin anew and never waits for a lock that nobody will release.
+Invariant: at most one thread is inside botocore. After a fork while a thread is there, the child
+starts again, and never waits for a lock that no thread will release.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ASK_AGAIN = 60.0
 
 
 class Route(NamedTuple):
-    """How to connect to an endpoint: what to trust, where it is TLS, and through which proxy."""
+    """How to connect to an endpoint: the TLS context, where it is TLS, and the proxy."""
 
     endpoint: Endpoint
     context: ssl.SSLContext | None
@@ -48,10 +48,10 @@ class Route(NamedTuple):
 
 
 class Credentials:
-    """The keys of one profile, the endpoint they are for, and how that is known to be the one.
+    """The keys of one profile, their endpoint, and the certificates that it is checked by.
 
-    ``bundle`` is a file of trusted certificates. Without, it is the one that AWS_CA_BUNDLE
-    names, else ``ca_bundle`` of the profile, else REQUESTS_CA_BUNDLE, else the system's.
+    ``bundle`` is a file of trusted certificates. By default it is the file of AWS_CA_BUNDLE, else
+    of the profile's ``ca_bundle``, else of REQUESTS_CA_BUNDLE, else the system's.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Credentials:
         self._endpoint = endpoint
         self._profile = profile
         self.target = parse(endpoint, region) if endpoint and region else None
-        """None until ``keys`` has returned, unless it was given whole."""
+        """None until ``keys`` has returned, unless endpoint and region were both given."""
         self._bundle = bundle
         self._signer: Signer | None = None
         self._context: ssl.SSLContext | None = None
@@ -74,7 +74,7 @@ class Credentials:
         self.endpoint = endpoint or f"DynamoDB in {region or 'the default region'}"
         self._keys: Keys | None = None
         self._fresh_until = 0.0
-        """Until when nothing needs to be looked up, in epoch seconds; never after ``_expiry``."""
+        """Until when no look-up is needed, in epoch seconds; never after ``_expiry``."""
         self._expiry = 0.0
         self._asked = 0.0
         self._source: Any = None
@@ -84,21 +84,21 @@ class Credentials:
         follow(self, Credentials._orphan)
 
     def _orphan(self) -> None:
-        """Begin anew in the child of a fork, where a thread was inside botocore; else go on."""
+        """In a forked child: start again if a thread of the parent was inside botocore."""
         self._lock = threading.Lock()
         if self._work is not None:
             self._source = None
         self._work = None
 
     def current(self, now: float) -> Keys | None:
-        """Return the keys where nothing needs to be looked up; ``now`` in epoch seconds."""
+        """Return the keys where no look-up is needed; ``now`` is in epoch seconds."""
         return self._keys if now < self._fresh_until else None
 
     def keys(self, within: float) -> Keys:
-        """Return the keys, looking them up if need be.
+        """Return the keys; look them up if necessary.
 
         **Raises** ``NotSent`` where that takes longer than ``within`` seconds,
-        ``StoreDenied`` where there are none, ``ConfigError`` where there is no region.
+        ``StoreDenied`` where there are no keys, ``ConfigError`` where there is no region.
         """
         if not same[0]:
             forked()
@@ -108,7 +108,7 @@ class Credentials:
             work, first = self._work, self._work is None
             if work is None:
                 work = self._work = _Work()
-        if first:  # without the lock: a green thread's start lets others run, which want it
+        if first:  # without the lock: the start of a green thread lets others run, which take it
             self._begin(work)
         keys = self._keys
         if keys is not None and time.time() < self._expiry:
@@ -121,10 +121,10 @@ class Credentials:
         return work.keys
 
     def renew(self) -> None:
-        """Have the keys looked up from the start: the server refused those there are.
+        """Look the keys up again, from the start: the server refused the present ones.
 
-        Not where that was done within the last second, as for another caller's request; where
-        it is being done, the next request waits for its end.
+        Nothing is done where the keys were looked up within the last second, for another caller.
+        Where a look-up is under way, the next request waits for its end.
         """
         with self._lock:
             if self._work is not None or time.monotonic() - self._asked > 1.0:
@@ -133,7 +133,7 @@ class Credentials:
                 self._fresh_until = self._expiry = 0.0
 
     def head(self, operation: str, body: bytes, keys: Keys) -> bytes:
-        """Return the signed head of a request, the place being known."""
+        """Return the signed head of a request; ``target`` is known by then."""
         signer = self._signer
         if signer is None:
             assert self.target is not None
@@ -166,18 +166,18 @@ class Credentials:
         try:
             keys, expiry = self._ask()
             now = time.time()
-            # The same object as long as they are the same: what is derived from it stays.
+            # The same object as long as the keys are equal, so that keys derived from it stay.
             work.keys = self._keys = self._keys if keys == self._keys else keys
             self._expiry = expiry
             self._fresh_until = min(now + ASK_AGAIN, now + max(1.0, (expiry - now) / 2), expiry)
         except LPCMError as error:
             work.error = error
-        except Exception as error:  # noqa: BLE001  # whatever a provider of keys may raise
+        except Exception as error:  # noqa: BLE001  # a provider of keys may raise anything
             reason = redact_words(str(error))  # botocore quotes endpoints
             work.error = StoreDenied(f"{self.endpoint}: the AWS keys cannot be had: {reason}")
         finally:
             if work.error is not None and self._keys is not None:
-                # So that not every call tries anew.
+                # So that not every call tries again.
                 self._fresh_until = min(time.time() + 1.0, self._expiry)
             with self._lock:
                 self._work = None
@@ -185,7 +185,7 @@ class Credentials:
 
     def _ask(self) -> tuple[Keys, float]:
         """Return the keys, and when they expire, in epoch seconds."""
-        # Forgotten until all has gone well: a source that failed is looked for again.
+        # None until all has succeeded: after a failure the source is looked for again.
         source, self._source = self._source, None
         origin = _origin()
         if source is None or origin != self._origin:
@@ -245,7 +245,7 @@ class Credentials:
 
 
 class _Work:
-    """One look-up under way."""
+    """One look-up of keys, under way."""
 
     def __init__(self) -> None:
         self.done = threading.Event()
@@ -254,9 +254,9 @@ class _Work:
 
 
 def _trust(bundle: str | None) -> ssl.SSLContext:
-    """Return a context that verifies servers: by ``bundle``, else by the system's list.
+    """Return a context that verifies servers by ``bundle``, else by the system's certificates.
 
-    Where the system has none, by the one that botocore comes with.
+    Where the system has none, by the certificates of botocore.
     """
     import ssl
 
@@ -278,7 +278,7 @@ def _trust(bundle: str | None) -> ssl.SSLContext:
 
 
 def _origin() -> object:
-    """Return what changes with whatever botocore reads: reading it all takes it 20 ms."""
+    """Return a value that changes with the files and variables of botocore, which takes 20 ms."""
     seen: list[object] = [pair for pair in os.environ.items() if pair[0].startswith("AWS_")]
     for name, usual in (
         ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
@@ -294,14 +294,14 @@ def _origin() -> object:
 
 
 def is_certificate_error(error: OSError) -> bool:
-    """Tell whether TLS failed for want of trust, which no second attempt changes."""
+    """Tell whether a certificate was not trusted: a second attempt would fail as well."""
     import ssl
 
     return isinstance(error, ssl.SSLCertVerificationError)
 
 
 def untrusted(url: str, error: Exception) -> str:
-    """Return what to say of a server whose certificate is not trusted."""
+    """Return the message for a server whose certificate is not trusted."""
     return (
         f"{url}: its certificate is not trusted: {error}: if it should be (a proxy that inspects "
         "TLS, an authority of your own), name the authority's file in AWS_CA_BUNDLE; nothing was "

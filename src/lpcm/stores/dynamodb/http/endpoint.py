@@ -1,4 +1,4 @@
-"""Endpoints: where DynamoDB is reached, as a value. Knows no credentials and no connection."""
+"""Endpoints: DynamoDB's address, as a value. Knows no credentials and no connection."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Endpoint(NamedTuple):
 
     @property
     def authority(self) -> str:
-        """The Host header: with the port unless it is the scheme's own."""
+        """The Host header, with the port unless the port is the scheme's default."""
         name = f"[{self.host}]" if ":" in self.host else self.host
         return name if self.port == (443 if self.secure else 80) else f"{name}:{self.port}"
 
@@ -36,7 +36,7 @@ class Endpoint(NamedTuple):
 
 
 def parse(endpoint: str, region: str) -> Endpoint:
-    """Return where an endpoint's URL leads.
+    """Return the endpoint of a URL.
 
     >>> parse("http://localhost:8000", "eu-west-1").authority
     'localhost:8000'
@@ -46,10 +46,10 @@ def parse(endpoint: str, region: str) -> Endpoint:
     lpcm.errors.ConfigError: not an endpoint: 'localhost:8000': write https://host or http://host:port
     """
     try:
-        # urlsplit drops line ends and tabs without a word.
+        # urlsplit drops line ends and tabs silently.
         parts = urlsplit("" if _UNPRINTABLE.search(endpoint) else endpoint)
         port = parts.port
-        (parts.hostname or "").encode("idna")  # as whoever resolves it will do
+        (parts.hostname or "").encode("idna")  # as the resolver will do
     except ValueError:
         parts, port = urlsplit(""), None
     plain = parts.path in {"", "/"} and not (parts.query or parts.fragment or "@" in parts.netloc)

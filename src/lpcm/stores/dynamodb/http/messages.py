@@ -1,12 +1,12 @@
-"""One exchange with DynamoDB as bytes: JSON to a request's body, a reply's bytes to ``Reply``.
+"""Messages of DynamoDB as bytes: JSON to a request's body, a reply's bytes to ``Reply``.
 
 Knows no socket, clock or key, so that the blocking and the asyncio transport share it.
-HTTP is parsed by httptools (llhttp), JSON by orjson, which leaves numbers the text they
+HTTP is parsed by httptools (llhttp), JSON by orjson; numbers stay the text that they
 are in DynamoDB's JSON.
 
-Invariant: ``Incoming.reply`` returns a ``Reply`` only for bytes that are all there, whose
-length and checksum are right and that can be read; anything else is ``Malformed``, and
-then nothing is known of what the request did.
+Invariant: ``Incoming.reply`` returns a ``Reply`` only for a complete reply whose length and
+checksum are right and that can be read. Anything else is ``Malformed``: then it is unknown
+whether the request was applied.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["CHUNK", "LIMIT", "Incoming", "Malformed", "encode", "interpret"]
 
 CHUNK = 64 * 1024
-"""Bytes to ask a socket for at once: from 128 KiB on malloc maps and unmaps each time."""
+"""Bytes to read from a socket at once: from 128 KiB on malloc maps and unmaps each time."""
 
 
 LIMIT = 64 << 20
@@ -41,9 +41,9 @@ as much: base64 a third more, a number of one digit 9 bytes for 2. (Lists of not
 BOOL, or text of nothing but control characters, take more: read those one by one.)"""
 _HEADERS = 100
 _HEAD = 64 << 10
-"""Bytes before the body, and what a reply may have in all before anything of it is counted."""
+"""The most bytes before the body; a reply of no more bytes in all is not checked."""
 _PIECE = 512
-"""Bytes that the pieces of a body have on average, or more."""
+"""The least average size of a body's pieces, in bytes."""
 
 
 class Malformed(Exception):
@@ -65,30 +65,30 @@ class Incoming:
     def __init__(self) -> None:
         self._headers: dict[bytes, bytes] = {}
         self._seen = self._headers
-        # A method of C's, for it is called for each header; a dict's keeps the last of a name.
+        # A method in C, since it is called for each header; the last header of a name is kept.
         self.on_header = self._headers.__setitem__
         self._parser = httptools.HttpResponseParser(self)
         self.expect()
 
     def expect(self) -> None:
-        """Forget the last reply and wait for one more."""
+        """Drop the last reply, and be ready for the next."""
         self._body: list[bytes] = []
         self._headers.clear()
         self._status = 0
         self.complete = False
         self.reusable = False
-        """Whether the connection can carry another exchange, the reply being complete."""
+        """Whether the connection can be used again; valid once the reply is complete."""
         self.received = 0
 
     def feed(self, data: bytes | memoryview) -> bool:
-        """Take what came; tell whether the reply is complete. **Raises** Malformed."""
+        """Parse the data; tell whether the reply is complete. **Raises** Malformed."""
         self.received += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self.reusable = False
             if isinstance(error, httptools.HttpParserCallbackError) and error.__context__:
-                raise error.__context__ from None  # out of a signal handler, amid one of ours
+                raise error.__context__ from None  # a signal handler raised in a callback
             if not self.complete:
                 raise Malformed(f"not HTTP: {error}") from error
         if self.received > _HEAD:
@@ -96,7 +96,7 @@ class Incoming:
         return self.complete
 
     def _check(self) -> None:
-        """Refuse what is too much; small replies are not asked."""
+        """Refuse a reply over the limits; small replies are not checked."""
         if len(self._headers) > _HEADERS or (self._status == 0 and not self._body):
             raise Malformed(f"over {_HEADERS} headers, or {_HEAD:,} bytes of them")
         if self.received > LIMIT:
@@ -108,7 +108,7 @@ class Incoming:
         """Return the complete reply. **Raises** Malformed."""
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         if self._status == 200 and self._seen.get(b"x-amz-crc32") == b"%d" % zlib.crc32(body):
-            content = _content(body)  # as DynamoDB always does it; None where it is compressed
+            content = _content(body)  # DynamoDB's usual reply; None where it is compressed
             if content is not None:
                 return Reply(200, content, "", sent, self.received)
         headers = {name.lower(): value for name, value in self._seen.items()}
@@ -117,7 +117,7 @@ class Incoming:
     # What follows is called by the parser.
 
     def on_message_begin(self) -> None:
-        """Take nothing behind the reply for a part of it, and do not go on after that."""
+        """Refuse to use the connection again where data follow the complete reply."""
         if self.complete:
             self.reusable = False
 
@@ -127,7 +127,7 @@ class Incoming:
             self._body.append(body)
 
     def on_message_complete(self) -> None:
-        """See the end of the reply, unless it only announced the real one (1xx)."""
+        """Complete the reply, unless it only announces the final one (1xx)."""
         status = self._parser.get_status_code()
         if status >= 200 and not self.complete:
             self._status = status
@@ -139,8 +139,8 @@ class Incoming:
 def interpret(
     status: int, headers: Mapping[bytes, bytes], body: bytes, sent: int, received: int
 ) -> Reply:
-    """Return the reply of these; ``headers`` by names in lower case. **Raises** Malformed."""
-    if len(body) > LIMIT:  # another client's
+    """Return the reply; ``headers`` by names in lower case. **Raises** Malformed."""
+    if len(body) > LIMIT:  # a boto3 client has no limit of its own
         raise Malformed(f"a reply of over {LIMIT:,} bytes")
     checksum = headers.get(b"x-amz-crc32")
     if checksum is not None and b"%d" % zlib.crc32(body) != checksum:

@@ -1,10 +1,10 @@
-"""The transport port: how one request gets to DynamoDB and its reply back.
+"""The transport port: it carries one request to DynamoDB, and the reply back.
 
 The store (``store``) builds requests and decides what to do about replies and failures;
 a transport carries exactly one request a call and never sends one twice. Requests and
 replies are DynamoDB's JSON as Python objects: numbers as text, binary as base64 text.
 
-What can go wrong is told apart by one question, whether the request may have been applied:
+Three results are distinguished, by whether the request may have been applied:
 
 ``Reply``
     A reply came, whatever its status.
@@ -25,7 +25,7 @@ __all__ = ["NotSent", "Reply", "ReplyLost", "Transport"]
 
 
 class Reply(NamedTuple):
-    """What DynamoDB answered."""
+    """DynamoDB's reply."""
 
     status: int
     """HTTP's: 200 for success."""
@@ -55,7 +55,7 @@ class Transport(Protocol):
 
     @property
     def endpoint(self) -> str:
-        """Where it leads, for messages; no secrets."""
+        """The endpoint's URL, for messages; without secrets."""
         ...
 
     async def call(self, operation: str, request: Mapping[str, Any], within: float) -> Reply:
@@ -68,7 +68,7 @@ class Transport(Protocol):
         ...
 
     def renew(self) -> None:
-        """Sign the next request with keys looked up anew: the server refused those there are."""
+        """Look the keys up again for the next request: the server refused the present ones."""
         ...
 
     async def sleep(self, seconds: float) -> None:

@@ -1,7 +1,7 @@
-"""Through a proxy: which one the environment names, and how it is asked to connect.
+"""Proxies: the proxy that the environment names, and the request that makes it connect.
 
-Knows HTTP's CONNECT as text, no socket. TLS endpoints go through the proxy of HTTPS_PROXY,
-unless NO_PROXY names them; plain ones, which only a local engine has, are reached directly.
+Knows HTTP's CONNECT as text, no socket. TLS endpoints are reached through the proxy of HTTPS_PROXY,
+unless NO_PROXY names them; plain endpoints, which only local engines have, are reached directly.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["Proxy", "proxy_for", "refusal"]
 
 MOST = 16 * 1024
-"""Bytes a proxy may need to say whether it connected."""
+"""The most bytes of a proxy's answer."""
 
 
 class Proxy(NamedTuple):
-    """A proxy, and what to ask it for."""
+    """A proxy, and the CONNECT to send to it."""
 
     host: str
     port: int
@@ -36,7 +36,7 @@ class Proxy(NamedTuple):
 def proxy_for(to: Endpoint) -> Proxy | None:
     """Return the proxy that the environment names for an endpoint; None for none.
 
-    **Raises** ``ConfigError`` for one that is not spoken to by CONNECT over plain TCP.
+    **Raises** ``ConfigError`` for a proxy that does not take CONNECT over plain TCP.
     """
     if not to.secure:
         return None
@@ -48,7 +48,7 @@ def proxy_for(to: Endpoint) -> Proxy | None:
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         port = parts.port or 80
-    except ValueError:  # whose message may hold a password
+    except ValueError:  # its message may hold a password
         raise ConfigError(
             f"not a proxy: {redact(url)!r} (HTTPS_PROXY): write http://host:port"
         ) from None
@@ -66,9 +66,9 @@ def proxy_for(to: Endpoint) -> Proxy | None:
 
 
 def refusal(answer: bytes) -> str | None:
-    """Return why a proxy did not connect, from what it said so far.
+    """Return why a proxy did not connect, from its answer so far.
 
-    ``""`` means that it did, None that it has not said all yet.
+    ``""`` means that it connected, None that its answer is not complete yet.
     """
     if not answer.endswith(b"\r\n\r\n"):
         return None if len(answer) < MOST and b"\r\n\r\n" not in answer else "it said too much"

@@ -1,11 +1,11 @@
 """Signature Version 4: the head of one signed request.
 
-Knows a host, a region and keys it is given; no socket, no clock, no source of keys. The
+Knows a host, a region and the given keys; no socket, no clock, no source of keys. The
 signature is byte for byte that of botocore's ``SigV4Auth`` over the same headers.
 
-Signing costs six HMACs and three digests when done from the start. Four of the HMACs
-depend on the day, and the head but for the body's digest on the second and the operation,
-so both are kept: two digests and one HMAC are left for a request.
+Signing from the start costs six HMACs and three digests. Four of the HMACs depend only on the
+day, and the head, but for the body's digest, only on the second and the operation. So both are
+kept: two digests and one HMAC are left for a request.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CONTENT_TYPE = "application/x-amz-json-1.0"
 
 
 class Keys(NamedTuple):
-    """What a request is signed with."""
+    """The AWS keys that a request is signed with."""
 
     access: str
     secret: str
@@ -67,7 +67,7 @@ class Signer:
 
 
 class _Moment:
-    """What the signatures of one second have in common. Never changes but for its memory."""
+    """The parts that all signatures of one second share. Only ``prepared`` changes."""
 
     __slots__ = (
         "_credential_scope", "_date", "_scope", "derived", "keys", "prepared", "second", "to_sign",
@@ -98,7 +98,7 @@ class _Moment:
         return outer.hexdigest()
 
     def prepare(self, operation: str) -> tuple[Callable[[], Digest], bytes]:
-        """Return a copier of the canonical request's digest, fed up to the body's, and the head."""
+        """Return a copier of the digest of the canonical request before the body, and the head."""
         headers = {
             "content-type": CONTENT_TYPE,
             "host": self._scope.host,
@@ -107,7 +107,7 @@ class _Moment:
             "x-amz-target": f"{TARGET}.{operation}",
         }
         signed = ";".join(headers)
-        # A token may hold spaces: signed are the values without those at the ends, or double.
+        # A token may hold spaces: values are signed without spaces at the ends or double ones.
         lines = "".join(f"{name}:{' '.join(value.split())}\n" for name, value in headers.items())
         canonical = sha256(f"POST\n/\n\n{lines}\n{signed}\n".encode())
         text = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -123,7 +123,7 @@ class _Moment:
 
 
 class _Derived(NamedTuple):
-    """A day's key, as the digests an HMAC with it begins with (RFC 2104)."""
+    """A day's key, as the two digests that an HMAC with it starts from (RFC 2104)."""
 
     inner: Digest
     outer: Digest

@@ -1,15 +1,15 @@
-"""The policy: what the store must be allowed to do, and nothing else.
+"""The policy: the permissions that the store needs, and no other.
 
 Knows which of IAM's actions the store's requests need, and why; a test compares that with
 the requests themselves. Sends nothing.
 
-A policy for one map is by ``dynamodb:LeadingKeys``, the partition keys of a request. A
-map's end in ``/``, so ``default/users/*`` covers the map ``users``, later shards included,
-and not ``users2``. Its namespace's catalogue, the partition ``default/``, tells the map's format
-and, for what is cached, whose items are whose: it is read by all. Before its first write a map
-is entered there. IAM cannot tell rows of one partition apart: who may enter one
-map may also overwrite the rows of others in the namespace, which then refuse writes. So
-for a map that has been written before, leave that out (``registered``).
+A policy for one map uses ``dynamodb:LeadingKeys``, the partition keys of a request. A
+map's partition key ends in ``/``, so ``default/users/*`` covers the map ``users``, later shards
+included, and not ``users2``. Its namespace's catalogue, the partition ``default/``, holds the map's
+format and the identity that cached items are named by: every client reads it. Before its first
+write a map is entered there. IAM cannot distinguish rows of one partition: a client that may enter
+one map may also overwrite the rows of others in the namespace, which then refuse writes. So
+leave this permission out for a map that has been written before (``registered``).
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def policy(
 ) -> dict[str, Any]:
     """Return the policy for a table, or a namespace or some maps in it.
 
-    ``registered``: the maps stand in the catalogue already, and need not be entered.
+    ``registered``: the maps are in the catalogue already, and need not be entered.
 
     >>> made = policy(arn("lpcm"), namespace="default", maps=["users"], read_only=True)
     >>> made["Statement"][0]["Condition"]
@@ -127,7 +127,7 @@ def _leading(keys: Sequence[str]) -> dict[str, Any]:
 
 
 def _literal(text: str) -> str:
-    """Return text in which IAM sees no pattern and no variable.
+    """Return text in which IAM finds no pattern and no variable.
 
     >>> _literal("a*b$")
     'a${*}b${$}'

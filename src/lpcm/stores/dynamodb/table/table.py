@@ -1,10 +1,10 @@
-"""The table: its keys, its TTL attribute, how one is made, and what one is found to be.
+"""The table: its keys and TTL attribute, its creation, and its description.
 
-Knows what a table of lpcm's looks like, in this one place, and nothing of entries. What
-``templates`` writes for other tools is made of the same ``definition``.
+Knows the form of lpcm's table, in this one place, and nothing of entries. ``templates`` makes its
+texts for other tools from the same ``definition``.
 
-Invariant: making a table that is there changes nothing about it but that its TTL, and
-its point-in-time recovery where that is asked for, are on.
+Invariant: creating a table that exists only turns its TTL on, and its point-in-time recovery
+where that is asked for.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 __all__ = ["KEYS", "TTL", "Table", "create_table", "definition", "describe_table"]
 
 KEYS: Final = (("pk", "HASH"), ("sk", "RANGE"))
-"""The primary key: attributes of type S, and what they are to DynamoDB."""
+"""The primary key: attributes of type S, and their key types."""
 TTL: Final = "x"
-"""The attribute by whose number of epoch seconds DynamoDB deletes what has expired."""
+"""The attribute of epoch seconds after which DynamoDB deletes an item."""
 _WITHIN: Final = 10.0
 _ON: Final = frozenset({"ENABLED", "ENABLING"})
 
 
 def definition(table: str, *, capacity: tuple[int, int] | None = None) -> dict[str, Any]:
-    """Return the request that makes the table.
+    """Return the request that creates the table.
 
     ``capacity``: provisioned read and write units a second; None: billed on demand.
     """
@@ -56,9 +56,9 @@ async def create_table(
     recovery: bool = False,
     within: float = 120.0,
 ) -> bool:
-    """Make the table unless it is there, wait until it can be used, and turn TTL on.
+    """Create the table unless it exists, wait until it can be used, and turn TTL on.
 
-    Return whether it was made now. ``recovery``: turn point-in-time recovery on, too.
+    Return whether it was created now. ``recovery``: turn point-in-time recovery on, too.
 
     **Raises** StoreDenied, StoreUnavailable; StoreError where a table of that name has
     other keys, or is not ready ``within`` that many seconds.
@@ -85,7 +85,7 @@ async def create_table(
 
 
 class Table(NamedTuple):
-    """What a table was found to be."""
+    """The description of a table."""
 
     name: str
     arn: str
@@ -98,15 +98,15 @@ class Table(NamedTuple):
     items: int
     """As DynamoDB counted them last, up to six hours ago."""
     size: int
-    """Bytes, counted alike."""
+    """Bytes, counted at the same time."""
     ttl: str
-    """``x`` where what has expired is deleted by it; else another attribute, or ``off``."""
+    """``x`` where DynamoDB deletes expired items by it; else another attribute, or ``off``."""
     recovery: str
-    """``on`` or ``off``: point-in-time recovery; ``unknown`` where one may not ask."""
+    """``on`` or ``off``: point-in-time recovery; ``unknown`` where the client may not ask."""
 
 
 async def describe_table(transport: Transport, table: str) -> Table:
-    """Return what a table is. **Raises** StoreMissing, StoreDenied, StoreUnavailable."""
+    """Describe a table. **Raises** StoreMissing, StoreDenied, StoreUnavailable."""
     description = await _describe(transport, table, absent=False)
     units = description.get("ProvisionedThroughput", {})
     read, write = (units.get(f"{kind}CapacityUnits", 0) for kind in ("Read", "Write"))
@@ -192,7 +192,7 @@ async def _enable_recovery(transport: Transport, table: str, deadline: float) ->
         reply = await _call(transport, "UpdateContinuousBackups", request)
         if reply.status == 200:
             return
-        # A table just made is not ready for it at once.
+        # A new table is not ready for that at once.
         soon = reply.error == "ContinuousBackupsUnavailableException"
         if not soon or time.monotonic() > deadline:
             raise failure(reply, "UpdateContinuousBackups", table, transport.endpoint)

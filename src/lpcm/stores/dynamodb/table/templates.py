@@ -1,8 +1,8 @@
-"""Templates: the table for those who make their tables with a tool of their own.
+"""Templates: the table, for users who create tables with tools of their own.
 
-Knows the notations of CloudFormation, Terraform, the CDK and the AWS command line; what
-the table is comes from ``schema``. Each template keeps the table when it is removed from
-it, for a map is data.
+Knows the notations of CloudFormation, Terraform, the CDK and the AWS command line; the form of
+the table comes from ``table``. With each template the tool keeps the table when the template is
+removed, for a map is data.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["FORMATS", "template"]
 def template(
     name: str, table: str, *, capacity: tuple[int, int] | None = None, recovery: bool = False
 ) -> str:
-    """Return the table in a format of ``FORMATS``; see ``schema.create_table``.
+    """Return the table in a format of ``FORMATS``; see ``table.create_table``.
 
     >>> print(template("terraform", "users"))
     resource "aws_dynamodb_table" "lpcm" {
@@ -151,4 +151,4 @@ FORMATS: Mapping[str, Callable[[str, Capacity, bool], str]] = {
     "json": _json,
     "terraform": _terraform,
 }
-"""What there are templates in; the CDK's in Python, the command line's requests in JSON."""
+"""The functions that write templates; the CDK's in Python, the command line's in JSON."""
