@@ -1,4 +1,4 @@
-"""Every exception lpcm raises by itself, as one tree.
+"""Every exception that lpcm raises of its own, as one tree.
 
 Each class also derives from the built-in a dict user would catch in its place, so that
 ``except TypeError`` around a bad key keeps working. A missing key is always a plain
@@ -72,7 +72,7 @@ __all__ = [
 
 
 class LPCMError(Exception):
-    """Whatever lpcm raises by itself; catch this to catch them all."""
+    """The base of every exception of lpcm; catch this to catch them all."""
 
 
 class ConfigError(LPCMError, ValueError):
@@ -88,16 +88,16 @@ class KeyTooLong(KeyEncodingError, ValueError):
 
 
 class ValueEncodingError(LPCMError, TypeError):
-    """A value, or a part of one, that would not come back as it went in.
+    """A value, or a part of a value, that would not come back equal and of its type.
 
     The message names the part: ``value['a'][3]``.
     """
 
 
 class ValueDecodingError(LPCMError, ValueError):
-    """A stored entry this process cannot read; the message names its map and key.
+    """A stored entry that this process cannot read; the message names its map and key.
 
-    Of a class that is not registered, of a newer version, or not written by lpcm at all. The
+    Its class is not registered, its version is newer, or lpcm did not write the entry at all. The
     entry is untouched: it can be deleted and replaced as any other.
     """
 
@@ -107,11 +107,11 @@ class ValueTooLarge(LPCMError, ValueError):
 
 
 class Conflict(LPCMError):
-    """The entry is not the one the caller decided on. Nothing was written.
+    """The entry has changed since the caller read it. Nothing was written.
 
     Raised by ``replace(if_etag=...)`` when the etag differs, and by a compare-and-set
-    that lost against other writers until its time ran out. ``keys`` are those that were in
-    the way of a transaction, each as (map name, key).
+    that lost against other writers until its time ran out. ``keys`` are the keys whose change
+    stopped a transaction, each as (map name, key).
     """
 
     def __init__(self, message: str, *, keys: Sequence[tuple[str, Any]] = ()) -> None:
@@ -120,10 +120,10 @@ class Conflict(LPCMError):
 
 
 class BatchError(LPCMError):
-    """A batch of which a part failed; everything not in ``errors`` was done.
+    """A batch of which a part failed; every operation not in ``errors`` was done.
 
-    ``errors`` maps each failed key to its exception. ``found`` has what ``get_many`` read of
-    the other keys; it is empty for writes, and for walks, which have given it out before.
+    ``errors`` maps each failed key to its exception. ``found`` has the values that ``get_many``
+    read for the other keys; it is empty for writes, and for iterations, which have yielded them.
     """
 
     def __init__(
@@ -140,10 +140,10 @@ class BatchError(LPCMError):
 
 
 class OutcomeUnknown(LPCMError, OSError):
-    """A write was sent and no reply tells whether it happened: read before writing again.
+    """A write was sent, and no reply says whether it was done: read before writing again.
 
-    ``committed``: True where the store is known to have it (only the cache could not be
-    told), None where it may have it, now or a little later.
+    ``committed``: True where the store is known to have the write (only the cache could not be
+    invalidated), None where the store may have it, now or a little later.
     """
 
     def __init__(self, message: str, *, committed: bool | None = None) -> None:
@@ -156,7 +156,7 @@ class CacheUnavailable(LPCMError, OSError):
 
 
 class Insulated(LPCMError, RuntimeError):
-    """A test, or what it left running, was about to write to real data. Nothing was written."""
+    """A test, or code it left running, was about to write to real data. Nothing was written."""
 
 
 class PickleRefused(LPCMError, TypeError):
@@ -167,7 +167,7 @@ class PickleRefused(LPCMError, TypeError):
 
 
 class StoreError(LPCMError):
-    """The store did not do what was asked. The message names the store."""
+    """The store did not do an operation. The message names the store."""
 
 
 class StoreUnavailable(StoreError, OSError):
@@ -179,15 +179,15 @@ class StoreBusy(StoreUnavailable):
 
 
 class StoreThrottled(StoreUnavailable):
-    """The store had no capacity left until the time budget ran out. Nothing was written."""
+    """The store had no capacity left for the whole time budget. Nothing was written."""
 
 
 class StoreDenied(StoreError, PermissionError):
-    """The store refused who asks: credentials, permissions, a wrong clock. Nothing was written."""
+    """The store refused this client: credentials, permissions, wrong clock. Nothing was written."""
 
 
 class StoreMissing(StoreError, LookupError):
-    """The table is not there. Nothing was written."""
+    """The table does not exist. Nothing was written."""
 
 
 class StoreReadOnly(StoreError, PermissionError):
@@ -203,11 +203,11 @@ class StoreCorrupt(StoreError):
 
 
 class StoreForeign(StoreError):
-    """A database that some other program made; lpcm does not touch it."""
+    """A database that another program made; lpcm does not touch it."""
 
 
 class StoreTooNew(StoreError):
-    """Made by a newer lpcm, in a format this one cannot read."""
+    """Made by a newer lpcm, in a format that this version cannot read."""
 
 
 class LiveValueWarning(RuntimeWarning):

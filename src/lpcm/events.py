@@ -44,11 +44,11 @@ class Request(NamedTuple):
     store: str
     """The kind of store: ``dynamodb``."""
     endpoint: str
-    """Where it went."""
+    """The endpoint's URL."""
     operation: str
-    """The store's name for it: ``GetItem``."""
+    """The store's name of the operation: ``GetItem``."""
     seconds: float
-    """From before sending until the reply was read or given up."""
+    """From before sending until the reply was read or the wait given up."""
     error: str = ""
     """Empty for success; else the store's short code, or the class of the failure."""
     read_units: float = 0.0
@@ -60,7 +60,7 @@ class Request(NamedTuple):
     received: int = 0
     """Bytes received."""
     attempt: int = 1
-    """1 for the first; 2 and more for what was sent again."""
+    """1 for the first attempt; 2 and more for a request that was sent again."""
 
 
 class Invalidation(NamedTuple):
@@ -74,24 +74,24 @@ class Invalidation(NamedTuple):
 
 
 class CacheServer(NamedTuple):
-    """A cache server that is no longer asked, or is again."""
+    """A cache server that lpcm stops using, or uses again."""
 
     server: str
     """Its address."""
     state: str
-    """``down``: it does not answer; ``refused``: it must not be used; ``up``: it is back."""
+    """``down``: it does not answer; ``refused``: it must not be used; ``up``: it answers again."""
     reason: str
-    """What happened; empty for ``up``."""
+    """What went wrong; empty for ``up``."""
 
 
 class Unsealed(NamedTuple):
-    """A cached item that was not made with this client's ``cache_key``, and was not believed."""
+    """A cached item that was not made with this client's ``cache_key``, and was not used."""
 
     key: str
     """The cache's key."""
     seal: str
-    """``missing``: by a client without a key, or by a stranger; ``wrong``: with another key, for
-    another place, or damaged."""
+    """``missing``: made by a client without a key, or by another program; ``wrong``: made with
+    another ``cache_key`` or for another item, or damaged."""
 
 
 class _Record:

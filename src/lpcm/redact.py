@@ -1,12 +1,12 @@
-"""Passwords in URLs: the one place that says what of a URL may be shown.
+"""Passwords in URLs: the one place that decides which parts of a URL may be shown.
 
-``redact`` gives the text for messages; ``Url`` and ``Secret`` are what URLs and passwords are
-kept in, so that no repr, traceback, debug page or pickle shows them. Knows no
-adapter: what it hides, it hides in any text that may be a URL, malformed ones included.
+``redact`` gives the text for messages. ``Url`` and ``Secret`` hold URLs and passwords, so that no
+repr, traceback, debug page or pickle shows them. Knows no adapter: it hides the same parts in any
+text that may be a URL, malformed ones included.
 
 Invariant: of text with an ``@``, in whatever percent-encoding, nothing between the scheme and
-the last ``@`` is shown. So a password is hidden with all that may be a part of it, at the price
-of the user's name and of what stands between two URLs in one.
+the last ``@`` is shown. So a password is hidden with everything that may be a part of it. The
+price is that the user's name, and any text between two URLs in one text, are hidden as well.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ __all__ = ["Secret", "Url", "conceal", "redact", "redact_words"]
 HIDDEN = "***"
 
 _AT = re.compile("[@\uff20\ufe6b]|%(?:25)*40")
-"""An @, as one or as what Unicode's compatibility forms or percent-encoding make one."""
+"""An @: as itself, in a compatibility form of Unicode, or percent-encoded."""
 _SCHEME = re.compile(
     r"(?:sqlite|memory|dynamodb|memcached|memcached\+tls|memcached\+unix|django|https?|rediss?"
     r"|postgres|postgresql|mysql|mongodb)://"
 )
-"""Schemes by name: what else stands before ``://`` may be the beginning of a password."""
+"""Schemes by name: any other text before ``://`` may be the beginning of a password."""
 _OPTION = re.compile(
     r"((?:^|[?&;]|%(?:25)*(?:3[fF]|26|3[bB]))"
     r"[^=&?;%]*(?:api|auth|token|key|secret|pass|signature|credential)[^=&?;%]*(?:=|%(?:25)*3[dD]))"
     r".*",
     re.IGNORECASE | re.DOTALL,
 )
-"""An option that holds a secret, by its name, and all behind it."""
+"""An option whose name says that it holds a secret, and all text behind it."""
 _PORT = re.compile(
     r"(\[[^\[\]/?#]*\])|(?<!:)(?::|%(?:25)*3[aA])(?!/|%(?:25)*2[fF]|\d*(?:[/?#&,%\]]|$)).*",
     re.DOTALL,
 )
-"""A bracketed address, which stays; else what stands where a port should, and all behind it."""
+"""A bracketed address, which stays; else text in the place of a port that is none, and the rest."""
 _WORD = re.compile(r"[^\s'\"()]+")
 _SIGNS = re.compile(r"(://|%3a%2f%2f)|(:|%3a)|(@|%40)", re.IGNORECASE)
-"""What makes a word one that may be a URL: the first of these, or the second before the third."""
+"""A word may be a URL where it has the first of these signs, or the second before the third."""
 
 
 def redact(url: str) -> str:
-    """Return what of a URL may be shown.
+    """Return the parts of a URL that may be shown.
 
     >>> redact("memcached://user:secret@host:11211?timeout=1")
     'memcached://***@host:11211?timeout=1'
@@ -66,7 +66,7 @@ def redact(url: str) -> str:
             return hidden  # the @ may be a part of the secret
         text = f"{hidden}@{text[ats[-1].end() :]}"
     text = _OPTION.sub(rf"\1{HIDDEN}", text)
-    if "arn:" not in text:  # a table's, whose parts are no ports
+    if "arn:" not in text:  # the parts of a table's ARN are no ports
         text = _PORT.sub(_shown, text)
     return text
 
@@ -76,7 +76,7 @@ def _shown(found: re.Match[str]) -> str:
 
 
 def redact_words(text: str) -> str:
-    """Return what may be shown of text that others wrote, and that may quote URLs.
+    """Return the parts that may be shown of another program's text, which may quote URLs.
 
     >>> redact_words("Invalid endpoint: http://user:secret@host, says bob@example.com")
     'Invalid endpoint: http://***@host, says bob@example.com'
@@ -85,7 +85,7 @@ def redact_words(text: str) -> str:
 
 
 def _may_be_url(word: str) -> bool:
-    """Tell whether it is; an e-mail address is none. One pass: others' text may be long."""
+    """Tell whether a word may be a URL; an e-mail address is none. One pass: text may be long."""
     colon = False
     for found in _SIGNS.finditer(word):
         if found[1] or (found[3] and colon):
@@ -95,7 +95,7 @@ def _may_be_url(word: str) -> bool:
 
 
 class Url(str):
-    """A URL, or a part of one, whose repr shows no password and whose pickle has none.
+    """A URL, or a part of a URL, whose repr shows no password and whose pickle has none.
 
     >>> Url("memcached://user:secret@host")
     'memcached://***@host'
@@ -127,9 +127,9 @@ class Url(str):
 
 
 def conceal(text: str) -> str:
-    """Return text as a ``Url`` where that hides anything, else as it is.
+    """Return text as a ``Url`` where ``Url`` hides a part of it, else unchanged.
 
-    For what goes on to others: some of them take no subclass of str.
+    For text that is passed to other libraries: some of them take no subclass of str.
     """
     return Url(text) if redact(text) != text else text
 

@@ -1,7 +1,7 @@
-"""The ports: what a store, a cache and a clock are to the rest of lpcm, and what crosses the line.
+"""The ports: the protocols of a store, a cache and a clock, and the types that cross them.
 
-Everything above knows adapters by these protocols only. All methods are ``async def``; a *blocking*
-adapter never suspends in them, so that ``engine.drive`` can drive it without an event loop.
+All packages above know adapters by these protocols only. All methods are ``async def``; a
+*blocking* adapter never suspends in them, so ``engine.drive`` can run it without an event loop.
 """
 
 from lpcm.ports.adapters import CacheAdapter, StoreAdapter

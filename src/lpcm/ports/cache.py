@@ -1,4 +1,4 @@
-"""The port of a cache: memcached as the coherence protocol sees it, and what crosses to it."""
+"""The port of a cache: memcached as the coherence protocol sees it, and the types that cross it."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ __all__ = [
 
 
 class Get(NamedTuple):
-    """``mg``: look the key up; with ``lease`` a miss makes a stub, and the first wins it."""
+    """``mg``: look the key up. With ``lease`` a miss makes a stub, and the first reader wins it."""
 
     lease: int | None = None
     """Seconds the stub lives (flag N)."""
     touch: int | None = None
     """Seconds the item lives from now on (flag T)."""
     value: bool = True
-    """Whether ``Result.data`` is wanted (flag v)."""
+    """Whether the reply has the data (flag v)."""
 
 
 class Set(NamedTuple):
-    """``ms``: store bytes; its client flags say how many of them are the base (flag F)."""
+    """``ms``: store bytes; the client flags say how many of them are the base (flag F)."""
 
     data: bytes
     base: int
     ttl: int
     """Seconds; ignored by an append."""
     mode: str = "S"
-    """S: set, E: only if absent, A: append to what is there, flags and ttl unchanged."""
+    """S: set, E: set only if absent, A: append to the item, whose flags and ttl stay."""
     cas: int | None = None
     """Only if the item has this CAS id (flag C); with mode S alone."""
 
@@ -59,12 +59,12 @@ class Result(NamedTuple):
 
     status: str
     """VA and HD: done; EN: no such item, NS: not stored, EX: another CAS id, NF: gone;
-    TL: not stored, being too large or for want of memory, the old item maybe gone."""
+    TL: not stored, too large or no memory left, and the old item may be gone."""
     data: bytes = b""
     cas: int = 0
     size: int = 0
     base: int = 0
-    """The client flags: how much of the data is servable."""
+    """The client flags: how many bytes of the data are servable."""
     ttl: int = -1
     """Seconds left; -1: for ever."""
     won: bool = False
@@ -72,7 +72,7 @@ class Result(NamedTuple):
     stale: bool = False
     """X."""
     taken: bool = False
-    """Z: someone else has won the refill."""
+    """Z: another reader has won the refill."""
 
 
 class Replies(NamedTuple):
@@ -80,10 +80,10 @@ class Replies(NamedTuple):
 
     results: Sequence[Result]
     connection: int
-    """Where they came over: a CAS id is a token on this connection only. Never reused."""
+    """The id of their connection: a CAS id is a token on this connection only. Never reused."""
 
 
-class CacheLost(Exception):  # what happened, not what to call it
+class CacheLost(Exception):  # no "Error" at the end: it says what happened
     """The cache did not answer: unreachable, timed out, or out of step."""
 
 
@@ -93,21 +93,21 @@ class Packet(NamedTuple):
     key: str
     commands: Sequence[Command]
     connection: int | None = None
-    """The connection it must go over; CacheLost where that is gone."""
+    """The connection that the packet must go over; CacheLost where that connection is gone."""
 
 
 class Cache(Protocol):
     """memcached as the coherence protocol sees it: bytes under keys, per command atomic."""
 
     identity: str
-    """Its servers, the same for every client that maps keys to servers as this one does."""
+    """The servers; equal for all clients that map keys to servers alike."""
     blocking: bool
     """True: the methods never suspend but may block the thread."""
 
     async def look(self, key: str, lease: int) -> bytes | Replies:
-        """Do one ``Get(lease)``, the fast way: the base, where there is one to serve.
+        """Do one ``Get(lease)``, the fast way: return the base where there is one.
 
-        Else the whole reply (the lease may have been won). **Raises** CacheLost.
+        Else return the whole reply (the lease may have been won). **Raises** CacheLost.
         """
         ...
 
@@ -120,7 +120,7 @@ class Cache(Protocol):
     async def send(self, packet: Packet, *, fresh: bool = False) -> Replies:
         """Do the commands in order, in one round trip; ``fresh``: over a new connection.
 
-        **Raises** CacheLost; then any prefix of the commands may have been done.
+        **Raises** CacheLost; then the commands may have been done up to any of them.
         """
         ...
 
@@ -129,7 +129,7 @@ class Cache(Protocol):
         ...
 
     def retry(self) -> None:
-        """Have servers that were given up for a while be asked by who comes next."""
+        """Let the next operation try servers that are marked down."""
         ...
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The port of a clock: time, so that tests and the model checker can own it."""
+"""The port of a clock: time that tests and the model checker can control."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Clock"]
 
 
 class Clock(Protocol):
-    """Time, so that tests and the model checker can own it."""
+    """Time as a port, so that tests and the model checker can control it."""
 
     def now(self) -> float:
         """Return epoch seconds: for expiry only."""

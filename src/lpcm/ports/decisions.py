@@ -45,7 +45,7 @@ def decide(current: Stored | None, op: Op) -> Outcome:
                 return Refused(current)
             kept = expires if current is None else current.expires
             return Applied(Stored(total, None, etag, kept))
-        case Update():  # the store's, which knows how large a value may be
+        case Update():  # done by the store, which knows how large a value may be
             return Refused(current)
 
 
@@ -63,7 +63,7 @@ def holds(when: Condition, current: Stored | None) -> bool:
 
 
 def _sum(current: Stored | None, delta: int, initial: int | None) -> int | None:
-    """Return the sum if all numbers are ints of 64 bits, as a store of this form has them."""
+    """Return the sum if all numbers are ints of 64 bits, the bare ints of ``Form.TEXT``."""
     if current is None:
         start = initial
     elif current.kind is None and type(current.data) is int:

@@ -1,15 +1,15 @@
-"""The port of a store: what a store is to the rest of lpcm, and the types that cross the line.
+"""The port of a store: the protocol of a store, and the types that cross it.
 
-Everything above (coherence, engine, operations) knows stores by these protocols only; every
+All packages above (coherence, engine, operations) know stores by these protocols only; every
 adapter (``lpcm.stores.*``) implements them.
 
-Invariants every store keeps, held to by ``lpcm.testing.StoreContract``:
+Every store keeps these invariants; ``lpcm.testing.StoreContract`` checks them:
 
 1. One ``apply`` is atomic: its condition, its effect and the entry it returns belong to
    one instant, among all threads, processes and machines on the same store.
 2. An entry with ``expires <= now`` is absent: to reads, to scans, to counts and to every
    condition. ``now`` is the caller's clock, in epoch seconds.
-3. An ``apply`` that returned is durable to the degree the store is configured for; one
+3. An ``apply`` that returned is durable to the degree the store is configured for; an ``apply``
    that raised has written nothing, unless the exception is ``OutcomeUnknown``.
 4. Scans return entries in the order of their encoded keys (code point order of ``sk``,
    which equals UTF-8 byte order). A scan is not a snapshot: an entry that is present
@@ -59,15 +59,15 @@ MAX_KEY = "\U0010ffff" * 256
 """An upper bound: no encoded key (at most 1,024 bytes of UTF-8) sorts after it."""
 
 
-# The types that cross on every operation are NamedTuples, not frozen dataclasses: making
-# one costs 0.2 instead of 0.6 µs, of a budget of 6 µs for a whole embedded read.
+# The types of every operation are NamedTuples, not frozen dataclasses: a NamedTuple takes 0.2
+# instead of 0.6 µs to make, of a budget of 6 µs for a whole embedded read.
 class Stored(NamedTuple):
     """One entry as the store holds it."""
 
     data: object
     """The value in the store's form (see ``codec.Form``)."""
     kind: str | None
-    """How to read ``data``: the codec's business, opaque to stores but for ``Add``."""
+    """How to read ``data``: for the codec; stores look at the kind for ``Add`` alone."""
     etag: int
     """A signed 64-bit nonce, new with each write; equal etags mean the same write."""
     expires: float | None
@@ -75,11 +75,11 @@ class Stored(NamedTuple):
 
 
 def damaged(why: str, etag: Any, expires: float | None = None) -> Stored:
-    """Return what stands for an entry that lpcm did not write: it is there, and cannot be read.
+    """Return an entry that stands for one that lpcm did not write and cannot read.
 
-    So it is in nobody's way: it is found, counted, replaced and deleted as any other, and only
-    who asks for its value gets a ValueDecodingError, which says why. ``etag`` is what the store
-    will compare it with, whatever that is.
+    Such an entry is found, counted, replaced and deleted as any other. Only a read of its value
+    raises ValueDecodingError, which says why. ``etag`` is the value that the store compares in a
+    condition.
     """
     return Stored(why, DAMAGED, etag, expires)
 
@@ -97,7 +97,7 @@ Condition: TypeAlias = When | int
 
 
 class Put(NamedTuple):
-    """Store this value, replacing the entry whole, expiry included."""
+    """Store this value in place of the whole entry, its expiry included."""
 
     cell: Cell
     etag: int
@@ -108,8 +108,8 @@ class Put(NamedTuple):
 class Delete(NamedTuple):
     """Remove the entry.
 
-    With ``returning`` the caller needs the removed entry in ``Applied.previous``, even
-    if a reply of a remote store is lost on the way; without, ``previous`` may be None.
+    With ``returning`` the removed entry is in ``Applied.previous``, even where a reply of a remote
+    store was lost; without, ``previous`` may be None.
     """
 
     when: Condition = When.ALWAYS
@@ -117,7 +117,7 @@ class Delete(NamedTuple):
 
 
 class Add(NamedTuple):
-    """Add an int to a stored int, natively: read no further than the store itself.
+    """Add an int to a stored int, natively: within the store.
 
     Applied only where the result is exactly Python's: the entry holds an int and the sum
     is one the store can hold and add natively; the expiry is kept. An absent entry
@@ -139,14 +139,14 @@ class Touch(NamedTuple):
 
 
 class Update(NamedTuple):
-    """Change a part of a stored value, natively: read no further than the store itself.
+    """Change a part of a stored value, natively: within the store.
 
     Applied only where the result is exactly what Python's containers would make of the
     stored value, in the form the codec would give it; the expiry is kept. Anything else is
     ``Refused`` with the current entry, for the caller to compare-and-set: the entry is
     absent, the path leads nowhere or to another type, the set's members are of another
-    type than those given, none would be left, an int or a value would leave the store's
-    range. A store that can do less, or nothing, refuses more.
+    type than the given ones, no member would be left, an int or a value would leave the store's
+    range. A store that can do fewer updates natively, or none, refuses more.
     """
 
     path: tuple[Step, ...]
@@ -158,7 +158,7 @@ Op: TypeAlias = Put | Delete | Add | Touch | Update
 
 
 class Applied(NamedTuple):
-    """The write happened."""
+    """The write was done."""
 
     entry: Stored | None
     """The entry after it; None when it is gone."""
@@ -170,7 +170,7 @@ class Refused(NamedTuple):
     """The condition failed; nothing was written."""
 
     entry: Stored | None
-    """The entry that refused it, read in the same instant; None when absent."""
+    """The entry that refused the write, read in the same instant; None when absent."""
 
 
 Outcome: TypeAlias = Applied | Refused
@@ -193,10 +193,10 @@ class Check(NamedTuple):
 
 
 class Aborted(NamedTuple):
-    """The transaction did not happen; nothing was written."""
+    """The transaction was not done; nothing was written."""
 
     reasons: Sequence[tuple[str, str, Refused]]
-    """(map, sk, what refused it) of each condition that failed, at least one."""
+    """(map, sk, the refusing entry) of each failed condition, at least one."""
 
 
 class KeyRange(NamedTuple):
@@ -226,7 +226,7 @@ class Page(NamedTuple):
     entries: Sequence[tuple[str, Stored]]
     """(sk, entry), expired ones left out; empty pages before the last one are legal."""
     resume: str | None
-    """Pass as ``after`` to go on; None: the scan is complete."""
+    """The ``after`` of the next page; None: the scan is complete."""
 
 
 class MapInfo(NamedTuple):
@@ -239,24 +239,24 @@ class MapInfo(NamedTuple):
 
 
 class MapState(NamedTuple):
-    """What a store's catalogue says of a map, and of the namespace that holds the map."""
+    """The state of a map, and of its namespace, in a store's catalogue."""
 
     identity: str | None
-    """What tells the namespace from all others, of whatever store; None: nothing was ever
-    written to it. Two stores never have one identity, copies of a store included."""
+    """A text that no other namespace of any store has, copies of a store included; None: nothing
+    was ever written to the namespace."""
     info: MapInfo | None
     """The map's row; None: the map was never written."""
 
 
 class Tier(Protocol):
-    """Entries of maps, one key at a time or in bulk: the face a map works on.
+    """Entries of maps, one key at a time or in bulk: what the operations of a map work on.
 
-    A store is one; the coherent cache in front of a store is another. ``map`` is the
+    A store is a tier; the coherent cache in front of a store is another. ``map`` is the
     encoded partition (``keys.partition``), ``sk`` an encoded key (``keys.encode``).
     """
 
     async def read(self, map: str, sk: str, now: float) -> Stored | None:
-        """Return the entry, as of an instant within the call; None when absent."""
+        """Return the entry at an instant within the call; None when absent."""
         ...
 
     async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
@@ -272,18 +272,18 @@ class Tier(Protocol):
     ) -> list[Outcome | Exception]:
         """Do the writes in order, each atomic by itself; one result for each.
 
-        A write that failed stands as its exception in the result; the rest is done. An
-        error that concerns the whole batch, nothing having been written, is raised.
+        The result of a failed write is its exception; the other writes are done. An error of the
+        whole batch, after which nothing was written, is raised.
         """
         ...
 
     async def transact(
         self, changes: Sequence[Change], checks: Sequence[Check], now: float
     ) -> list[Applied] | Aborted:
-        """Do all changes if every condition holds, theirs and the checks', in one instant.
+        """Do all changes in one instant, if every condition of the changes and checks holds.
 
         One ``Applied`` for each change, in order. At most 100 changes and checks together,
-        no two of one entry. Where another transaction is in the way the store waits for
+        no two of one entry. Where another transaction has locked an entry, the store waits for
         it, within its time budget. **Raises** ``StoreError`` where it cannot do transactions.
         """
         ...
@@ -297,9 +297,9 @@ class Store(Tier, Protocol):
     """The truth: where entries live."""
 
     form: Form
-    """The form of ``Stored.data`` this store holds; the codec is made for it."""
+    """The form of ``Stored.data`` in this store; the codec is made for it."""
     identity: str
-    """Where the store is, for messages and for copies; see ``MapState.identity`` for what it is."""
+    """The store's location, for messages and copies. ``MapState.identity`` is another thing."""
     blocking: bool
     """True: the methods never suspend but may block the thread (files, sockets)."""
 
@@ -312,22 +312,22 @@ class Store(Tier, Protocol):
         ...
 
     async def describe(self, namespace: str, name: str) -> MapState:
-        """Return what the catalogue says, strongly consistent. Writes nothing.
+        """Return a map's state in the catalogue, strongly consistent. Writes nothing.
 
         **Raises** ``StoreDenied`` where this client may not read the catalogue.
         """
         ...
 
     async def register(self, namespace: str, info: MapInfo) -> MapState:
-        """Enter a map into the catalogue unless it is there; return what stands there.
+        """Enter a map into the catalogue unless it is there; return its state there.
 
-        Makes the namespace's identity as well unless it has one: random, by a put that only
-        one of all clients can win.
+        Also makes the namespace's identity unless there is one: random, by a conditional put that
+        only one client can win.
         """
         ...
 
     async def renew(self, namespace: str) -> None:
-        """Give the namespace a new identity: what caches hold of it counts no more."""
+        """Give the namespace a new identity: its items in caches are not used any more."""
         ...
 
     async def maps(self, namespace: str) -> list[MapInfo]:
@@ -339,5 +339,5 @@ class Store(Tier, Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of every connection; safe to call twice, and while others are in use."""
+        """Close every connection; safe to call twice, and while other threads use the store."""
         ...

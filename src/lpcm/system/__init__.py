@@ -1,1 +1,1 @@
-"""What the operating system gives: processes, threads, sockets and files. Knows no map."""
+"""Access to the operating system: processes, threads, sockets and files. Knows no map."""

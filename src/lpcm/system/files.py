@@ -1,8 +1,8 @@
-"""Files that are written beside another and take its place in one step.
+"""Files that are written beside another file and take its place in one step.
 
-Knows nothing of what is written. Invariant: under the given name there is at any moment the
-old file or the whole new one, whatever interrupts the writing; after a kill also a file that
-begins with ``.`` and ends in ``.part`` beside it, which nobody needs.
+Knows nothing of the content. Invariant: under the given name there is at any moment the
+old file or the whole new file, whatever interrupts the writing. After a kill a file that begins
+with ``.`` and ends in ``.part`` may be left beside it, and can be deleted.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ __all__ = ["replacing"]
 
 @contextmanager
 def replacing(path: str, *, mode: int) -> Generator[str, None, None]:
-    """Yield the name of an empty file; once it is written, have it flushed and take ``path``.
+    """Yield the name of an empty file; at the end of the block flush it and rename it to ``path``.
 
-    The file has the permissions of the one it replaces; where there is none, ``mode`` less the
-    umask. Where ``path`` is a symbolic link, the file it leads to is replaced. **Raises**
+    The file has the permissions of the file that it replaces; where there is none, ``mode`` less
+    the umask. Where ``path`` is a symbolic link, the file that it leads to is replaced. **Raises**
     ``OSError``.
 
     >>> from pathlib import Path
@@ -54,7 +54,7 @@ def replacing(path: str, *, mode: int) -> Generator[str, None, None]:
         with suppress(OSError):
             os.unlink(beside)
         raise
-    if os.name != "nt":  # which cannot open a directory
+    if os.name != "nt":  # Windows cannot open a directory
         _flush(folder, os.O_RDONLY)
 
 

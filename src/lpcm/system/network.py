@@ -1,15 +1,16 @@
-"""TCP connections as every adapter opens them, and how far one may be trusted.
+"""TCP connections as every adapter opens them, and how long a connection may be used.
 
-Resolves names, connects, says who keeps the time limits of a socket, and what the kernel knows
-of a connection's silence. Knows no protocol and no server.
+Resolves names, connects, finds out whether the kernel keeps the time limits of a socket, and how
+long a connection has been silent. Knows no protocol and no server.
 
-Invariant: every wait in here ends by the deadline it is given. A connection without traffic for
-``TRUSTED`` seconds, or open for ``LONGEST``, is replaced by the adapters before the next write:
+Invariant: every wait in this module ends by its deadline. The adapters replace a connection
+without traffic for ``TRUSTED`` seconds, or open for ``LONGEST``, before the next write:
 
-- Networks forget. A NAT gateway of AWS drops flows after 350 s without packets, other gateways
-  and firewalls after 60 to 300 s; the next packet is answered with a reset, or swallowed. 20 s
-  stay clear of all of them, and a client quieter than that does not feel a new connection.
-- Names move. A connection to the address of yesterday works until that machine is gone.
+- Networks forget connections. A NAT gateway of AWS drops a flow after 350 s without packets, other
+  gateways and firewalls after 60 to 300 s; the next packet is answered with a reset, or swallowed.
+  20 s are shorter than all of these, and for a client that waits longer between its operations,
+  the time of a new connection does not matter.
+- Names move. A connection to the name's old address works until that machine is gone.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ __all__ = ["LONGEST", "TRUSTED", "addresses", "connect", "keep_alive", "left", "
 TRUSTED: Final = 20.0
 """Seconds without traffic after which no write goes out on a connection."""
 LONGEST: Final = 600.0
-"""Seconds after which a connection is replaced, its name being resolved anew."""
+"""Seconds after which a connection is replaced, and its name resolved again."""
 
 Address = tuple[int, Any]
 
@@ -41,21 +42,21 @@ def left(deadline: float) -> float:
 
 
 def waits(sock: socket.socket) -> bool:
-    """Have the socket block, and tell whether the kernel then waits, and keeps time, for it.
+    """Make the socket blocking, and tell whether the kernel then waits and keeps its time limits.
 
-    Where it does, SO_RCVTIMEO and SO_SNDTIMEO are limits, for less than ``settimeout`` costs.
-    Sockets of gevent and eventlet stay non-blocking underneath, whatever they are told: only
-    ``settimeout`` limits them. They are told apart socket by socket, for programs patch the
-    module at any time. (Windows takes other options than these.)
+    Where it does, SO_RCVTIMEO and SO_SNDTIMEO are the limits, which cost less than ``settimeout``.
+    Sockets of gevent and eventlet stay non-blocking underneath, even after ``setblocking(True)``:
+    only ``settimeout`` limits them. Each socket is checked, since programs patch the module at
+    any time. (Windows takes other options than these.)
     """
     sock.setblocking(True)
     return sys.platform != "win32" and os.get_blocking(sock.fileno())
 
 
 def keep_alive(sock: socket.socket) -> None:
-    """Have the kernel keep a quiet connection known to the network, and notice its end.
+    """Let the kernel send probes on a quiet connection, so that the network does not forget it.
 
-    Its probes cost the program nothing. Where none is answered, the next use of the socket
+    The probes cost the program nothing. Where no probe is answered, the next use of the socket
     fails at once, with ETIMEDOUT.
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -65,9 +66,9 @@ def keep_alive(sock: socket.socket) -> None:
 
 
 def silence(sock: socket.socket) -> float | None:
-    """Return the seconds since data last came over a TCP connection; None where nobody knows.
+    """Return the seconds since data last came over a TCP connection; None where that is unknown.
 
-    Linux counts them anyway, so that no operation has to read a clock.
+    Linux counts them for every connection, so that no operation has to read a clock.
     """
     if sys.platform != "linux":
         return None
@@ -89,7 +90,7 @@ def connect(host: str, port: int, deadline: float) -> socket.socket:
     for index, (family, address) in enumerate(targets):
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
-            # A share of what is left for each, so that a dead one leaves time for the next.
+            # Each address gets its share of the time, so that a dead one leaves time for the next.
             sock.settimeout(left(deadline) / (len(targets) - index))
             sock.connect(address)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -107,8 +108,8 @@ def connect(host: str, port: int, deadline: float) -> socket.socket:
 def addresses(host: str, port: int, deadline: float) -> list[Address]:
     """Return the (family, address) pairs of a host. **Raises** OSError.
 
-    The resolver of the C library knows no time limit (it may take half a minute where no
-    name server answers), so it works on a thread of its own that is left behind if need be.
+    The resolver of the C library has no time limit (it may take half a minute where no name
+    server answers), so it runs on a thread of its own, which is left behind at the deadline.
     """
     kind, flags = socket.SOCK_STREAM, socket.AI_NUMERICHOST
     with suppress(socket.gaierror):

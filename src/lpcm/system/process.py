@@ -1,20 +1,20 @@
-"""Processes: whether this is still the process that something was made in.
+"""Processes: whether the current process is still the one that an object was made in.
 
-A fork copies sockets, locks and random numbers drawn in advance, and a child that uses them
-receives the replies to its parent's requests. ``os.register_at_fork`` does not suffice: a fork
-made in C (uWSGI's workers, an extension) runs no hook of Python. So whatever must not cross a
-fork is registered here, and looked after in one of two ways:
+A fork copies sockets, locks and random numbers drawn in advance. A child that used them would
+receive the replies to its parent's requests. ``os.register_at_fork`` does not suffice: a fork
+made in C (uWSGI's workers, an extension) runs no hook of Python. So an action is registered here
+for every object that must not cross a fork. The actions run
 
 - at a fork made by Python: at once, in the child;
-- at any other fork: at the first *point of use* in the child, which asks ``same[0]`` before it
-  touches anything registered, and calls ``forked()`` where that is 0:
+- at any other fork: at the first *point of use* in the child. A point of use checks ``same[0]``
+  before it touches a registered object, and calls ``forked()`` where that is 0:
   ``if not same[0]: forked()``.
 
 ``same`` is one byte of a private page that Linux wipes in the child of any fork
 (``MADV_WIPEONFORK``, since 4.14); reading it costs 20 ns and calls no Python function. Elsewhere
-it compares ``os.getpid()``, for ten times as much. Without ``os.fork`` it is constant.
+``same`` compares ``os.getpid()``, for ten times as much. Without ``os.fork`` it is constant.
 
-Knows nothing of what is registered. Invariant: in each process that ``same`` finds new, every
+Knows nothing of the registered objects. Invariant: in each process that ``same`` finds new, every
 registered action has ended before the first ``forked()`` returns.
 """
 
@@ -37,7 +37,7 @@ _WIPE_ON_FORK = 18  # MADV_WIPEONFORK: the module mmap has no name for it
 
 
 class Same(Protocol):
-    """What tells, by its only item, whether this process is known already."""
+    """An object whose only item says whether this process is known already."""
 
     def __getitem__(self, index: int, /) -> int:
         """Return 0 in a process that is new."""
@@ -79,7 +79,7 @@ same: Same = _state
 _actions: list[Callable[[], object]] = []
 _followed: dict[int, tuple[ReferenceType[Any], Callable[[Any], object]]] = {}
 _numbers = count()
-# One for each process, for whoever held the parent's is not in the child to release it.
+# One for each process: a thread that held the parent's lock is not in the child to release it.
 _locks: dict[int, threading.RLock] = {}
 _this = object()
 
@@ -87,12 +87,12 @@ T = TypeVar("T")
 
 
 def after_fork_in_child(action: Callable[[], object]) -> None:
-    """Have ``action`` called once in each child of a fork, before anything registered is used.
+    """Call ``action`` once in each child of a fork, before a registered object is used there.
 
-    Only the forking thread goes on in a child, wherever the others were, so ``action`` replaces
-    locks instead of acquiring them. Actions are called in the order they were registered, and
-    again from the first where one was interrupted. Those who register ask ``same[0]`` at their
-    own points of use.
+    Only the forking thread goes on in a child, wherever the other threads were, so ``action``
+    replaces locks instead of acquiring them. Actions are called in the order in which they were
+    registered, and again from the first where one was interrupted. The caller checks ``same[0]``
+    at its own points of use.
 
     >>> items = [1, 2]
     >>> after_fork_in_child(items.clear)
@@ -101,7 +101,7 @@ def after_fork_in_child(action: Callable[[], object]) -> None:
 
 
 def follow(thing: T, action: Callable[[T], object]) -> None:
-    """Have ``action(thing)`` called likewise, as long as the thing is alive."""
+    """Call ``action(thing)`` likewise, as long as the thing is alive."""
     number, pop = next(_numbers), _followed.pop
 
     def forget(_: object) -> None:
@@ -111,11 +111,11 @@ def follow(thing: T, action: Callable[[T], object]) -> None:
 
 
 def forked() -> None:
-    """Do what is registered for a new process; return at once where that is done.
+    """Run the registered actions in a new process; return at once where they have run.
 
-    In a child with several threads, all that come here return when it is done.
+    In a child with several threads, each call returns when the actions have run.
     """
-    global _this  # noqa: PLW0603  # what ``this`` returns is of one process
+    global _this  # noqa: PLW0603  # the object that ``this`` returns is one process's
     pid = os.getpid()
     with _locks.setdefault(pid, threading.RLock()):
         if same[0]:
@@ -123,7 +123,7 @@ def forked() -> None:
         _this = object()
         for action in _actions:
             action()
-            if same[0]:  # a signal handler has done all of it meanwhile
+            if same[0]:  # a signal handler has run all actions meanwhile
                 return
         for reference, look_after in list(_followed.values()):
             thing = reference()
@@ -138,7 +138,7 @@ def forked() -> None:
 
 
 def this() -> object:
-    """Return what stands for this process, to compare by ``is`` with what it returned before.
+    """Return an object that stands for this process, to be compared by ``is`` with an earlier one.
 
     >>> made_in = this()
     >>> this() is made_in
@@ -152,8 +152,8 @@ def this() -> object:
 class Lock:
     """A lock that no child of a fork finds held: ``with lock():``.
 
-    Reentrant. Calling it gives the lock of this process, so that who holds it releases the one
-    he acquired.
+    Reentrant. A call returns the lock of this process, so that ``with`` releases the lock that it
+    acquired.
     """
 
     __slots__ = ("__weakref__", "_held")
@@ -173,12 +173,12 @@ class Lock:
 
 
 def sever(descriptor: int) -> None:
-    """Let a socket's descriptor lead nowhere in this process; the parent's goes on.
+    """Disconnect a socket's descriptor in this process; the parent's descriptor stays connected.
 
-    Closing it instead would free its number, under which an event loop's selector, which parent
-    and child share after a fork, still tells what happens on the parent's.
+    Closing the descriptor instead would free its number. An event loop's selector, which parent
+    and child share after a fork, still reports the parent's socket under that number.
     """
-    import socket  # 5 ms to import, for who has sockets
+    import socket  # 5 ms to import, for programs with sockets alone
 
     ours, other = socket.socketpair()
     with ours, other:

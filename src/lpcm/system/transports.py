@@ -1,8 +1,8 @@
 """Transports: ending the connections of an event loop that does not run any more.
 
-``Transport.abort`` only asks the loop to close the socket later. A loop that was closed never
-does, and the descriptor stays until the garbage collector finds it. Knows what is inside
-asyncio's own transports; those of another loop are aborted, and closed as that loop closes them.
+``Transport.abort`` only asks the loop to close the socket later. A closed loop never does, and
+the descriptor stays open until the garbage collector finds it. Knows the insides of asyncio's own
+transports; other loops' transports are aborted, and those loops close them.
 
 Invariant: after ``abort`` the socket is closed, or the running loop is about to close it.
 """
@@ -16,13 +16,13 @@ __all__ = ["abort"]
 
 
 def abort(transport: Any) -> None:
-    """Close a transport, dropping what was not sent; never fails, and may be done twice.
+    """Close a transport, dropping unsent data; never fails, and may be called twice.
 
-    From the thread of its loop, or, where the loop does not run, from any.
+    Call it from the thread of the transport's loop; from any thread where the loop does not run.
     """
     raw = transport
     over = getattr(transport, "_ssl_protocol", None)
-    if over is not None:  # TLS: the socket is that of the transport below
+    if over is not None:  # TLS: the transport below has the socket
         raw = getattr(over, "_transport", None) or transport
     loop = getattr(raw, "_loop", None)
     if loop is None or loop.is_running() or not hasattr(raw, "_call_connection_lost"):
@@ -33,11 +33,11 @@ def abort(transport: Any) -> None:
 
 
 def _sever(raw: Any, loop: Any) -> None:
-    """Do at once what ``abort`` would have the loop do later."""
+    """Do at once the steps that ``abort`` leaves to the loop."""
     if hasattr(loop, "_remove_reader"):
         loop._remove_reader(raw._sock_fd)  # noqa: SLF001  # the public one refuses transports
         loop._remove_writer(raw._sock_fd)  # noqa: SLF001  # as above
     raw._closing = True  # noqa: SLF001  # so that nothing is written to it
     raw._conn_lost += 1  # noqa: SLF001  # as above
-    with suppress(RuntimeError):  # whom the protocol tells may want a loop that is not closed
+    with suppress(RuntimeError):  # the protocol's callbacks may use the loop, which is closed
         raw._call_connection_lost(None)  # noqa: SLF001  # nothing public closes the socket now

@@ -1,14 +1,14 @@
-"""Worker threads: what would block an event loop runs on them, and tasks await its result.
+"""Worker threads: functions that would block an event loop run on them, and tasks await the result.
 
 ``Workers`` are a few daemon threads with one queue. They are started as they are needed and end
 when they have been idle for a while, at ``stop`` and at the exit of the interpreter. Why not
-``concurrent.futures``: its threads do not survive a fork and nobody notices, the exit of the
-interpreter waits until its whole queue is done, and it does not say whether a call that was
-cancelled had begun.
+``concurrent.futures``: its threads do not survive a fork, which it does not notice; the exit of the
+interpreter waits until its whole queue is done; and it does not say whether a cancelled call had
+begun.
 
-Knows nothing of what it runs. Invariant: a call either begins, once, or is *withdrawn*, once:
+Knows nothing of the functions. Invariant: a call either begins, once, or is *withdrawn*, once:
 its awaiter was cancelled, its event loop was closed, its workers were stopped, or it is a copy
-in the child of a fork. Whoever pops ``_Call.claim`` decides which.
+in the child of a fork. The first thread that pops ``_Call.unclaimed`` decides which.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ __all__ = ["Workers"]
 T = TypeVar("T")
 
 IDLE: Final = 20.0
-"""Seconds after which a thread without work ends, unless told otherwise."""
+"""Seconds after which a thread without work ends, by default."""
 EXIT: Final = 5.0
 """Seconds the exit of the interpreter waits for calls under way."""
 
 
 class _Call:
-    """One call, with whom its result goes to."""
+    """One call, with the future that its result goes to."""
 
-    __slots__ = ("claim", "context", "future", "loop", "withdrawn")
+    __slots__ = ("context", "future", "loop", "unclaimed", "withdrawn")
 
     def __init__(
         self,
@@ -52,14 +52,14 @@ class _Call:
         self.future: Any = loop.create_future()
         self.context = copy_context()
         self.withdrawn = withdrawn
-        self.claim = [function]
+        self.unclaimed = [function]
 
     def run(self) -> None:
-        """Run it on this thread, unless it was withdrawn."""
+        """Run the function on this thread, unless the call was withdrawn."""
         if self.loop.is_closed():
             self.withdraw()
         try:
-            function = self.claim.pop()
+            function = self.unclaimed.pop()
         except IndexError:
             return
         try:
@@ -69,12 +69,12 @@ class _Call:
         else:
             self._deliver(self.future.set_result, result)
         finally:
-            del self  # the future holds the error, the error its traceback, and that this frame
+            del self  # a cycle: the future holds the error, its traceback, and so this frame
 
     def withdraw(self, error: Exception | None = None) -> None:
-        """See that it never begins; do nothing if it has begun."""
+        """Keep the call from beginning; do nothing if it has begun."""
         try:
-            self.claim.pop()
+            self.unclaimed.pop()
         except IndexError:
             return
         if self.withdrawn is not None:
@@ -85,7 +85,7 @@ class _Call:
     def _deliver(self, put: Callable[[Any], object], what: object) -> None:
         try:
             self.loop.call_soon_threadsafe(_settle, self.future, put, what)
-        except RuntimeError:  # the loop is closed: nobody waits
+        except RuntimeError:  # the loop is closed: no task waits
             pass
 
 
@@ -106,7 +106,7 @@ class _Worker:
 
 
 class Workers:
-    """At most ``most`` threads of that name, with one queue; one that is ``idle`` so long ends.
+    """At most ``most`` threads of that name, with one queue; a thread ends after ``idle`` seconds.
 
     >>> import asyncio
     >>> workers = Workers("example", 2)
@@ -135,11 +135,11 @@ class Workers:
     ) -> T:
         """Await ``function()``, called on a worker thread in a copy of this context.
 
-        Cancelled before it began, it never begins, and ``withdrawn()`` is called instead;
-        cancelled later, it goes on and its result is dropped. **Raises** what it raised;
-        StoreError where the workers were stopped before it began.
+        A call that is cancelled before it began never begins, and ``withdrawn()`` is called
+        instead. A call that is cancelled later goes on, and its result is dropped. **Raises** the
+        function's exception; StoreError where the workers were stopped before the call began.
         """
-        import asyncio  # 20 ms to import, and whoever awaits has it already
+        import asyncio  # 20 ms to import, and a program that awaits has imported it
 
         call = _Call(asyncio.get_running_loop(), function, withdrawn)
         try:
@@ -155,7 +155,7 @@ class Workers:
             process.forked()
         with self._lock:
             if self._idle:
-                # The one that worked last: so the fewest threads stay awake.
+                # The worker that was idle last: so that the fewest threads stay busy.
                 worker = self._idle[-1]
                 worker.call = call
                 self._idle.pop()
@@ -183,7 +183,7 @@ class Workers:
             self._await_work(worker)
 
     def _await_work(self, worker: _Worker) -> None:
-        """Give the worker its next call; None: it shall end."""
+        """Wait for the worker's next call; where none comes, ``worker.call`` is None."""
         with self._lock:
             if self._queue:
                 worker.call = self._queue.popleft()
@@ -204,9 +204,9 @@ class Workers:
                 self._threads.discard(threading.current_thread())
 
     def stop(self, patience: float = 0.0) -> None:
-        """Withdraw what has not begun; wait so long for what has, and let the threads end.
+        """Withdraw calls that have not begun; wait ``patience`` seconds for others; end threads.
 
-        Not an end for ever: who calls once more starts threads anew, which do not linger.
+        A later call starts threads again, which end as soon as they are idle.
         """
         if not process.same[0]:
             process.forked()
@@ -226,7 +226,7 @@ class Workers:
                 thread.join(max(0.0, until - time.monotonic()))
 
     def _after_fork(self) -> None:
-        # No thread came along. What was queued is the parent's to do.
+        # A fork takes no thread along. The queued calls are the parent's to run.
         calls = list(self._queue)
         self._forget()
         for call in calls:
