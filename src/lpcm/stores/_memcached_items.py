@@ -1,7 +1,7 @@
 """Entries as items of memcached, for maps that live there alone.
 
-A line of JSON (the whole name; what the data are, the kind, the etag, the expiry), then the data.
-Invariant: what lpcm did not write is no entry, as if it had been evicted.
+A line of JSON (the whole name; the type of the data, the kind, the etag, the expiry), then the
+data. Invariant: an item that lpcm did not write is no entry, as if it had been evicted.
 """
 
 from __future__ import annotations
@@ -76,11 +76,11 @@ def entry_of(seen: Result, map: str, sk: str) -> Stored | None:
     head, _, data = seen.data.partition(b"\n")
     try:
         name, *rest = json.loads(head)
-        if not rest or name != map + sk:  # of two names with one digest, one is as good as evicted
+        if not rest or name != map + sk:  # another name of the same digest: as if evicted
             return None
         mark, kind, etag, expires = rest
         if type(etag) is not int or not (expires is None or math.isfinite(expires)):
             return None
         return Stored(_READ[mark](data), kind, etag, expires)
     except _NOT_OURS:
-        return None  # not written by lpcm: as good as evicted
+        return None  # not written by lpcm: as if evicted

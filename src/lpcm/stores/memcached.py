@@ -1,17 +1,17 @@
-"""Cached only: a store whose entries live in memcached alone, for what may be lost.
+"""Cached only: a store whose entries live in memcached alone, for data that may be lost.
 
-memcached forgets whatever it likes: when its memory is short, when it restarts, after 30
+memcached may drop any entry: when its memory is short, when it restarts, after 30
 days without a write. Until then every operation on one key is as atomic as on any store:
-each write is a compare-and-set on what was read over the same connection, so that a server
-that restarted in between, and counts its CAS ids from 1 again, is not taken for the one
-that was read. What is deleted leaves a tombstone for some seconds.
+each write is a compare-and-set on the item that was read, over the same connection. Where the
+server restarted in between, and counts its CAS ids from 1 again, the connection is gone and the
+write fails. A deleted entry leaves a tombstone for some seconds.
 
 Iteration, counts and ``clear`` are best effort: memcached lists its keys by ``lru_crawler
-metadump``, all of them, whosesoever they are. **Cost**: the whole server, once for each
-walk. A key written during the dump may be missed.
+metadump``, those of all programs. **Cost**: the whole server, once for each iteration. A key
+that is written during the dump may be missed.
 
 The item: a line of JSON with the entry's name, the type of its data, kind, etag and expiry,
-then the data; a tombstone is the name alone. Knows no socket beyond that one listing.
+then the data; a tombstone is the name alone. Knows no socket but for that listing.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _PAGE_BYTES: Final = 1_000_000
 _BULK: Final = 500
 _ATTEMPTS: Final = 200
 _BUSY: Final = 10.0
-"""Seconds to wait for the crawler, which walks for one at a time."""
+"""Seconds to wait for the crawler, which serves one client at a time."""
 _DEFAULT_MAX: Final = 1_000_000
 
 
@@ -87,8 +87,8 @@ class MemcachedStore:
         self._cache = cache
         self._max_value = max_value
         self._closed = False
-        # What is left of a walk, for whoever asks on behind that key: see scan.
-        self._walks: dict[tuple[str, KeyRange, str, bool], list[str]] = {}
+        # The rest of a listing's keys, for the next page behind that key: see scan.
+        self._listings: dict[tuple[str, KeyRange, str, bool], list[str]] = {}
 
     def __repr__(self) -> str:
         return f"<MemcachedStore {self._cache!r}>"
@@ -101,7 +101,7 @@ class MemcachedStore:
         return _live(entry_of(reply.results[0], map, sk), now)
 
     async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
-        """Do one write. Cost: two round trips, two more for each lost race."""
+        """Do one write. Cost: two round trips, two more where another client wrote in between."""
         self._check_size(op)
         for _ in range(_ATTEMPTS):
             reply = await self._send(Packet(key(map + sk), (Get(),)))
@@ -111,15 +111,15 @@ class MemcachedStore:
             try:
                 written = await self._cache.send(_put(map, sk, outcome.entry, reply, now))
             except CacheLost as lost:
-                return await self._after_all(map, sk, op, outcome, lost)
+                return await self._outcome_without_reply(map, sk, op, outcome, lost)
             if self._is_done(written.results[0], sk):
                 return outcome
         raise StoreBusy(f"{self!r}: others wrote the same key {_ATTEMPTS} times in between")
 
-    async def _after_all(
+    async def _outcome_without_reply(
         self, map: str, sk: str, op: Op, outcome: Applied, lost: CacheLost
     ) -> Applied:
-        """Find out what became of a write whose reply was lost: its etag says that it was done."""
+        """Find out by the etag whether a write without a reply was done."""
         found = await self.read(map, sk, -math.inf)
         if isinstance(op, Delete):
             if found is None and not op.returning:
@@ -160,7 +160,8 @@ class MemcachedStore:
     ) -> list[Outcome | Exception]:
         """Do the writes in order. Cost: two pipelined round trips for each 500.
 
-        What loses a race, or comes again in the same part, is done once more by itself.
+        A write that lost to another client, or whose key comes again in the same part, is done
+        again by itself.
         """
         outcomes: list[Outcome | Exception] = []
         for start in range(0, len(writes), _BULK):
@@ -192,7 +193,9 @@ class MemcachedStore:
             try:
                 if isinstance(answer, CacheLost):
                     assert isinstance(decided, Applied)
-                    outcomes[number] = await self._after_all(map, sk, op, decided, answer)
+                    outcomes[number] = await self._outcome_without_reply(
+                        map, sk, op, decided, answer
+                    )
                 elif self._is_done(answer.results[0], sk):
                     outcomes[number] = decided
             except (StoreError, OutcomeUnknown) as error:
@@ -211,9 +214,9 @@ class MemcachedStore:
     # Whole maps
 
     async def scan(self, map: str, wanted: Scan, now: float) -> Page:
-        """Return a page. Cost: a listing of the whole server for the first one of a walk."""
+        """Return a page. Cost: a listing of the whole server for the first page of a scan."""
         keys, after, limit, reverse, values = wanted
-        sks = self._walks.pop((map, keys, after or "", reverse), None)
+        sks = self._listings.pop((map, keys, after or "", reverse), None)
         if sks is None:
             sks = sorted({sk for sk in await self._names(map) if keys.low <= sk < keys.high})
             if reverse:
@@ -232,9 +235,9 @@ class MemcachedStore:
                 found.append((sk, entry if values else entry._replace(data=None, kind=None)))
                 room -= size(entry.data) if values else 0
                 if room <= 0 or len(found) == limit:
-                    self._walks[map, keys, sk, reverse] = sks[at:]
-                    while len(self._walks) > 16:  # walks that were never finished
-                        self._walks.pop(next(iter(self._walks)), None)
+                    self._listings[map, keys, sk, reverse] = sks[at:]
+                    while len(self._listings) > 16:  # scans that were never finished
+                        self._listings.pop(next(iter(self._listings)), None)
                     return Page(found, sk)
         return Page(found, None)
 
@@ -246,30 +249,30 @@ class MemcachedStore:
     async def clear(self, map: str, keys: KeyRange) -> None:
         """Delete the range. Cost: a listing of the whole server, and a write for each entry."""
         sks = [sk for sk in await self._names(map) if keys.low <= sk < keys.high]
-        await self._bury([map + sk for sk in sks])
+        await self._put_tombstones([map + sk for sk in sks])
 
     async def drop(self, namespace: str) -> None:
         """Delete the namespace. Cost: as ``clear``."""
         prefix = partition(namespace)
-        await self._bury([prefix, *(prefix + rest for rest in await self._names(prefix))])
+        await self._put_tombstones([prefix, *(prefix + rest for rest in await self._names(prefix))])
 
-    async def _bury(self, names: Sequence[str]) -> None:
-        """Put tombstones on entries, whatever stands there."""
+    async def _put_tombstones(self, names: Sequence[str]) -> None:
+        """Put tombstones in place of entries, unconditionally."""
         for start in range(0, len(names), _BULK):
             items = [(name, *item(name, None)) for name in names[start : start + _BULK]]
             packets = [Packet(key(name), (Set(data, base, _SLACK),)) for name, data, base in items]
             await self._send_many(packets)
 
     async def describe(self, namespace: str, name: str) -> MapState:
-        """Return a map's row; identities are for those who have a cache in front."""
+        """Return a map's row; identities are for stores with a cache in front."""
         return MapState(None, _catalogue(await self.read(partition(namespace), "", 0)).get(name))
 
     async def renew(self, namespace: str) -> None:
-        """Refuse: nothing stands in front of this store."""
+        """Refuse: there is no cache in front of this store."""
         raise StoreError(f"{self!r} has no identity of {namespace!r}, and no cache in front")
 
     async def register(self, namespace: str, info: MapInfo) -> MapState:
-        """Enter a map into the catalogue, which is one entry, and may be lost like any."""
+        """Enter a map into the catalogue, which is one entry, and may be lost like any other."""
         prefix = partition(namespace)
         for _ in range(_ATTEMPTS):
             current = await self.read(prefix, "", 0.0)
@@ -327,7 +330,7 @@ class MemcachedStore:
             )
 
     async def _names(self, start: str) -> list[str]:
-        """Return the names that begin so, as memcached lists them, without that beginning."""
+        """Return the listed names that begin with ``start``, without that beginning."""
         listed = self._dump()
         names = {name for name in listed if name.startswith(start)}
         digests = [name for name in listed if "/" not in name]
@@ -340,7 +343,7 @@ class MemcachedStore:
         return sorted(name[len(start) :] for name in names)
 
     def _dump(self) -> list[str]:
-        """Return every key of ours on every server, without the prefix."""
+        """Return every key of lpcm's on every server, without the prefix."""
         if self._closed:
             raise StoreError(f"{self!r}: closed")
         found: list[str] = []
@@ -353,7 +356,7 @@ class MemcachedStore:
 
 
 def _listed(server: Pool) -> Iterator[str]:
-    """Yield the keys of ours on one server."""
+    """Yield the keys of lpcm's on one server."""
     deadline = time.monotonic() + _BUSY
     while True:
         connection = server.connect()
@@ -377,18 +380,18 @@ def _listed(server: Pool) -> Iterator[str]:
 
 
 def _lines(recv: Callable[[int], bytes]) -> list[bytes]:
-    """Return the lines of a listing, which end with a line feed but for the last one."""
+    """Return the lines of a listing; each but the last ends with a line feed alone."""
     data = bytearray()
     while not data.endswith(b"\r\n"):
         part = recv(65536)
         if not part:
-            raise CacheLost("the server hung up while listing its keys")
+            raise CacheLost("the server closed the connection while listing its keys")
         data += part
     return bytes(data).splitlines()
 
 
 def _put(map: str, sk: str, entry: Stored | None, reply: Replies, now: float) -> Packet:
-    """Store the entry, or a tombstone, where the item still is what the reply has seen.
+    """Store the entry, or a tombstone, if the item has not changed since the reply.
 
     Over the same connection, absent or not: such a packet is never sent twice.
     """
@@ -419,7 +422,7 @@ def _catalogue(entry: Stored | None) -> dict[str, MapInfo]:
 
 
 MANY_SCHEMES: Final = True
-"""``open_store`` has to be told which."""
+"""``open_store`` takes the scheme as an argument."""
 FILES = client.FILES
 OPTIONS: Mapping[str, Callable[[str], object]] = {
     **client.OPTIONS,

@@ -1,1 +1,1 @@
-"""Keys and values: what a key or a value is as text or bytes, and back. Knows no store."""
+"""Keys and values: from Python objects to text or bytes, and back. Knows no store."""

@@ -1,4 +1,4 @@
-"""What an increment leaves: Python's ``+``, exact, for the numbers a value can be.
+"""The result of an increment: Python's ``+``, exact, for the numbers that a value can be.
 
 ===================== ====== ======= =========
 stored, down; delta    int    float   Decimal
@@ -21,8 +21,8 @@ from lpcm.values.path import shown
 
 __all__ = ["add", "check_delta", "negate"]
 
-# Room for the sum of any two numbers a map can hold in practice; a sum that needs more
-# digits (1E+9999 + 1E-9999 needs 20,000) raises Inexact instead of losing any.
+# Room for the sum of any two numbers that a map can hold in practice. A sum that needs more
+# digits (1E+9999 + 1E-9999 needs 20,000) raises Inexact instead of losing digits.
 _EXACT = Context(
     prec=50_000, Emax=999_999, Emin=-999_999, traps=[InvalidOperation, Inexact, Overflow]
 )
@@ -74,7 +74,7 @@ def add(value: Any, delta: Any) -> Any:
             f"cannot increment a {type(value).__name__}: {shown(value)} + {shown(delta)}"
         )
     if isinstance(value, Decimal) or isinstance(delta, Decimal):
-        for part in (value, delta):  # to find that out by making it a Decimal takes squared time
+        for part in (value, delta):  # checked first: to make such an int a Decimal is quadratic
             if isinstance(part, int) and part.bit_length() > _BITS:
                 raise Inexact("an int of more digits than an exact sum may have")
         with localcontext(_EXACT):

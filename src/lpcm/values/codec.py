@@ -1,14 +1,14 @@
-"""Values: from Python objects to what a store holds, and back, type and all.
+"""Values: from Python objects to the form that a store holds, and back, with their types.
 
-Responsible for which values are accepted and how they look inside; knows no store, only
+Responsible for which values are accepted and for their encoding; knows no store, only
 the two *forms* that stores take. Invariant: ``decode(*encode(v))`` equals ``v`` and has
-its type, at every depth; what would not come back so is refused, with the path to it.
+its type, at every depth. A value that would not come back so is refused, with the path to the part.
 
 A value becomes a tree of plain parts (None, bool, int, str, lists, dicts with str keys,
-and what else the form holds natively). Any other type is *tagged* where it stands, as a
+and the other types that the form holds natively). A part of any other type is *tagged*, as a
 dict of one entry under a reserved key: ``{"!tuple": [1, 2]}``. A user's own key that
-begins with ``!`` gets one more ``!``, so it is never taken for a tag. Tags are local: to
-change one part never touches another.
+begins with ``!`` gets one more ``!``, so it is never read as a tag. Tags are local: a change of
+one part never touches another.
 
 ================ ================================= ==========================
 type             ``Form.TEXT`` (JSON in SQLite)    ``Form.TREE`` (DynamoDB)
@@ -26,7 +26,7 @@ UUID             ``!uuid``
 registered       ``!@Name/version``
 ================ ================================= ==========================
 
-Dicts come back in sorted key order on every store, since DynamoDB keeps none. At most 32
+Dicts come back in sorted key order on every store, since DynamoDB keeps no order. At most 32
 containers nest, tags counted, as DynamoDB allows.
 """
 
@@ -42,10 +42,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import KeyEncodingError, ValueDecodingError, ValueEncodingError
-from lpcm.values import datetimes as _moments
-from lpcm.values import keys
-from lpcm.values import limits as _limits
-from lpcm.values import registry as _registry
+from lpcm.values import datetimes, keys, limits, registry
 from lpcm.values.compact_json import compact_json
 from lpcm.values.decode import DAMAGED, decode_number, decode_text, plain
 from lpcm.values.form import Cell, Form
@@ -83,14 +80,14 @@ class Codec:
         self.encode: Callable[[object], Cell] = _encode_text if form is Form.TEXT else _encode_tree
 
     def part(self, value: object) -> object:
-        """Return a value as it stands inside a tree, a bare number tagged where need be."""
+        """Return a value as a part of a tree; a number is tagged where the form requires it."""
         return Encoder(self.form).whole(value)
 
     def decode(self, data: Any, kind: str | None) -> Any:
         """Return the value of a cell, a new object each time.
 
         **Raises** ValueDecodingError for an unregistered class, a newer version, or text
-        that no codec wrote.
+        that no codec has written.
         """
         if self.form is Form.TEXT:
             if kind is not None:
@@ -137,7 +134,7 @@ def _encode_tree(value: object) -> Cell:
 
 
 class Encoder:
-    """One value on its way to a tree; knows the path to where it is."""
+    """Makes a tree of one value; knows the path to the present part."""
 
     def __init__(self, form: Form) -> None:
         self._text = form is Form.TEXT
@@ -145,7 +142,7 @@ class Encoder:
         self._steps = 0
 
     def whole(self, value: object) -> object:
-        """Return the tree of the value this encoder was made for."""
+        """Return the tree of the whole value."""
         tree = self.tree(value)
         # A step down is three levels at the most, {"!dict": [[key, value]]}, and a tag.
         if 3 * self._steps + 1 > DEPTH_LIMIT and depth(tree) > DEPTH_LIMIT:
@@ -175,7 +172,7 @@ class Encoder:
         return ValueEncodingError(f"value{where(self._path)} {why}")
 
     def _enter(self) -> list[object]:
-        """Go into a container; return the path, for the steps to its members."""
+        """Enter a container; return the path, for the steps to its members."""
         steps = len(self._path) + 1
         if steps > self._steps:
             self._steps = steps
@@ -221,7 +218,7 @@ class Encoder:
         return self._tag("!tuple", self._members(value))
 
     def _set(self, value: set[Any]) -> object:
-        if len(value) > _limits.ALIKE:
+        if len(value) > limits.ALIKE:
             self._check_hashes(value)
         if not self._text and value:
             kinds = {type(member) for member in value}
@@ -233,18 +230,18 @@ class Encoder:
         return self._tag("!set", self._unordered(value))
 
     def _frozenset(self, value: frozenset[object]) -> object:
-        if len(value) > _limits.ALIKE:
+        if len(value) > limits.ALIKE:
             self._check_hashes(value)
         return self._tag("!frozenset", self._unordered(value))
 
     def _check_hashes(self, members: Collection[object]) -> None:
         try:
-            _limits.check_hashes(members)
+            limits.check_hashes(members)
         except ValueError as error:
             raise self._refuse(f"would take too long to read: {error}") from error
 
     def _unordered(self, value: Iterable[object]) -> list[object]:
-        """Encode members in an order of their own, the same for equal sets."""
+        """Encode members in an order that is the same for equal sets."""
         path = self._enter()
         parts: list[object] = []
         for member in value:
@@ -259,7 +256,7 @@ class Encoder:
                 return self._str_dict(value)
             ordered = sorted(value)
         else:
-            if len(value) > _limits.ALIKE:
+            if len(value) > limits.ALIKE:
                 self._check_hashes(value)
             try:
                 ordered = sorted(value, key=keys.encode)
@@ -288,16 +285,16 @@ class Encoder:
         return self._tag("!date", value.isoformat())
 
     def _time(self, value: time) -> object:
-        return self._tag("!time", _moments.write_time(value))
+        return self._tag("!time", datetimes.write_time(value))
 
     def _datetime(self, value: datetime) -> object:
-        return self._tag("!datetime", _moments.write_datetime(value))
+        return self._tag("!datetime", datetimes.write_datetime(value))
 
     def _timedelta(self, value: timedelta) -> object:
         return self._tag("!timedelta", value // timedelta(microseconds=1))
 
     def _registered(self, value: object) -> object:
-        if isinstance(value, _registry.Foreign):
+        if isinstance(value, registry.Foreign):
             name, version, data = value.name, value.version, value.data
         else:
             name, version, data = self._described(value)
@@ -308,10 +305,10 @@ class Encoder:
         return self._tag(f"!@{name}/{version}", payload)
 
     def _described(self, value: object) -> tuple[str, int, object]:
-        """Return what a registered class has its objects stored as."""
-        found = _registry.find(type(value))
+        """Return the name, version and data of an object of a registered class."""
+        found = registry.find(type(value))
         if found is None:
-            hint = _registry.hint(value)
+            hint = registry.hint(value)
             raise self._refuse(f"is of type {type(value).__qualname__}: {hint or _ALLOWED}")
         try:
             return found.name, found.version, found.encode(value)
@@ -339,7 +336,7 @@ _PLAIN: dict[type, Callable[[Any], object]] = {}
 
 
 def accept(cls: type, plain: Callable[[Any], object]) -> None:
-    """Take objects of a class for what ``plain`` makes of them; they come back as that."""
+    """Encode objects of a class as the value that ``plain`` makes of them, and so return that."""
     _PLAIN[cls] = plain
     _ENCODERS[cls] = lambda encoder, value: encoder.tree(plain(value))
 

@@ -1,7 +1,7 @@
-"""JSON text of values, written and read with the json module as it pays here.
+"""JSON text of values, written and read with the json module's fastest functions.
 
 Knows nothing of tags. Invariant: reading takes time in proportion to the text: a bare int of
-over ``limits.DIGITS`` digits is refused whatever limit the process has.
+over ``limits.DIGITS`` digits is refused, whatever limit the process has.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ class _JSON:
         self.dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
         self.order = json.JSONEncoder(default=repr, sort_keys=True).encode
         self._parse = json.JSONDecoder().raw_decode
-        # As above, but slower, for a text that has a number of too many digits, or seems to.
+        # The same, but slower: for a text that may have a number of too many digits.
         self._parse_slowly = json.JSONDecoder(parse_int=limits.integer).raw_decode
-        # (?<!): a search that begins anew at each digit would take squared time.
+        # (?<!): a search that starts again at each digit would take quadratic time.
         self._long = re.compile(f"(?<![0-9])[0-9]{{{limits.DIGITS + 1}}}").search
 
     def loads(self, text: str) -> Any:
-        """Return the tree; half the price of ``json.loads``, which looks for blanks around it."""
+        """Return the tree, in half the time of ``json.loads``, which looks for blanks around it."""
         if len(text) > limits.DIGITS and self._long(text):
             tree, end = self._parse_slowly(text)
         else:
             tree, end = self._parse(text)
         if end != len(text):
-            raise ValueError(f"something stands behind position {end}")
+            raise ValueError(f"there is more text behind position {end}")
         return tree
 
 

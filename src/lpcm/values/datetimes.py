@@ -1,7 +1,7 @@
 """Times of day and datetimes as text that loses nothing: RFC 9557.
 
-ISO 8601 with the offset, then in brackets the zone's name and, where the clock shows this
-time twice and the second is meant, ``[fold=1]``::
+ISO 8601 with the offset, then in brackets the zone's name, and ``[fold=1]`` for the second of two
+equal times on the clock::
 
     2026-10-25T02:30:00+01:00[Europe/Berlin][fold=1]
 
@@ -46,8 +46,8 @@ def _zone(zone: tzinfo | None) -> str:
 def read_datetime(text: str) -> datetime:
     """Return the datetime of a text.
 
-    Where the zone's rules have changed since, the instant holds; where this machine does
-    not know the zone, the offset.
+    Where the zone's rules have changed since, the instant is kept; where this machine does
+    not know the zone, the offset is kept.
 
     >>> read_datetime("2026-05-01T12:00:00+02:00[Europe/Berlin]")
     datetime.datetime(2026, 5, 1, 12, 0, tzinfo=zoneinfo.ZoneInfo(key='Europe/Berlin'))

@@ -1,8 +1,8 @@
-"""Decoding: from what a store holds to Python objects, or one ValueDecodingError.
+"""Decoding: from stored data to Python objects, or one ValueDecodingError.
 
 The second half of ``codec``. Knows the tags and kinds, and no store. Invariant: data that lpcm
-did not write give a value that they can only mean, or ValueDecodingError: no number is rounded,
-no text taken for a number, and no other exception comes out, however the data are made.
+did not write are decoded only where they have one meaning, else they raise ValueDecodingError: no
+number is rounded, no text read as a number, and no other exception is raised, for any data.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import ValueDecodingError
-from lpcm.values import datetimes as _moments
-from lpcm.values import limits
-from lpcm.values import registry as _registry
+from lpcm.values import datetimes, limits, registry
 from lpcm.values.compact_json import compact_json
 from lpcm.values.path import DEPTH_LIMIT, shown
 
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["DAMAGED", "decode_number", "decode_text", "plain"]
 
 DAMAGED: Final = "!damaged"
-"""The kind of a cell that lpcm did not write; its data say why, and decoding it raises that."""
+"""The kind of a cell that lpcm did not write; its data say why, and so does its decoding error."""
 
 
 def _exactly(data: Decimal) -> int:
@@ -36,8 +34,8 @@ def _exactly(data: Decimal) -> int:
     return whole
 
 
-# By kind and the type of what is stored, so that nothing is taken for what it is not: no 1.5
-# for an int, no text for a number.
+# By the kind and the type of the data, so that data are never read as something else: no 1.5 as
+# an int, no text as a number.
 _NUMBERS: dict[tuple[str, type], Callable[[Any], Any]] = {
     ("int", int): int,
     ("int", Decimal): _exactly,
@@ -51,18 +49,18 @@ _KINDS_OF_NUMBERS = ("int", "float", "decimal")
 
 
 _DEEP: Final = 8 * DEPTH_LIMIT
-"""Containers in each other that Python can still follow; ours are of 32."""
+"""The deepest nesting of containers that Python can follow; lpcm's own is 32."""
 _STEPS: Final = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 def _check_depth(text: str) -> None:
-    """Refuse JSON that nests deeper than Python follows."""
+    """Refuse JSON that nests deeper than Python can follow."""
     import re
 
     def depth(text: str) -> int:
         return max(accumulate(map(_STEPS.__getitem__, re.findall(r"[][{}]", text))), default=0)
 
-    # Brackets in strings are counted too, unless it matters.
+    # First with the brackets in strings, which is faster; without them only where that is too deep.
     if depth(text) > _DEEP and depth(re.sub(r'"(?:[^"\\]|\\.)*"', "", text)) > _DEEP:
         raise ValueDecodingError("not a stored value: it nests too deep")
 
@@ -137,7 +135,7 @@ def _untag(tag: str, payload: Any) -> Any:
         if decoder is not None:
             return decoder(payload)
         name, _, version = tag[2:].rpartition("/")
-        return _registry.revive(name, int(version if len(version) < 20 else ""), plain(payload))
+        return registry.revive(name, int(version if len(version) < 20 else ""), plain(payload))
     except ValueDecodingError:
         raise
     except (
@@ -158,7 +156,7 @@ def _listed(payload: Any) -> list[Any]:
 
 
 def _of(*kinds: type) -> Callable[[Any], Any]:
-    """Return what passes a payload of one of these types, and no other."""
+    """Return a function that returns a payload of one of these types, and refuses any other."""
 
     def check(payload: Any) -> Any:
         if type(payload) not in kinds:
@@ -202,8 +200,8 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "!frozenset": lambda payload: frozenset(_members(payload)),
     "!dict": _decode_dict,
     "!date": date.fromisoformat,
-    "!time": _moments.read_time,
-    "!datetime": _moments.read_datetime,
+    "!time": datetimes.read_time,
+    "!datetime": datetimes.read_datetime,
     "!timedelta": lambda payload: timedelta(microseconds=_whole(payload)),
     "!uuid": _decode_uuid,
 }

@@ -1,4 +1,4 @@
-"""The two forms of what a store holds, and a value in one of them. Knows no codec."""
+"""The two forms of stored values, and a value in one of them. Knows no codec."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Cell", "Form"]
 
 
 class Form(Enum):
-    """What a store holds in ``Cell.data``."""
+    """The form of ``Cell.data`` in a store."""
 
     TEXT = "text"
     """A str, 64-bit int, float but nan, or bytes as it is; else JSON text, kind "json"."""

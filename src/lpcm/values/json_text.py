@@ -1,8 +1,8 @@
-"""Values as JSON text: what exports, the command line and pages write and read.
+"""Values as JSON text: for exports, the command line and pages.
 
-Plain JSON for what JSON has, and the tags of ``codec.Form.TEXT`` for the rest, so that every
-value and key comes back with its type, in any process. ``printable`` keeps what is shown to
-a person from being anything but text: it is still the same JSON.
+Plain JSON for the types that JSON has, and the tags of ``codec.Form.TEXT`` for the rest, so that
+every value and key comes back with its type, in any process. ``printable`` escapes characters that
+could do more on a screen than show text; the result is still the same JSON.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 _RAW = "!key"
-"""The tag of a key that lpcm did not write, which stands alone: ``{"!key": "!x"}``."""
+"""The tag of a key that lpcm did not write, at the top only: ``{"!key": "!x"}``."""
 _TOO_DEEP = "not JSON that a value can have: it nests too deep"
 
 
@@ -35,7 +35,7 @@ _read = json.JSONDecoder(parse_constant=_no_constant, parse_int=limits.integer).
 def to_json(value: object) -> str:
     """Return the value as tagged JSON.
 
-    **Raises** ValueEncodingError for what no map can hold.
+    **Raises** ValueEncodingError for a value that no map can hold.
 
     >>> to_json((1, b"x", "pi"))
     '{"!tuple":[1,{"!bytes":"eA=="},"pi"]}'
@@ -54,7 +54,7 @@ def from_json(text: str) -> Any:
 
     A bare whole number has at most 4,300 digits; any int can be ``{"!int": "0x..."}``.
 
-    **Raises** ValueDecodingError for what is neither.
+    **Raises** ValueDecodingError for text that is neither.
 
     >>> from_json('{"!tuple": [1, 2]}'), from_json("[1.5, null]")
     ((1, 2), [1.5, None])
@@ -85,7 +85,7 @@ def _raw(sk: str) -> RawKey:
 
 
 def printable(text: str) -> str:
-    r"""Return JSON text with all that is not printable as ``\u`` escapes.
+    r"""Return JSON text with all characters that are not printable as ``\u`` escapes.
 
     Within JSON, such characters can only stand in strings, where an escape means the same.
 

@@ -1,4 +1,4 @@
-"""Keys: from Python values to text that sorts as they do, and back.
+"""Keys: from Python values to text that sorts like the values, and back.
 
 Responsible for two encodings and nothing else: ``encode`` gives the sort key of an entry,
 ``partition`` the partition that a map's entries share. Knows no store.
@@ -25,7 +25,7 @@ tag        type                                 example
 (none)     str                                  ``pi`` → ``pi``
 ========== ==================================== ====================
 
-Text stands as it is, but for its first character where that is ``!`` or sorts before it,
+Text is unchanged, but for its first character where that is ``!`` or sorts before it,
 the empty string (``!?``), and NUL and U+0001 anywhere (no NUL ever reaches a store).
 Elements of a tuple end in a space; in their text, and in bytes, every character up to
 ``!`` is escaped as ``!`` and the character 64 places on (``@`` to ``a``), which sorts
@@ -66,7 +66,7 @@ __all__ = ["LIMIT", "RawKey", "decode", "encode", "key_of", "partition", "prefix
 LIMIT: Final = 1024
 """Bytes of UTF-8 an encoded key may have: DynamoDB's limit for a sort key."""
 
-_END: Final = "\U0010ffff" * (LIMIT // 4)  # every range ends before it, so it is no key
+_END: Final = "\U0010ffff" * (LIMIT // 4)  # every range ends before this text, so it is no key
 _DEPTH_LIMIT: Final = 32
 _EXPONENT_LIMIT: Final = 9999
 _LONG_INT: Final = 2048  # bits; a process may refuse str() of 641 digits
@@ -89,7 +89,7 @@ _MIRROR = str.maketrans("0123456789" + _LETTERS, "9876543210" + _LETTERS[::-1])
 def encode(key: object) -> str:
     """Return the sort key of a Python key.
 
-    **Raises** KeyEncodingError for a type or value that no key can have, KeyTooLong over
+    **Raises** KeyEncodingError for a type or value that no key can have, KeyTooLong for over
     1,024 bytes.
 
     >>> encode("pi"), encode(7), encode(12.5), encode(("eu", 7))
@@ -143,7 +143,7 @@ def _utf8(key: str, where: str) -> str:
 
 
 def _element(key: object, where: str, depth: int) -> str:
-    """Encode anything as part of a tuple, or at the top anything but a string."""
+    """Encode a member of a tuple, or at the top any key but a string."""
     match key:
         case None:
             return "!0"
@@ -170,7 +170,7 @@ def _element(key: object, where: str, depth: int) -> str:
 
 
 def _is_uuid(key: object) -> bool:
-    # uuid takes 2 ms to import; who has a UUID has imported it.
+    # uuid takes 2 ms to import; a program that has a UUID has imported it.
     return type(key).__name__ == "UUID" and type(key) is getattr(
         sys.modules.get("uuid"), "UUID", None
     )
@@ -190,7 +190,7 @@ def _tuple(key: tuple[object, ...], where: str, depth: int) -> str:
     for i, part in enumerate(key):
         parts.append(_element(part, f"{where}[{i}]", depth + 1))
         size += len(parts[-1]) + 1
-        if size > LIMIT:  # already here: to encode all of t = (t, t), repeated, takes for ever
+        if size > LIMIT:  # checked here: to encode all of t = (t, t), repeated, takes for ever
             raise KeyTooLong(f"{where} takes over {LIMIT} bytes encoded, the limit of a whole key")
     return "!:" + "".join([f"{part} " for part in parts])
 
@@ -275,8 +275,8 @@ _N = TypeVar("_N", datetime, time)
 
 
 def _alike(exact: _M, key: _M, where: str) -> _M:
-    """Return the plain moment that stands for one of a subclass."""
-    if exact != key:  # pandas' have nanoseconds: cut off, two keys would be one
+    """Return the plain datetime or timedelta that equals one of a subclass."""
+    if exact != key:  # pandas' have nanoseconds: without them two keys would be one
         raise KeyEncodingError(f"{where} is {key!r}, which is no whole number of microseconds")
     return exact
 
@@ -314,10 +314,10 @@ def decode(sk: str) -> Key:
     digits = sk[3:]
     if sk[:2] == "!1" and digits.isdecimal() and digits.isascii() and digits[0] != "0":  # noqa: SIM102  # longer
         if len(digits) <= 24 and sk[2] == chr(96 + len(digits)):
-            return int(digits)  # which is what _whole makes such text of
+            return int(digits)  # the int that _whole encodes as this text
     try:
         key = _decoded(sk)
-        if encode(key) == sk:  # else it could not be found by its key
+        if encode(key) == sk:  # else the entry could not be found by its key
             return key
     except (ValueError, TypeError, ArithmeticError, LookupError, RecursionError) as error:
         raise ValueDecodingError(f"not an encoded key: {sk!r}") from error
@@ -409,7 +409,7 @@ def _shortest(negative: bool, digits: str, power: int) -> int | float | Decimal:
 
 
 def _decode_time(body: str) -> time:
-    """Return a time in UTC, or in the nearest zone that can tell it."""
+    """Return a time in UTC, or in the nearest zone that has this time."""
     micros = int(body) - _DAY_US
     offset = timedelta(0)
     if micros < 0:
@@ -421,7 +421,7 @@ def _decode_time(body: str) -> time:
 
 
 def _naive(moment: _N) -> _N:
-    if moment.tzinfo is not None:  # which the tag does not say
+    if moment.tzinfo is not None:  # the tag says that there is none
         raise ValueError(moment)
     return moment
 

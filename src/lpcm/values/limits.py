@@ -1,9 +1,9 @@
-"""How much work what somebody else wrote may ask for, before Python's own types set to it.
+"""Limits on the work that data of other programs may cause in Python's own types.
 
 Responsible for bounds on numbers and on members of sets and dicts that come from a store, a
-cache, a file or a command line. Knows no store. Invariant: what passes here costs time and
-memory in proportion to its length: no exponent is written out as digits, no digits are turned
-into an int in squared time, no set is filled with members whose hashes are all the same.
+cache, a file or a command line. Knows no store. Invariant: data that pass here cost time and
+memory in proportion to their length: no exponent is written out as digits, no digits are turned
+into an int in quadratic time, no set is filled with members whose hashes are all equal.
 
 What Python does unbounded: ``int(Decimal("1E999999"))`` takes half a minute; an int of a
 million decimal digits takes seconds where a process has lifted Python's limit on digits; a
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["ALIKE", "DIGITS", "check_hashes", "integer", "whole"]
 
 DIGITS: Final = 4300
-"""Decimal digits an int may be written in: Python's own default. Values of maps are written in
+"""The most decimal digits of an int in text: Python's own default. Values of maps are written in
 hexadecimal from 10**38 on (``!int``), which has no limit and costs little."""
 ALIKE: Final = 256
-"""How many members of a set, or keys of a dict, may have one hash."""
+"""The most members of a set, or keys of a dict, that may have one hash."""
 _EXPONENT: Final = DIGITS
 
 
@@ -45,7 +45,7 @@ def integer(text: str) -> int:
 
 
 def whole(number: Any) -> int:
-    """Return the int that a number of a store is, or an exponent says.
+    """Return the int that equals a number of a store, which may have an exponent.
 
     >>> whole(Decimal("1E+3"))
     1000
@@ -62,7 +62,7 @@ def whole(number: Any) -> int:
 
 
 def check_hashes(members: Collection[object]) -> None:
-    """Refuse members of which over ``ALIKE`` have one hash: each would be compared with all.
+    """Refuse members of which over ``ALIKE`` have one hash: Python would compare each with all.
 
     >>> check_hashes(range(100_000))
     >>> check_hashes([number * (2**61 - 1) for number in range(300)])

@@ -1,6 +1,6 @@
 """NumPy's scalars, which equal Python's numbers without being of their types.
 
-Knows no more of NumPy than its name: whoever has such a number has imported it.
+Does not import NumPy: a program that has such a number has imported it.
 """
 
 from __future__ import annotations

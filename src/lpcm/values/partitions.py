@@ -1,4 +1,4 @@
-"""Partitions: the text that all entries of a map share, and by which they are found together.
+"""Partitions: the text that all entries of a map share, and that they are found by together.
 
 Knows the rules of names and no store.
 """

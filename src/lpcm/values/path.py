@@ -1,7 +1,7 @@
-"""Where in a value something is, for the messages of errors: ``value['a'][3]``.
+"""Paths to a part of a value, for the messages of errors: ``value['a'][3]``.
 
-A path is a list of the steps as they were made, a key or an index each; it costs nothing to
-speak of until ``where`` writes it down. Knows nothing of what values can be.
+A path is a list of its steps, a key or an index each. It costs next to nothing until ``where``
+makes text of it. Knows nothing of the types of values.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ INSIDE: Final = object()  # a step into an object of a registered class
 
 
 def where(path: Iterable[object]) -> str:
-    """Return a path as it is written; steps are kept as they are until somebody asks."""
+    """Return a path as text."""
     return "".join(
         f"{{{shown(step.value)}}}" if isinstance(step, Member) else f"[{shown(step)}]"
         for step in path
@@ -59,7 +59,7 @@ def check_text(text: str, path: Iterable[object]) -> None:
 
 
 def shown(value: object) -> str:
-    """Return a short repr, in ASCII where it is text's."""
+    """Return a short repr; that of text is in ASCII."""
     try:
         text = ascii(value) if isinstance(value, str) else repr(value)
     except ValueError:  # an int of more digits than the process writes
@@ -68,7 +68,7 @@ def shown(value: object) -> str:
 
 
 def step(name: object) -> str | None:
-    """Return a dict's key as a name of its tree; None where a tree has no such names.
+    """Return a dict's key as a name in its tree; None where a tree cannot have such a name.
 
     >>> step("a"), step("!a"), step(7)
     ('a', '!!a', None)
@@ -79,7 +79,7 @@ def step(name: object) -> str | None:
 
 
 def depth(tree: Any) -> int:
-    """Count the containers within each other."""
+    """Return how deep the containers of a tree nest."""
     if isinstance(tree, dict):
         return 1 + max(map(depth, tree.values()), default=0)
     if isinstance(tree, list):

@@ -1,4 +1,4 @@
-"""The key of an entry that has none: a stored key that lpcm did not write."""
+"""The key of an entry whose stored key lpcm did not write."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["RawKey"]
 
 
 class RawKey:
-    """A key as it is stored, for an entry whose stored key is no encoded one.
+    """A stored key that is not the encoding of any key of Python.
 
-    Walks give it where no key of Python stands for what is stored, and every operation takes
-    it: so what others wrote can be read, replaced and deleted.
+    Iteration yields a RawKey for such an entry, and every operation takes it. So entries that
+    other programs wrote can be read, replaced and deleted.
 
     >>> from lpcm import LPCM, RawKey
     >>> m = LPCM("m")

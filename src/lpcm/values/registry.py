@@ -1,9 +1,9 @@
 """Classes whose objects may be stored: Enums, dataclasses, pydantic models, and others.
 
 A registration gives a class a stored name and version, and says how its objects become
-plain values and come back. The stored name is what entries hold, so it must outlive
-renamings of the class. Registrations are the process's, made at import time as classes
-are; nothing is ever imported or run because a stored value names it.
+plain values and come back. Entries hold the stored name, so it must stay when the class is
+renamed. Registrations belong to the process and are made at import time, like classes. A stored
+value's name never causes an import or a call.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _add(  # noqa: PLR0917  # register's arguments, passed on
     if (encode is None) != (decode is None):
         raise ConfigError(f"cannot register {cls.__qualname__}: encode= and decode= go together")
     if encode is None or decode is None:
-        encode, decode = _ways(cls)
+        encode, decode = _encoding_of(cls)
     if type(version) is not int or version < 1:
         raise ConfigError(f"version must be an int from 1 on, not {version!r}")
     made = Registered(cls, name or cls.__qualname__, version, encode, decode, upgrade)
@@ -145,11 +145,11 @@ def _add(  # noqa: PLR0917  # register's arguments, passed on
 
 
 def _same_class(one: type, two: type) -> bool:
-    """Tell whether it is one class, perhaps of a module loaded again."""
+    """Tell whether two classes are one, perhaps of a module loaded again."""
     return (one.__module__, one.__qualname__) == (two.__module__, two.__qualname__)
 
 
-def _ways(cls: Any) -> tuple[Callable[[Any], object], Callable[[Any], Any]]:
+def _encoding_of(cls: Any) -> tuple[Callable[[Any], object], Callable[[Any], Any]]:
     if issubclass(cls, Enum):
         return _member_names if issubclass(cls, Flag) else _member_name, _members(cls)
     if hasattr(cls, "__dataclass_fields__"):
@@ -190,7 +190,7 @@ def _is_init(field: Any) -> bool:
 def _fields(
     cls: Any, parameters: dict[str, str]
 ) -> tuple[Callable[[Any], object], Callable[[Any], Any]]:
-    """Return the ways of a class whose objects are made of these fields, by their parameters."""
+    """Return encode and decode for a class whose objects are made of these fields."""
 
     def decode(data: Any) -> Any:
         arguments: dict[str, Any] = {}
@@ -207,7 +207,7 @@ def _member_name(member: Any) -> str:
 
 
 def _member_names(flag: Any) -> str | list[str]:
-    """Return the name of a Flag, or those of what it combines."""
+    """Return the name of a Flag, or the names of the members that it combines."""
     cls = type(flag)
     if flag.name is not None and flag.name in cls.__members__:
         return str(flag.name)
@@ -221,19 +221,19 @@ def _member_names(flag: Any) -> str | list[str]:
 
 
 def _members(cls: Any) -> Callable[[Any], Any]:
-    """Return what makes a member of its name, or a Flag of several."""
+    """Return a function that makes a member of its name, or a Flag of several names."""
     return lambda names: (
         cls[names] if isinstance(names, str) else reduce(or_, [cls[name] for name in names], cls(0))
     )
 
 
 def find(cls: type) -> Registered | None:
-    """Return how objects of exactly this class are stored, None: they are not."""
+    """Return the registration of exactly this class; None where there is none."""
     return _by_class.get(cls)
 
 
 def hint(value: object) -> str | None:
-    """Say what to do about a value of a class that is not registered, None: no idea."""
+    """Return advice on a value of a class that is not registered; None where there is none."""
     cls = type(value)
     if (
         isinstance(value, Enum)
@@ -273,9 +273,9 @@ _foreign: ContextVar[bool] = ContextVar("lpcm_foreign", default=False)
 
 @contextmanager
 def foreign() -> Generator[None, None, None]:
-    """Meanwhile, values of registered classes are read as ``Foreign``, stored again as they were.
+    """Within the block, read values of registered classes as ``Foreign``, stored again unchanged.
 
-    For whoever carries values without having their classes: exports, copies, pages.
+    For code that passes values on without having their classes: exports, copies, pages.
 
     >>> from lpcm.values.codec import Codec, Form
     >>> codec = Codec(Form.TEXT)
@@ -315,7 +315,7 @@ def revive(name: str, version: int, data: Any) -> Any:
         if version < found.version and found.upgrade is not None:
             data = found.upgrade(data, version)
         return found.decode(data)
-    except Exception as error:  # whatever the class makes of data that do not fit
+    except Exception as error:  # a class may raise anything for data that do not fit
         raise ValueDecodingError(
             f"a stored {name!r} of version {version} does not fit the class: {error!r}"
         ) from error

@@ -1,1 +1,1 @@
-"""Stores in this process: memory, and the rules that it shares with SQLite."""
+"""Stores in this process: memory, and the updates of JSON text that SQLite shares."""

@@ -1,11 +1,11 @@
-"""The memory store: the reference of what a store is, and the one for tests.
+"""The memory store: the reference implementation of a store, and the store for tests.
 
 Obviously right rather than fast: one lock, one dict and one sorted list of keys for each
-map. Values are the immutable scalars of ``Form.TEXT``, so handing one out aliases nothing.
+map. Values are the immutable scalars of ``Form.TEXT``, so a returned value aliases nothing.
 
 Invariant: a map's ``keys`` are None or exactly its ``entries``' keys, in order, whenever the
 lock is free. A child of a fork, wherever the parent's threads were, has a consistent copy of
-its own: what either process writes afterwards, the other does not see.
+its own: neither process sees what the other writes afterwards.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ _PAGE_BYTES = 1_000_000
 class _Map:
     """One map's entries, expired ones included, and their keys in order.
 
-    The entries decide: whoever changes them, or was interrupted amid that, may set ``keys`` to
-    None, and they are sorted anew when next needed.
+    The entries are the truth. A change of the entries, also one that was interrupted, may set
+    ``keys`` to None: the keys are sorted again when they are next needed.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class _Map:
         return None if entry is None or _expired(entry, now) else entry
 
     def put(self, sk: str, entry: Stored | None, now: float) -> None:
-        """Let the entry stand there, or none."""
+        """Store the entry; None: remove it."""
         if entry is None:
             self.remove(sk)
         else:
@@ -75,13 +75,13 @@ class _Map:
             insort(keys, sk)
         if entry.expires is not None:
             self.expiring_writes += 1
-            # Half as many writes as there are entries pay for one look at all of them.
+            # One purge of all entries for each half as many writes.
             if self.expiring_writes > max(256, len(self.entries) // 2):
                 self.purge(now)
 
     def remove(self, sk: str) -> None:
         if sk in self.entries:
-            # An exception out of a signal handler comes after a call: not between the two.
+            # An exception out of a signal handler comes after a call: not between the deletions.
             keys = self.keys
             at = 0 if keys is None else bisect_left(keys, sk)
             del self.entries[sk]
@@ -101,21 +101,21 @@ class _Map:
 
 
 class _Data:
-    """What the stores of one name share."""
+    """The data that the stores of one name share."""
 
     def __init__(self) -> None:
         self.identity = os.urandom(8).hex()
         self.identities: dict[str, str] = {}
-        """Of each namespace."""
+        """The identity of each namespace."""
         self.lock = threading.RLock()
         self.maps: dict[str, _Map] = {}
         self.catalogue: dict[str, dict[str, MapInfo]] = {}
         self.decided: Sequence[tuple[_Map, str, Stored | None]] = ()
-        """What a transaction under way does to entries: done whole, or not at all."""
+        """The changes of a transaction under way: done as a whole, or not at all."""
         follow(self, _Data._orphan)
 
     def _orphan(self) -> None:
-        """In a forked child: end what other threads, gone now, may have been doing."""
+        """In a forked child: complete the changes of other threads, which are not in the child."""
         self.lock = threading.RLock()
         self.identities = {name: os.urandom(8).hex() for name in self.identities}
         for entries, sk, entry in self.decided:
@@ -215,7 +215,7 @@ class MemoryStore:
                 del entries.entries[sk]
 
     async def describe(self, namespace: str, name: str) -> MapState:
-        """Return what the catalogue says of a map."""
+        """Return a map's state in the catalogue."""
         data = self._data()
         with data.lock:
             info = data.catalogue.get(namespace, {}).get(name)
@@ -264,7 +264,7 @@ class MemoryStore:
             try:
                 for entries, sk, entry in data.decided:
                     entries.put(sk, entry, now)
-            except BaseException:  # out of a signal handler: whole all the same
+            except BaseException:  # out of a signal handler: complete the transaction all the same
                 for entries, sk, entry in data.decided:
                     entries.put(sk, entry, now)
                 raise
@@ -288,7 +288,7 @@ class MemoryStore:
             data.identities.pop(namespace, None)
 
     def close(self) -> None:
-        """Let go of the data; using the store again raises ``StoreError``."""
+        """Close; using the store again raises ``StoreError``."""
         self._open = None
 
     def _data(self) -> _Data:

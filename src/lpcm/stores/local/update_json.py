@@ -1,8 +1,8 @@
 """Updates of a part of a value, for stores that hold values as JSON text (``Form.TEXT``).
 
-The reference of what ``ports.Update`` means: the text becomes a tree, the action is done on
-it as Python's containers would, and it becomes text again. Knows of tags only how to tell a
-dict from one, and what a set looks like; the rest of the codec's form passes through.
+The reference implementation of ``ports.Update``: the text becomes a tree, the action is done on
+the tree as Python's containers would do it, and the tree becomes text again. Knows of tags only
+how a dict differs from a tag, and the form of a set; the rest of the codec's form stays unchanged.
 
 Invariant: the text returned is the one the codec would have made of the changed value.
 """
@@ -24,7 +24,7 @@ _SET: Final = "!set"
 
 
 def changed(current: Stored | None, update: Update) -> str | None:
-    """Return the entry's text after the update; None: it must be refused.
+    """Return the entry's text after the update; None: the update must be refused.
 
     >>> from lpcm.ports import Stored, Update
     >>> entry = Stored('{"tags":["a"],"visits":1}', "json", 7, None)
@@ -45,7 +45,7 @@ def changed(current: Stored | None, update: Update) -> str | None:
         if text is not None and not text.isascii():
             text.encode()
     except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
-        return None  # not written by lpcm: who asked reads it, and says so
+        return None  # not written by lpcm: the caller reads the entry, and raises
     return text
 
 
@@ -73,7 +73,7 @@ def _sum(tree: Any, update: Update) -> bool:
 
 
 def _done(tree: Any, update: Update) -> bool:
-    """Change the tree in place; False, and nothing is changed, where it does not fit."""
+    """Change the tree in place; return False, without a change, where the action does not fit."""
     target = _at(tree, update.path)
     match update.action:
         case Merge(parts, absent):
@@ -116,7 +116,7 @@ def _is_dict(part: Any) -> bool:
 
 
 def _reset(part: Any, members: Any, change: Any) -> bool:
-    """Change a set's members, if they and those given are all str or all int."""
+    """Change a set's members, if old and given members are all str or all int."""
     if type(part) is not dict or list(part) != [_SET]:
         return False
     held = part[_SET]
