@@ -68,7 +68,7 @@ class Faults(NamedTuple):
     expire: int = 0
     """A lease or a mark runs out."""
     crash: int = 0
-    """A client dies amid an operation."""
+    """A client dies during an operation."""
     stall: int = 0
     """A client gets an answer only after longer than ``mark``, by its clock."""
     restart: int = 0

@@ -220,7 +220,7 @@ class Identified(Prefixes):
             self.looked.pop(map, None)
             return
         from base64 import urlsafe_b64encode
-        from hashlib import sha256  # 3 ms to import, for those who have a cache
+        from hashlib import sha256  # 3 ms to import, for engines with a cache
 
         place = f"{state.identity}\0{self._servers}".encode()
         self[map] = urlsafe_b64encode(sha256(place).digest()).decode()[:12] + ":"

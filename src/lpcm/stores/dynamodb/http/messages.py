@@ -184,5 +184,5 @@ def _content(body: bytes) -> dict[str, Any] | None:
 def _code(content: Mapping[str, Any] | None, headers: Mapping[bytes, bytes]) -> str:
     # com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException in the body, or in the
     # header ConditionalCheckFailedException:http://internal.amazon.com/...
-    told = (content or {}).get("__type") or headers.get(b"x-amzn-errortype", b"").decode("latin-1")
-    return str(told).partition(":")[0].rpartition("#")[2]
+    name = (content or {}).get("__type") or headers.get(b"x-amzn-errortype", b"").decode("latin-1")
+    return str(name).partition(":")[0].rpartition("#")[2]
