@@ -98,8 +98,13 @@ class ValueDecodingError(LPCMError, ValueError):
     """A stored entry that this process cannot read; the message names its map and key.
 
     Its class is not registered, its version is newer, or lpcm did not write the entry at all. The
-    entry is untouched: it can be deleted and replaced as any other.
+    entry is untouched: it can be deleted and replaced as any other. ``etag`` is the entry's
+    where a write met it (``get_or_add``, ``setdefault``), for ``replace(if_etag=)``; else None.
     """
+
+    def __init__(self, message: str, *, etag: int | None = None) -> None:
+        self.etag = etag
+        super().__init__(message)
 
 
 class ValueTooLarge(LPCMError, ValueError):

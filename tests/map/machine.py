@@ -84,7 +84,9 @@ AFTER_EXPIRY: list[tuple[Any, ...]] = [
     ("expire", 60),
     ("touch", 60),
     ("add", 7),
+    ("get_or_add", 7),
     ("increment",),
+    ("increment_existing",),
     ("increment", 0.5),
     ("decrement", 2),
     ("transform", CHANGES[3], 7),
@@ -198,6 +200,8 @@ def machine(open_engine: Callable[[FakeClock], Engine]) -> type[RuleBasedStateMa
             one, two = actual[1], wanted[1]
             if name == "replace":
                 one = two = None  # an etag: see `entry`
+            if name == "get_or_add":
+                one, two = ((entry.value, entry.expires, added) for entry, added in (one, two))
             shape = {"popitem": lambda pair: pairs([pair]), "get_many": lambda d: pairs(d.items())}
             shaped = shape.get(name, fingerprint)
             assert shaped(one) == shaped(two), (name, args, more, actual, wanted)
@@ -340,6 +344,10 @@ def machine(open_engine: Callable[[FakeClock], Engine]) -> type[RuleBasedStateMa
         def add(self, s, f, a, key, value, ttl):
             self.both(s, f, a, "add", key, value, ttl=ttl)
 
+        @rule(s=sides, f=faces, a=asynchronous, key=keys, value=values, ttl=ttls)
+        def get_or_add(self, s, f, a, key, value, ttl):
+            self.both(s, f, a, "get_or_add", key, value, ttl=ttl)
+
         @rule(
             s=sides,
             f=faces,
@@ -378,6 +386,10 @@ def machine(open_engine: Callable[[FakeClock], Engine]) -> type[RuleBasedStateMa
         )
         def increment(self, s, f, a, name, key, delta, ttl):
             self.both(s, f, a, name, key, *delta, ttl=ttl)
+
+        @rule(s=sides, f=faces, a=asynchronous, key=keys, delta=st.sampled_from(DELTAS))
+        def increment_existing(self, s, f, a, key, delta):
+            self.both(s, f, a, "increment_existing", key, delta)
 
         @rule(
             s=sides,

@@ -176,6 +176,10 @@ class Model:
         self._put(key, value, self._until(ttl))
         return True
 
+    def get_or_add(self, key: Any, value: Any, *, ttl: Any = None) -> tuple[Held, bool]:
+        added = self.add(key, value, ttl=ttl)
+        return self._present(key), added
+
     def replace(self, key: Any, value: Any, *, ttl: Any = None) -> None:
         self._present(key)
         self._put(key, value, self._until(ttl))
@@ -213,6 +217,11 @@ class Model:
 
     def increment(self, key: Any, delta: Any = 1, *, ttl: Any = None) -> Any:
         return self.transform(key, lambda value: plus(value, delta), self._zero(), ttl=ttl)
+
+    def increment_existing(self, key: Any, delta: Any = 1) -> Any:
+        if not isinstance(delta, int | float | Decimal):
+            raise TypeError(delta)
+        return self.transform(key, lambda value: plus(value, delta))
 
     def decrement(self, key: Any, delta: Any = 1, *, ttl: Any = None) -> Any:
         if not isinstance(delta, int | float | Decimal):

@@ -10,15 +10,15 @@ that who can write to the store cannot run code here; ``plain`` takes what a map
 shows values to the command line and the admin.
 
 With ``pickle`` an int stands as one, so that ``incr`` is atomic. Entries expire by themselves:
-there is nothing to cull. Knows no store; each method is one coroutine over the operations of a
-map, which its a-twin awaits as such and not in a thread.
+there is nothing to cull. Knows maps by their public methods alone. Each operation is written once,
+over a map's methods or their a-twins, so that nothing that is awaited runs in a thread of Django's.
 
 Invariant: what this backend did not write reads as missing, for every method: with ``pickle``
 all but ints and what is signed for that key, with ``plain`` what cannot be decoded. A value
 that is too large leaves nothing under its key, and is logged.
 """
 
-# ruff: noqa: ASYNC109, SLF001  # Django's signatures; operations that no dict has
+# ruff: noqa: ASYNC109  # Django's signatures
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ import logging
 import pickle
 import time
 import warnings
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from django.conf import settings
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache, CacheKeyWarning
@@ -36,16 +37,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.crypto import salted_hmac
 
 from lpcm import LPCM
-from lpcm.engine.drive import run
 from lpcm.errors import BatchError, Conflict, KeyEncodingError, ValueDecodingError, ValueTooLarge
-from lpcm.ports import Applied
-from lpcm.values.keys import encode
+from lpcm.text import encode_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from lpcm.operations.operations import Entries
-    from lpcm.ports import Stored
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
 __all__ = ["LPCMCache"]
 
@@ -61,6 +57,31 @@ _GONE: Final = object()
 """What a key that is not there reads as, for None is a value."""
 
 _log = logging.getLogger("lpcm.django.cache")
+
+T = TypeVar("T")
+
+_SPELT: Final = {"delitem": "__delitem__"}
+"""A blocking method, where its name is not the a-twin's without the a."""
+
+_Ask: TypeAlias = "Callable[..., Coroutine[Any, Any, Any]]"
+"""Does the method of a map that it is told the name of."""
+
+
+async def _blocking(map: LPCM[str, Any], name: str, *arguments: Any, **options: Any) -> Any:
+    return getattr(map, _SPELT.get(name, name))(*arguments, **options)
+
+
+async def _awaiting(map: LPCM[str, Any], name: str, *arguments: Any, **options: Any) -> Any:
+    return await getattr(map, f"a{name}")(*arguments, **options)
+
+
+def _run(operation: Coroutine[Any, Any, T]) -> T:
+    """Return what an operation over ``_blocking``, which never suspends, comes to."""
+    try:
+        operation.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
+    raise RuntimeError(f"a blocking operation suspended: {operation!r}")
 
 
 class LPCMCache(BaseCache):
@@ -79,6 +100,8 @@ class LPCMCache(BaseCache):
         self._pickles = codec == "pickle"
         alias = options.get("ALIAS", "default")
         self._map: LPCM[str, Any] = LPCM(location or "cache", using=alias, live=False)
+        self._ask: _Ask = partial(_blocking, self._map)
+        self._aask: _Ask = partial(_awaiting, self._map)
 
     # Pieces
 
@@ -120,7 +143,7 @@ class LPCMCache(BaseCache):
         if len(made) <= _SHORT and made.isprintable():
             return made
         try:
-            encode(made)
+            encode_key(made)
         except KeyEncodingError:
             if len(made) <= _SHORT:  # else Django has warned
                 text = f"Cache key is no text, and is stored under its hash: {made!a}"
@@ -132,45 +155,47 @@ class LPCMCache(BaseCache):
         """Return the keys by the map's own."""
         return {self._key(key, version): key for key in keys}
 
-    # Each operation, once, over the entries of the map
+    # Each operation, once: ``ask`` does a method of the map, by blocking or by awaiting it
 
-    async def _found(self, use: Entries, key: str) -> Any:
+    async def _found(self, ask: _Ask, key: str) -> Any:
         """Return what the map holds, ours or not; ``_GONE`` for what cannot be read."""
         try:
-            return await use.get(key, _GONE)
+            return await ask("get", key, _GONE)
         except ValueDecodingError:
             return _GONE
 
-    async def _get(self, use: Entries, key: str, default: Any) -> Any:
-        value = self._loaded(key, await self._found(use, key))
+    async def _get(self, ask: _Ask, key: str, default: Any) -> Any:
+        value = self._loaded(key, await self._found(ask, key))
         return default if value is _GONE else value
 
-    async def _has(self, use: Entries, key: str) -> bool:
-        value = await self._found(use, key)
+    async def _has(self, ask: _Ask, key: str) -> bool:
+        value = await self._found(ask, key)
         return value is not _GONE and self._is_ours(key, value)
 
-    async def _set(self, use: Entries, key: str, stored: Any, left: float | None) -> None:
+    async def _set(self, ask: _Ask, key: str, stored: Any, left: float | None) -> None:
         if left is not None and left <= 0:
-            await use.delete(key)
+            await ask("delete", key)
             return
         try:
-            await use.set(key, stored, left)
+            await ask("set", key, stored, ttl=left)
         except ValueTooLarge as error:
-            await use.delete(key)  # what stood there is not what was set last
+            await ask("delete", key)  # the value there is not the one that was set last
             _log.warning("not cached: %s: %s", ascii(key), error)
 
-    async def _add(self, use: Entries, key: str, stored: Any, left: float | None) -> bool:
+    async def _add(self, ask: _Ask, key: str, stored: Any, left: float | None) -> bool:
         if left is not None and left <= 0:
-            return not await self._has(use, key)
+            return not await self._has(ask, key)
         try:
             for _ in range(_ATTEMPTS):
-                outcome = await use.find_or_add(key, stored, left)
-                if isinstance(outcome, Applied):
-                    return True
-                if outcome.entry is None or self._is_readable(use, key, outcome.entry):
-                    return False
                 try:
-                    await use.replace(key, stored, outcome.entry.etag, left)
+                    entry, added = await ask("get_or_add", key, stored, ttl=left)
+                    if added or self._is_ours(key, entry.value):
+                        return bool(added)
+                    etag = entry.etag
+                except ValueDecodingError as error:
+                    etag = error.etag
+                try:  # a stranger's entry is no entry here, and only one caller may replace it
+                    await ask("replace", key, stored, if_etag=etag, ttl=left)
                 except Conflict:
                     continue
                 return True
@@ -178,25 +203,22 @@ class LPCMCache(BaseCache):
             _log.warning("not cached: %s: %s", ascii(key), error)
         return False
 
-    def _is_readable(self, use: Entries, key: str, there: Stored) -> bool:
-        try:
-            return self._is_ours(key, use.codec.decode(there.data, there.kind))
-        except ValueDecodingError:
-            return False
-
-    async def _touch(self, use: Entries, key: str, left: float | None) -> bool:
-        if not await self._has(use, key):
+    async def _touch(self, ask: _Ask, key: str, left: float | None) -> bool:
+        if not await self._has(ask, key):
             return False
         if left is not None and left <= 0:
-            return await use.delete(key)
+            return await self._delete(ask, key)
+        return bool(await ask("touch", key, left))
+
+    async def _delete(self, ask: _Ask, key: str) -> bool:
         try:
-            await use.expire(key, left)
+            await ask("delitem", key)
         except KeyError:
             return False
         return True
 
-    async def _incr(self, use: Entries, key: str, delta: Any) -> Any:
-        """Add, natively where an int stands there, else by compare-and-set, as locmem adds."""
+    async def _incr(self, ask: _Ask, key: str, delta: Any) -> Any:
+        """Add, natively where the entry is an int, else by compare-and-set, as locmem adds."""
 
         def added(value: Any) -> Any:
             loaded = self._loaded(key, value)
@@ -205,32 +227,32 @@ class LPCMCache(BaseCache):
             return self._stored(key, loaded + delta)
 
         try:
-            return self._loaded(key, await use.increment_existing(key, delta, added))
+            return self._loaded(key, await ask("increment_existing", key, delta, fn=added))
         except (KeyError, ValueDecodingError):
             raise ValueError(f"Key {key!r} not found") from None
 
-    async def _get_many(self, use: Entries, made: Mapping[str, Any]) -> dict[Any, Any]:
+    async def _get_many(self, ask: _Ask, made: Mapping[str, Any]) -> dict[Any, Any]:
         try:
-            found = await use.get_many(made)
+            found = await ask("get_many", made)
         except BatchError as batch:  # what cannot be read is missing
             found = batch.found
         values = {made[key]: self._loaded(key, value) for key, value in found.items()}
         return {key: value for key, value in values.items() if value is not _GONE}
 
     async def _set_many(
-        self, use: Entries, made: Mapping[str, Any], data: Mapping[Any, Any], left: float | None
+        self, ask: _Ask, made: Mapping[str, Any], data: Mapping[Any, Any], left: float | None
     ) -> list[Any]:
         if left is not None and left <= 0:
-            await use.delete_many(made)
+            await ask("delete_many", made)
             return []
         stored = [(key, self._stored(key, data[own])) for key, own in made.items()]
         try:
-            await use.set_many(stored, left)
+            await ask("set_many", stored, ttl=left)
         except BatchError as batch:
             large = [key for key, error in batch.errors.items() if isinstance(error, ValueTooLarge)]
             for key in large:
                 _log.warning("not cached: %s: %s", ascii(key), batch.errors[key])
-            await use.delete_many(large)  # as in _set
+            await ask("delete_many", large)  # as in _set
             return [made[key] for key in batch.errors]
         return []
 
@@ -238,12 +260,11 @@ class LPCMCache(BaseCache):
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         """Return the value, else the default."""
-        return run(self._get(self._map._use(), self._key(key, version), default))
+        return _run(self._get(self._ask, self._key(key, version), default))
 
     async def aget(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         """Await ``get``."""
-        use = self._map._ause()
-        return await use.drive(self._get(use, self._key(key, version), default))
+        return await self._get(self._aask, self._key(key, version), default)
 
     def set(
         self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
@@ -251,15 +272,15 @@ class LPCMCache(BaseCache):
         """Store the value."""
         made = self._key(key, version)
         stored = self._stored(made, value)
-        run(self._set(self._map._use(), made, stored, self._left(timeout)))
+        _run(self._set(self._ask, made, stored, self._left(timeout)))
 
     async def aset(
         self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> None:
         """Await ``set``."""
-        made, use = self._key(key, version), self._map._ause()
+        made = self._key(key, version)
         stored = self._stored(made, value)
-        await use.drive(self._set(use, made, stored, self._left(timeout)))
+        await self._set(self._aask, made, stored, self._left(timeout))
 
     def add(
         self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
@@ -267,53 +288,49 @@ class LPCMCache(BaseCache):
         """Store the value unless the key is there; tell whether that was done, atomically."""
         made = self._key(key, version)
         stored = self._stored(made, value)
-        return run(self._add(self._map._use(), made, stored, self._left(timeout)))
+        return _run(self._add(self._ask, made, stored, self._left(timeout)))
 
     async def aadd(
         self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
         """Await ``add``."""
-        made, use = self._key(key, version), self._map._ause()
+        made = self._key(key, version)
         stored = self._stored(made, value)
-        return await use.drive(self._add(use, made, stored, self._left(timeout)))
+        return await self._add(self._aask, made, stored, self._left(timeout))
 
     def touch(self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
         """Let the entry live for so long from now; tell whether it is there."""
-        return run(self._touch(self._map._use(), self._key(key, version), self._left(timeout)))
+        return _run(self._touch(self._ask, self._key(key, version), self._left(timeout)))
 
     async def atouch(
         self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
         """Await ``touch``."""
-        use = self._map._ause()
-        return await use.drive(self._touch(use, self._key(key, version), self._left(timeout)))
+        return await self._touch(self._aask, self._key(key, version), self._left(timeout))
 
     def delete(self, key: Any, version: int | None = None) -> bool:
         """Remove the entry; tell whether anything was there."""
-        return run(self._map._use().delete(self._key(key, version)))
+        return _run(self._delete(self._ask, self._key(key, version)))
 
     async def adelete(self, key: Any, version: int | None = None) -> bool:
         """Await ``delete``."""
-        use = self._map._ause()
-        return await use.drive(use.delete(self._key(key, version)))
+        return await self._delete(self._aask, self._key(key, version))
 
     def has_key(self, key: Any, version: int | None = None) -> bool:
         """Tell whether the entry is there."""
-        return run(self._has(self._map._use(), self._key(key, version)))
+        return _run(self._has(self._ask, self._key(key, version)))
 
     async def ahas_key(self, key: Any, version: int | None = None) -> bool:
         """Await ``has_key``."""
-        use = self._map._ause()
-        return await use.drive(self._has(use, self._key(key, version)))
+        return await self._has(self._aask, self._key(key, version))
 
     def incr(self, key: Any, delta: Any = 1, version: int | None = None) -> Any:
         """Add to the number and return it, atomically. **Raises** ValueError without one."""
-        return run(self._incr(self._map._use(), self._key(key, version), delta))
+        return _run(self._incr(self._ask, self._key(key, version), delta))
 
     async def aincr(self, key: Any, delta: Any = 1, version: int | None = None) -> Any:
         """Await ``incr``."""
-        use = self._map._ause()
-        return await use.drive(self._incr(use, self._key(key, version), delta))
+        return await self._incr(self._aask, self._key(key, version), delta)
 
     async def adecr(self, key: Any, delta: Any = 1, version: int | None = None) -> Any:
         """Await ``decr``."""
@@ -323,12 +340,11 @@ class LPCMCache(BaseCache):
 
     def get_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
         """Return the values of those that are there."""
-        return run(self._get_many(self._map._use(), self._made(keys, version)))
+        return _run(self._get_many(self._ask, self._made(keys, version)))
 
     async def aget_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
         """Await ``get_many``."""
-        use = self._map._ause()
-        return await use.drive(self._get_many(use, self._made(keys, version)))
+        return await self._get_many(self._aask, self._made(keys, version))
 
     def set_many(
         self,
@@ -338,7 +354,7 @@ class LPCMCache(BaseCache):
     ) -> list[Any]:
         """Store them; return the keys of those that could not be."""
         made, left = self._made(data, version), self._left(timeout)
-        return run(self._set_many(self._map._use(), made, data, left))
+        return _run(self._set_many(self._ask, made, data, left))
 
     async def aset_many(
         self,
@@ -347,8 +363,8 @@ class LPCMCache(BaseCache):
         version: int | None = None,
     ) -> list[Any]:
         """Await ``set_many``."""
-        made, left, use = self._made(data, version), self._left(timeout), self._map._ause()
-        return await use.drive(self._set_many(use, made, data, left))
+        made, left = self._made(data, version), self._left(timeout)
+        return await self._set_many(self._aask, made, data, left)
 
     def delete_many(self, keys: Iterable[Any], version: int | None = None) -> None:
         """Remove them, where they are there."""

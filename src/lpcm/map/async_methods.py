@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 from lpcm.map.views import Items, Keys, Span, Values, astream, span
 from lpcm.operations.entry import MISSING, Entry, Missing
 from lpcm.ports import KeyRange
+from lpcm.values.arithmetic import check_delta
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -98,6 +99,11 @@ class AsyncTwins(Generic[K, V, R_co]):
         use = self._ause()
         return await use.drive(use.add(key, value, ttl))
 
+    async def aget_or_add(self, key: K, value: V, *, ttl: TTL = None) -> tuple[Entry[V], bool]:
+        """Await ``get_or_add``."""
+        use = self._ause()
+        return await use.drive(use.get_or_add(key, value, ttl))
+
     @overload
     async def asetdefault(self, key: K, default: V, *, ttl: TTL = None) -> R_co: ...
     @overload
@@ -153,6 +159,15 @@ class AsyncTwins(Generic[K, V, R_co]):
         """Await ``increment``."""
         use = self._ause()
         return await use.drive(use.increment(key, delta, ttl))
+
+    async def aincrement_existing(
+        self, key: K, delta: Any = 1, *, fn: Callable[[V], V] | None = None
+    ) -> V:
+        """Await ``increment_existing``; ``fn`` as ``atransform``'s."""
+        if fn is None:
+            check_delta(delta)
+        use = self._ause()
+        return await use.drive(use.increment_existing(key, delta, fn))
 
     async def adecrement(self, key: K, delta: Any = 1, *, ttl: TTL = None) -> V:
         """Await ``decrement``."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lpcm.engine.drive import do
-from lpcm.operations.entry import MISSING, Missing
+from lpcm.operations.entry import MISSING, Entry, Missing
 from lpcm.ports import KeyRange
+from lpcm.values.arithmetic import check_delta
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +62,24 @@ class Verbs(Generic[K, V]):
         (True, False, 'me')
         """
         return do(self._use().add, key, value, ttl)
+
+    def get_or_add(self, key: K, value: V, *, ttl: TTL = None) -> tuple[Entry[V], bool]:
+        """Store the value unless the key is present; return the entry, and whether it is new.
+
+        As ``add``, for those who want to know what is there instead: its value, etag and expiry.
+
+        **Cost**: one request. **Atomic**: of several concurrent callers one gets True, and all get
+        its entry. **Raises** ValueDecodingError for an entry that cannot be read, with its etag;
+        ValueError for a ttl that is not positive.
+
+        >>> from lpcm import LPCM
+        >>> locks = LPCM("locks")
+        >>> mine, locked = locks.get_or_add("job", "me", ttl=60)
+        >>> theirs, too = locks.get_or_add("job", "you", ttl=60)
+        >>> locked, too, theirs == mine, theirs.value
+        (True, False, True, 'me')
+        """
+        return do(self._use().get_or_add, key, value, ttl)
 
     def replace(self, key: K, value: V, *, if_etag: int | None = None, ttl: TTL = None) -> int:
         """Store the value only if the key is present, and has that etag; return its new etag.
@@ -153,6 +172,33 @@ class Verbs(Generic[K, V]):
     def decrement(self, key: K, delta: Any = 1, *, ttl: TTL = None) -> V:
         """Leave what ``m[key] - delta`` would be, and return it; else like ``increment``."""
         return do(self._use().decrement, key, delta, ttl)  # type: ignore[no-any-return]  # stored as V
+
+    def increment_existing(
+        self, key: K, delta: Any = 1, *, fn: Callable[[V], V] | None = None
+    ) -> V:
+        """Leave what ``m[key] + delta`` would be, and return it; a missing key stays missing.
+
+        As ``increment``, for counters that somebody else begins; the entry keeps its expiry. A
+        map's default counts as there. ``fn(value)`` makes the new value where that is not an int
+        plus an int, for numbers in a form of your own; it may be called several times.
+
+        **Cost**: one request for an int on an int of up to 64 bits; else two, more when others
+        write the same key. **Atomic**. **Raises** KeyError when absent; TypeError when either is
+        not a number; Conflict after ``timeout`` seconds of lost races; what ``fn`` raises.
+
+        >>> from lpcm import LPCM
+        >>> hits = LPCM("hits")
+        >>> hits["home"] = 1
+        >>> hits.increment_existing("home", 2)
+        3
+        >>> hits.increment_existing("gone")
+        Traceback (most recent call last):
+            ...
+        KeyError: 'gone'
+        """
+        if fn is None:
+            check_delta(delta)
+        return do(self._use().increment_existing, key, delta, fn)  # type: ignore[no-any-return]  # stored as V
 
     def transform(
         self,

@@ -58,7 +58,9 @@ def readable(use: Access, key: object, stored: Stored) -> Any:
     try:
         return use._value(stored)
     except ValueDecodingError as error:
-        raise use._unreadable(key, error) from error
+        failure = use._unreadable(key, error)
+        failure.etag = stored.etag
+        raise failure from error
 
 
 def live_of(

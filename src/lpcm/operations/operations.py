@@ -150,9 +150,16 @@ class Entries(Access):
         put = self._put(value, self._expiry(ttl), When.ABSENT)
         return isinstance(await self._apply(encode(key), put), Applied)
 
-    async def find_or_add(self, key: object, value: object, ttl: TTL = None) -> Applied | Refused:
-        """Store the value unless the key is present; a refusal has the present entry, undecoded."""
-        return await self._apply(encode(key), self._put(value, self._expiry(ttl), When.ABSENT))
+    async def get_or_add(
+        self, key: object, value: object, ttl: TTL = None
+    ) -> tuple[Entry[Any], bool]:
+        """Store the value unless the key is present; return the entry, and whether it is new."""
+        put = self._put(value, self._expiry(ttl), When.ABSENT)
+        outcome = await self._apply(encode(key), put)
+        stored = outcome.entry
+        assert stored is not None, "it was there, or is now"
+        held = self._live(key, readable(self, key, stored))
+        return Entry(key, held, stored.etag, stored.expires), isinstance(outcome, Applied)
 
     async def setdefault(self, key: object, value: object, ttl: TTL = None) -> Any:
         """Store the value unless the key is present; return the value stored then."""

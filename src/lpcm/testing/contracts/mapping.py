@@ -300,6 +300,47 @@ class MappingContract:
             m.add("k", object())
         assert m == {"k": 3}
 
+    def test_get_or_add(self) -> None:
+        """``get_or_add`` is ``add``, and brings the entry that is there then."""
+        m = self.make(ttl=100)
+        entry, added = m.get_or_add("k", [1], ttl=60)
+        assert added
+        assert entry == m.entry("k")
+        assert (entry.key, entry.value, m.ttl("k")) == ("k", [1], 60)
+        again, added = m.get_or_add("k", 2, ttl=7)
+        assert not added
+        assert again == entry
+        m.replace("k", 3, if_etag=again.etag)
+        assert m.get_or_add("k", 4)[0].value == 3
+        with raises(ValueError, "ttl must be"):
+            m.get_or_add("j", 1, ttl=0)
+        with raises(KeyEncodingError):
+            m.get_or_add(float("nan"), 1)
+        assert m == {"k": 3}
+
+    def test_increment_existing(self) -> None:
+        """``increment_existing`` adds to what is there, keeps its expiry, and begins nothing."""
+        m = self.make(ttl=100)
+        m.set("k", 1, ttl=60)
+        assert m.increment_existing("k") == 2
+        assert m.increment_existing("k", -5) == -3
+        assert m.increment_existing("k", 0.5) == -2.5
+        assert (m["k"], m.ttl("k")) == (-2.5, 60)
+        m["text"] = "3"
+        with raises(TypeError):
+            m.increment_existing("text")
+        assert m.increment_existing("text", 2, fn=lambda text: str(int(text) + 2)) == "5"
+        with raises(KeyError):
+            m.increment_existing("gone")
+        with raises(KeyEncodingError):
+            m.increment_existing(float("nan"))
+        with raises(TypeError, "an increment must be"):
+            m.increment_existing("k", "1")
+        self.clock.advance(60)
+        with raises(KeyError):
+            m.increment_existing("k")
+        assert m.copy() == {"text": "5"}
+
     def test_delete_is_silent(self) -> None:
         """``delete`` removes an entry and says nothing where there is none."""
         m = self.filled(a=1)
