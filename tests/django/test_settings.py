@@ -71,6 +71,7 @@ def test_the_handler():
         ({"default": {"STORE": "redis://"}}, "unknown scheme 'redis'"),
         ({"default": {"STORE": "memory://", "OPTIONS": {"speed": 1}}}, "unknown option 'speed'"),
         ({"default": {"STORE": "memory://", "CACHE": "django://none"}}, "CACHES has no alias"),
+        ({"default": {"STORE": "memory://", "CACHE": "django://default"}}, "is no memcached"),
     ],
 )
 def test_what_is_wrong_is_named(lpcm: object, says: str):

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["check_deployment", "check_settings"]
 
 DOCS = "docs/howto/django.md#"
-_PER_PROCESS = ("locmem.", "dummy.")
 _CACHE = "lpcm.django.cache."
 
 
@@ -58,7 +57,7 @@ def _settings() -> Iterator[CheckMessage]:
     yield from _shown_passwords()
     for alias, given in known.items():
         try:
-            found = conf.check(alias, given)
+            conf.check(alias, given)
         except ConfigError as error:
             yield _error("E002", f"LPCM[{alias!r}]: {error}.", "Correct the URL or option.")
         except ImportError as error:
@@ -67,14 +66,6 @@ def _settings() -> Iterator[CheckMessage]:
                 f"LPCM[{alias!r}] needs {error.name}, which is not installed.",
                 "Install lpcm with the extra of its store: pip install 'lpcm[dynamodb]'.",
             )
-        else:
-            if found.cache is not None and found.cache.scheme == "django":
-                yield _warning(
-                    "W003",
-                    f"LPCM[{alias!r}] caches in CACHES[{found.cache.path!r}], which has no "
-                    "compare-and-set: another process may read what was just overwritten.",
-                    "Give a memcached: 'CACHE': 'memcached://host:11211'.",
-                )
 
 
 def _shown_passwords() -> Iterator[CheckMessage]:
@@ -115,7 +106,7 @@ def _deployment() -> Iterator[CheckMessage]:
                 "another writes.",
                 "Give a STORE that processes share.",
             )
-        if _is_per_process(found):
+        if found.cache is not None and found.cache.scheme == "memory":
             yield _warning(
                 "W013",
                 f"LPCM[{alias!r}] is cached in each process by itself: readers are served "
@@ -156,15 +147,6 @@ def _valid() -> Iterator[tuple[str, Config]]:
             yield alias, conf.check(alias, given)
         except (ConfigError, ImportError):
             continue
-
-
-def _is_per_process(found: Config) -> bool:
-    if found.cache is None:
-        return False
-    if found.cache.scheme == "django":
-        backend = settings.CACHES[found.cache.path].get("BACKEND", "")
-        return any(name in backend for name in _PER_PROCESS)
-    return found.cache.scheme == "memory"
 
 
 def _error(number: str, message: str, hint: str) -> CheckMessage:

@@ -143,7 +143,10 @@ def _translated(cache: str) -> str:
         told = config.redact(cache)
         raise ConfigError(f"CACHES has no alias {alias!r}, which {told!r} names")
     if not entry.get("BACKEND", "").startswith(_MEMCACHED):
-        return cache
+        raise ConfigError(
+            f"CACHES[{alias!r}] is no memcached, and no other cache of Django's has the "
+            "compare-and-set that maps need: write 'CACHE': 'memcached://host:11211'"
+        )
     location = entry.get("LOCATION", "127.0.0.1:11211")
     servers = location.replace(";", ",").split(",") if isinstance(location, str) else location
     if len(servers) == 1 and servers[0].startswith(("unix:", "/")):
