@@ -20,6 +20,7 @@ from contextlib import contextmanager
 import lpcm
 from lpcm import LPCM
 from lpcm.engine.engine import opened as open_engines
+from lpcm.operations import access as _access
 from lpcm.operations import operations as _entries
 from lpcm.system import process
 
@@ -198,7 +199,7 @@ def hammer(url, cache, kind, fork, times, *servers):
     """Fork four children off amid the operations of three threads; all go on at once."""
     faulthandler.dump_traceback_later(SECONDS + 5, exit=True)
     times = int(times)
-    _entries.new_etag = recorded
+    _entries.new_etag = _access.new_etag = recorded
     m = opened(url, cache, kind)
     main = Worker(m, "main").work(60)
     stop = threading.Event()
