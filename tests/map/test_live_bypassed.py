@@ -266,11 +266,13 @@ if {change}: heapq.heappush(held, 2)
 
 def test_wrappers_that_return_what_they_were_given(m):
     """A ``setdefault`` of a wrapper's own gives back a plain list; reading gives the live one."""
-    chain = collections.ChainMap(m)
-    chain.setdefault("k", []).append(1)
-    assert m["k"] == []
-    chain["k"].append(1)
-    assert m["k"] == [1]
+    wrapped = collections.UserDict()
+    wrapped.data = m
+    for wrapper in (collections.ChainMap(m), wrapped):
+        wrapper.setdefault("k", []).append(1)
+        assert m["k"] == []
+        wrapper["k"].append(1)
+        assert m.pop("k") == [1]
 
 
 def test_warnings_can_be_turned_off(m):
