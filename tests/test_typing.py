@@ -89,7 +89,7 @@ assert_type(tags["k"], set[int])
 with lpcm.transaction() as t:
     assert_type(t[hits]["home"], int)
     t[hits]["home"] += 1
-    assert_type(t[counts]["home"], int)
+    assert_type(t[counts]["home"], LiveInt)
     t[counts]["home"] += 1
 assert_type(lpcm.transact(lambda t: t[hits]["home"]), int)
 
