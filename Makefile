@@ -31,7 +31,6 @@ django-load: dev  ## Load that site for 30 s under threads and 30 s under ASGI.
 	@$(VENV)/bin/python -m tests.django.load $(ARGS)
 
 docs: dev  ## Build the documentation as a site, into site/.
-	@"$(PYTHON)" scripts/environment.py $(VENV) docs
 	@echo "== docs"
 	@$(RUN) sphinx --quiet --fail-on-warning --keep-going -c docs -d build/doctrees . site
 
@@ -97,7 +96,7 @@ clean:  ## Remove the virtual environment, caches and built packages (no databas
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 dev: python
-	@"$(PYTHON)" scripts/environment.py $(VENV) dev
+	@"$(PYTHON)" scripts/environment.py $(VENV) dev docs
 
 python:
 	@command -v "$(PYTHON)" >/dev/null || \
