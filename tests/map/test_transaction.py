@@ -954,3 +954,17 @@ def test_each_map_of_a_transaction_has_its_own_operation(maps):
         ("two", [False]),
         ("one", [False]),
     ]
+
+
+def test_verbs_that_look_before_they_write(maps):
+    """``get_or_add`` and ``increment_existing`` see what the transaction did, and end with it."""
+    m, *_ = maps
+    m["there"] = 1
+    with lpcm.transaction() as t:
+        part = t[m]
+        assert (part.get_or_add("there", 2)[0].value, part.get_or_add("new", 2)[1]) == (1, True)
+        assert (part.increment_existing("there"), part.increment_existing("new", 0.5)) == (2, 2.5)
+        with pytest.raises(KeyError):
+            part.increment_existing("gone")
+        assert m.get("new") is None
+    assert (m["there"], m["new"]) == (2, 2.5)
