@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo django-demo django-load test coverage embedded docs faults counts applications fuzz aws check-coherence lint servers format bench clean python dev
+.PHONY: help demo django-demo django-load test coverage embedded docs faults counts applications fuzz aws clients check-coherence lint servers format bench clean python dev
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -64,6 +64,10 @@ applications: dev servers  ## Load each application server for 300 rounds, not 1
 	@$(RUN) pytest tests/applications --application-rounds=300 --application-tasks=150 \
 		--timeout=1800 --durations=0 $(ARGS)
 
+clients: python servers  ## Run other projects' own tests over maps; ARGS="limits --store sqlite".
+	@"$(PYTHON)" scripts/environment.py .clients/venv clients
+	@.clients/venv/bin/python -m checks.clients $(ARGS)
+
 check-coherence: dev servers  ## Search every interleaving, record histories under faults (40 minutes).
 	@$(VENV)/bin/python -m checks.explorer.scenarios $(ARGS)
 	@$(VENV)/bin/python -m checks.histories
@@ -92,7 +96,7 @@ bench: python  ## Measure lpcm against its alternatives; ARGS is passed on.
 	@$(VENV)/bin/python benchmarks/run.py $(ARGS)
 
 clean:  ## Remove the virtual environment, caches and built packages (no database).
-	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .clients build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 dev: python

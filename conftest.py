@@ -17,11 +17,12 @@ pytest_plugins = ["checks.fixtures"]
 # They need a project's settings to be imported. tests/django has those, and no doctest is in
 # lpcm.django; Django's own tests run in a process of their own (tests/django/test_backends.py).
 # tests/green.py is a program, which patches the process that imports it. The examples of
-# docs/howto/under-other-libraries.md need modules, which its own test makes.
+# docs/howto/under-other-libraries.md need modules, which its own test makes; what is under
+# checks/clients/suites runs in an environment of its own.
 # docs/conf.py is Sphinx's, and makes settings of its own.
 collect_ignore_glob = [
     "src/lpcm/django/**", "src/lpcm/apps.py", "tests/django/own/**", "tests/green.py",
-    "docs/conf.py", "docs/howto/under-other-libraries.md",
+    "checks/clients/suites/**", "docs/conf.py", "docs/howto/under-other-libraries.md",
 ]  # fmt: skip
 
 ROOT = Path(__file__).parent

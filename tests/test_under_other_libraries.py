@@ -1,4 +1,7 @@
-"""docs/howto/under-other-libraries.md: what it shows works as it says."""
+"""docs/howto/under-other-libraries.md: what it shows works as it says.
+
+Those libraries' own suites run over the same modules by `make clients`.
+"""
 
 from __future__ import annotations
 
