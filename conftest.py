@@ -75,6 +75,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="times each of eight processes makes each live change to shared keys (default: 20)",
     )
     parser.addoption(
+        "--near-seconds",
+        type=float,
+        default=0.0,
+        help="Duration of the history of SQLite's near cache, 0: a few seconds.",
+    )
+    parser.addoption(
         "--fork-operations",
         type=int,
         default=150,

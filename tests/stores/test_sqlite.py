@@ -37,6 +37,7 @@ from lpcm.stores.sqlite import connections as _sqlite_connections
 from lpcm.stores.sqlite import pages as _sqlite_pages
 from lpcm.stores.sqlite import statements as _sqlite_writes
 from lpcm.stores.sqlite import store as sqlite
+from lpcm.stores.sqlite.connections import Connection
 from lpcm.testing.contracts.store import (
     MAP,
     NOW,
@@ -378,6 +379,7 @@ import os, sys, time
 from lpcm.engine.drive import run
 from lpcm.ports import Add
 from lpcm.stores.sqlite import store as sqlite
+from lpcm.stores.sqlite.connections import Connection
 while time.time() < float(sys.argv[2]): pass
 store = sqlite.open_store(sys.argv[1])
 for n in range(10):
@@ -421,6 +423,7 @@ from lpcm.engine.drive import run
 from lpcm.errors import *
 from lpcm.ports import Add, Put, Cell
 from lpcm.stores.sqlite import store as sqlite
+from lpcm.stores.sqlite.connections import Connection
 os.setgid(65534); os.setuid(65534)
 try:
     store = sqlite.open_store(sys.argv[1], busy_timeout=1.0)
@@ -661,15 +664,17 @@ def test_one_kept_connection_for_each_thread(store):
     for thread in threads:
         thread.start()
     barrier.wait()
-    opened = [one for one in store._file.connections() if one.raw is not None]
+    ours = [one for one in store._file.connections() if type(one) is Connection]
+    opened = [one for one in ours if one.raw is not None]
     seen = [one.raw for one in opened]
     assert len({id(raw) for raw in seen}) == len({one.thread for one in opened}) == 5
-    del opened
+    del opened, ours
     barrier.wait()
     for thread in threads:
         thread.join()
     gc.collect()
-    assert len([one for one in store._file.connections() if one.raw is not None]) == 1
+    ours = [one for one in store._file.connections() if type(one) is Connection]
+    assert len([one for one in ours if one.raw is not None]) == 1
     closed = 0
     for raw in seen:
         try:
@@ -952,6 +957,7 @@ import os, sys
 from lpcm.engine.drive import run
 from lpcm.ports import Add
 from lpcm.stores.sqlite import store as sqlite
+from lpcm.stores.sqlite.connections import Connection
 store = sqlite.open_store(sys.argv[1])
 run(store.apply("a/b/", "k", Add(1, 0, 1), 0.0))
 child = os.fork()
@@ -970,6 +976,7 @@ import sys
 from lpcm.engine.drive import run
 from lpcm.ports import Put, Cell
 from lpcm.stores.sqlite import store as sqlite
+from lpcm.stores.sqlite.connections import Connection
 store = sqlite.open_store(sys.argv[1], synchronous=sys.argv[2])
 for n in range(10**9):
     run(store.apply("a/b/", f"{n:09}", Put(Cell(n, None), n), 0.0))

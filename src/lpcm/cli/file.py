@@ -27,8 +27,8 @@ def info(session: Session) -> None:
         return
     click.echo(found.pop("file"))
     for name, value in found.items():
-        shown = f"{value:,}" if type(value) is int else json.dumps(value)
-        click.echo(f"  {name.replace('_', ' '):<10} {shown:>16}")
+        shown = f"{value:,}" if type(value) is int else json.dumps(value).strip('"')
+        click.echo(f"  {name.replace('_', ' '):<12} {shown:>14}")
 
 
 @click.command()

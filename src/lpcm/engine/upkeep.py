@@ -24,7 +24,8 @@ def info(*, using: str | Engine = "default") -> dict[str, Any]:
 
     ``size`` and ``free`` are the file's and its free pages', ``log`` that of the log beside it,
     ``shrinks`` whether free pages leave the file by themselves, ``entries`` and ``expired`` the
-    numbers of rows, of all namespaces.
+    numbers of rows, of all namespaces. ``near_cache`` is ``on``, or why there is none in this
+    process; ``near_entries`` and ``near_hits`` are what it holds and has served.
 
     **Cost**: reads the keys' index of the whole file. **Raises** ``ConfigError`` where the store
     is no file.

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 from lpcm.map.views import Items, Keys, Span, Values, astream, span
 from lpcm.operations.entry import MISSING, Entry, Missing
 from lpcm.ports import KeyRange
+from lpcm.ports.near import NOTHING
 from lpcm.values.arithmetic import check_delta
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ class AsyncTwins(Generic[K, V, R_co]):
     async def agetitem(self, key: K) -> R_co:
         """Await ``m[key]``."""
         use = self._ause()
+        if use.hit_item is not None:
+            value = use.hit_item(key)
+            if value is not NOTHING:
+                return value  # type: ignore[no-any-return]  # as below
         try:
             return await use.drive(use.item(key), reads=True)
         except KeyError as error:
@@ -65,6 +70,10 @@ class AsyncTwins(Generic[K, V, R_co]):
     async def aget(self, key: K, /, default: Any = MISSING) -> Any:
         """Await ``get``."""
         use = self._ause()
+        if use.hit is not None:
+            value = use.hit(key)
+            if value is not NOTHING:
+                return value
         value = await use.drive(use.get(key, default), reads=True)
         return None if value is MISSING else value
 

@@ -26,6 +26,7 @@ from lpcm.operations.binding import MapBinding
 from lpcm.operations.entry import MISSING, Entry, Missing
 from lpcm.operations.options import MapOptions
 from lpcm.ports import KeyRange
+from lpcm.ports.near import NOTHING
 from lpcm.values.keys import partition
 
 if TYPE_CHECKING:
@@ -210,8 +211,14 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
     # Reading
 
     def __getitem__(self, key: K) -> R_co:  # type: ignore[override]  # a V, read live
+        bound = self._bound
+        use = bound[1] if bound[0] == state.epoch else self._bind()
+        if use.hit_item is not None:
+            value = use.hit_item(key)
+            if value is not NOTHING:
+                return value  # type: ignore[no-any-return]  # as below
         try:  # ``drive.do``, without its call
-            self._use().item(key).send(None)
+            use.item(key).send(None)
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]  # as the map is annotated
         except KeyError as error:
@@ -230,7 +237,12 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
         >>> LPCM("m").get("k", 0), LPCM("m", default=1).get("k"), LPCM("m").get("k")
         (0, 1, None)
         """
-        value = do(self._use().get, key, default)
+        use = self._use()
+        if use.hit is not None:
+            value = use.hit(key)
+            if value is not NOTHING:
+                return value
+        value = do(use.get, key, default)
         return None if value is MISSING else value
 
     def __contains__(self, key: object) -> bool:

@@ -17,6 +17,7 @@ from lpcm.engine.insulation import check_fence
 from lpcm.errors import KeyEncodingError, ValueDecodingError
 from lpcm.operations.absent import absent
 from lpcm.operations.entry import MISSING
+from lpcm.operations.hits import hits
 from lpcm.operations.retry import Retry
 from lpcm.ports import Form, Put, Scan, When
 from lpcm.ports.etags import new_etag
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from lpcm.operations.entry import TTL
     from lpcm.operations.options import MapOptions
     from lpcm.ports import Applied, Cell, KeyRange, Op, Page, Refused, Stored
+    from lpcm.ports.near import Near
 
 __all__ = ["Access"]
 
@@ -47,7 +49,7 @@ class Access:
         namespace: str,
         binding: Any,
     ) -> None:
-        default, ttl, (self._makers, self._number_makers), fit, _ = options
+        default, ttl, (self._makers, self._number_makers), fit, caching = options
         self._engine = engine
         self._name = name
         self._namespace = namespace
@@ -79,6 +81,13 @@ class Access:
         plain = default is not MISSING and self._factory is None
         self._default = self.encode(default) if plain else None
         self.identity = id(engine), self._map
+        # Of the tier itself: one that hands on what it does not know may count or refuse reads.
+        has_near = caching and hasattr(type(stack.tier), "near")
+        near: Near | None = getattr(stack.tier, "near") if has_near else None  # noqa: B009  # no part of the port
+        self.hit = self.hit_item = None if near is None else hits(near, self, self._makers)
+        """What serves ``get``, and ``item``, where the tier has a near cache."""
+        if near is not None and self._number_makers is not self._makers:
+            self.hit_item = hits(near, self, self._number_makers)
 
     # Values
 

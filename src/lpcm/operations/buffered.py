@@ -45,6 +45,7 @@ class BufferedEntries(Entries):
         self._tier: BufferingTier = tier
         self._read = tier.read
         self._coherent = None if outside._coherent is None else tier
+        self.hit = self.hit_item = None  # what is read becomes a condition
         self._until = self._until_whole = math.inf  # the operations outside look, as they read
         self.binding = binding
         self.identity = binding.identity

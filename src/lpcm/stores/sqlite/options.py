@@ -13,7 +13,10 @@ from lpcm.ports.options import at_least_one
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["OPTIONS"]
+__all__ = ["NEAR_CACHE", "OPTIONS"]
+
+NEAR_CACHE = 32_000_000
+"""Bytes of entries that each process keeps, unless the option says otherwise."""
 
 
 def _synchronous(text: str) -> str:
@@ -29,8 +32,16 @@ def _busy_timeout(text: str) -> float:
     return duration
 
 
+def _near_cache(text: str) -> int:
+    size = int(text)
+    if size < 0:
+        raise ValueError("use a number of bytes, 0 for none")
+    return size
+
+
 OPTIONS: Mapping[str, Callable[[str], object]] = {
     "synchronous": _synchronous,
     "busy_timeout": _busy_timeout,
     "max_value": at_least_one("bytes"),
+    "near_cache": _near_cache,
 }

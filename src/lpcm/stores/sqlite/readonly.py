@@ -199,6 +199,19 @@ class ReadOnlyStore:
         """Copy the file."""
         await self._steadily(lambda: self._store.backup(path))
 
+    async def info(self, now: float) -> dict[str, Any]:
+        """Return sizes and counts."""
+        found: dict[str, Any] = await self._steadily(lambda: self._store.info(now))
+        return {**found, "near_cache": "the file may only be read"}
+
+    async def purge(self, now: float) -> int:  # noqa: ARG002  # as the store's
+        """Refuse."""
+        raise self._refusal()
+
+    async def vacuum(self) -> None:
+        """Refuse."""
+        raise self._refusal()
+
     async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:  # noqa: ARG002  # the port's
         """Refuse."""
         raise self._refusal()

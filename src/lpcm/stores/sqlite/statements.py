@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lpcm.ports import Change, Check, Op, Outcome
     from lpcm.stores.sqlite.connections import Execute
 
-__all__ = ["ENTRY", "LIVE", "PUT", "READ", "failing", "new", "update", "write"]
+__all__ = ["ENTRY", "LIVE", "PUT", "READ", "changes", "failing", "new", "update", "write"]
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
@@ -116,6 +116,13 @@ def write(execute: Execute, map: str, sk: str, op: Op, now: float) -> Outcome:
         current = find(execute, map, sk, now)
         if refuses(current, op):
             return Refused(current)
+
+
+def changes(op: Op, outcome: Outcome) -> bool:
+    """Tell whether the op has surely changed a row."""
+    if type(outcome) is not Applied:
+        return False
+    return type(op) is not Delete or op.when not in {When.ALWAYS, When.ABSENT}
 
 
 def update(

@@ -34,22 +34,35 @@ from lpcm.ports import (
     Update,
     When,
 )
+from lpcm.ports.near import NOTHING
 from lpcm.stores.sqlite import catalogue
 from lpcm.stores.sqlite.access import mend, writable
+from lpcm.stores.sqlite.bulk import OF_ONE_WRITE, chunks, puts, read_many
 from lpcm.stores.sqlite.confirm import confirm
 from lpcm.stores.sqlite.connections import another, operations
 from lpcm.stores.sqlite.file import File
 from lpcm.stores.sqlite.foreign import entry, infos, is_not_text
 from lpcm.stores.sqlite.location import GONE, directory
-from lpcm.stores.sqlite.options import OPTIONS
+from lpcm.stores.sqlite.near import NearCache, alive
+from lpcm.stores.sqlite.options import NEAR_CACHE, OPTIONS
 from lpcm.stores.sqlite.pages import RANGE, page
-from lpcm.stores.sqlite.statements import ENTRY, LIVE, PUT, READ, failing, find, new, update, write
+from lpcm.stores.sqlite.statements import (
+    LIVE,
+    PUT,
+    READ,
+    changes,
+    failing,
+    find,
+    new,
+    update,
+    write,
+)
 from lpcm.stores.sqlite.upkeep import LOAD, Upkeep
 from lpcm.system.process import forked, same
 from lpcm.values.keys import partition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from lpcm.ports import Change, Check, KeyRange, MapInfo, MapState, Op, Outcome, Scan
     from lpcm.stores.sqlite.connections import Execute
@@ -60,13 +73,9 @@ __all__ = ["OPTIONS", "SQLiteStore", "open_store"]
 operations.add(__name__)
 
 _SLACK = 16_384  # of SQLite's limit on a row, for the key and the other columns
-_READ_CHUNK = 100
 _WRITE_CHUNK = 1000
 _CLEAR_CHUNK = 4000
 
-_READ_MANY = (
-    f"SELECT sk, {ENTRY} FROM entries WHERE pk = ? AND sk IN ({', '.join('?' * _READ_CHUNK)})"
-)
 # The first count reads the key index alone, the last only what has expired: asking each row for
 # its x would read five times as much. But where more has expired, in the whole file, than the
 # range has rows, each of those is asked.
@@ -80,16 +89,6 @@ _COUNT = (
 )
 _NTH = f"SELECT sk FROM entries WHERE {RANGE} ORDER BY sk LIMIT 1 OFFSET {_CLEAR_CHUNK}"
 
-# What concerns one write of a batch, not the connection or the file.
-_OF_ONE_WRITE = (
-    OverflowError,
-    TypeError,
-    ValueError,
-    sqlite3.DataError,
-    sqlite3.InterfaceError,
-    sqlite3.ProgrammingError,
-)
-
 
 class SQLiteStore:
     """A ``ports.Store`` in one SQLite file. See ``open_store``."""
@@ -97,8 +96,9 @@ class SQLiteStore:
     form = Form.TEXT
     blocking = True
 
-    def __init__(self, file: File, max_value: int) -> None:
+    def __init__(self, file: File, max_value: int, near_cache: int = 0) -> None:
         self._file = file
+        self._near = NearCache(file, near_cache)
         self._idle = file.idle
         self._place = file.place
         self._max_value = max_value
@@ -111,6 +111,11 @@ class SQLiteStore:
 
         return f"sqlite:{node()}:{os.path.realpath(self._file.path)}"
 
+    @property
+    def near(self) -> NearCache | None:
+        """The near cache, for those who serve its hits."""
+        return self._near if self._near.limit else None
+
     def __repr__(self) -> str:
         return f"<SQLiteStore {self._file.path}>"
 
@@ -120,8 +125,15 @@ class SQLiteStore:
         # connection.lock`, without its calls.
         if not same[0]:
             forked()
-        idle = self._idle.connections
         place = self._place
+        near = self._near
+        state = near.state  # before the look at the header
+        header = near.view.raw
+        if state[0] == header and place.since <= now < place.until:
+            kept = near.find(state, map, sk)
+            if kept is not None:
+                return alive(kept[0], now)
+        idle = self._idle.connections
         try:
             connection = idle.pop()
         except IndexError:
@@ -145,14 +157,17 @@ class SQLiteStore:
         if self._file.closed:  # by another thread meanwhile
             self._file.close()
         if row is None:
-            return None
-        expires = row[3]
-        try:
-            if expires is not None and expires <= now:
-                return None
-        except TypeError:
+            found = None
+        elif row[3] is None or type(row[3]) is float:
+            found = new(Stored, row)
+        else:
             return entry(row, now)
-        return new(Stored, row)
+        if header:
+            if near.view.raw == header:
+                near.fill(state, header, map, sk, [found, NOTHING])
+        elif near.wanted:
+            near.open()
+        return alive(found, now)
 
     def _find(self, map: str, sk: str, now: float) -> Stored | None:
         with self._file.connection() as connection, connection.lock:
@@ -163,9 +178,13 @@ class SQLiteStore:
         if type(op) is Put and op.when is When.ALWAYS and op.expires is None:
             return self._put(map, sk, op, now)
         self._check_size(op)
+        near = self._near
+        before = near.view.raw
         with self._file.connection() as connection, connection.lock:
             outcome = self._write(connection.execute, map, sk, op, now)
-            confirm(self._file, connection, wrote=type(outcome) is Applied)
+            confirm(self._file, connection, wrote=type(outcome) is Applied, now=now)
+        if near.state[0] == before and changes(op, outcome):
+            near.wrote(before, map, sk, outcome.entry)
         if type(outcome) is Applied:
             self._upkeep.wrote((op,), now)
         return outcome
@@ -178,6 +197,8 @@ class SQLiteStore:
             forked()
         idle = self._idle.connections
         place = self._place
+        near = self._near
+        before = near.view.raw
         try:
             connection = idle.pop()
         except IndexError:
@@ -204,29 +225,15 @@ class SQLiteStore:
         upkeep.load += 1 + (size >> 12)
         if upkeep.load >= LOAD:
             upkeep.look(now)
-        return new(Applied, (new(Stored, (data, kind, etag, None)), None))
+        stored = new(Stored, (data, kind, etag, None))
+        if near.state[0] == before:
+            near.wrote(before, map, sk, stored)
+        return new(Applied, (stored, None))
 
     async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
         """Return the entries. Cost: one SELECT for each hundred keys."""
-        found: dict[str, Stored] = {}
         with self._file.connection() as connection, connection.lock:
-            for chunk in _chunks(sks, _READ_CHUNK):
-                # Always the same number of parameters, so always the same cached statement.
-                padding = (chunk[-1],) * (_READ_CHUNK - len(chunk))
-                try:
-                    rows = connection.execute(_READ_MANY, (map, *chunk, *padding)).fetchall()
-                    found.update(
-                        [
-                            (row[0], new(Stored, row[1:]))
-                            for row in rows
-                            if row[4] is None or row[4] > now
-                        ]
-                    )
-                except (TypeError, sqlite3.OperationalError) as error:  # one was not written here
-                    if not (isinstance(error, TypeError) or is_not_text(error)):
-                        raise
-                    each = [(sk, find(connection.execute, map, sk, now)) for sk in chunk]
-                    found.update((sk, one) for sk, one in each if one is not None)
+            found = read_many(connection.execute, map, sks, now)
             confirm(self._file, connection, wrote=False)
         return [found.get(sk) for sk in sks]
 
@@ -236,7 +243,7 @@ class SQLiteStore:
         """Do the writes. Cost: one transaction for each thousand."""
         outcomes: list[Outcome | Exception] = []
         # In pieces, so that other writers get their turn.
-        for chunk in _chunks(writes, _WRITE_CHUNK):
+        for chunk in chunks(writes, _WRITE_CHUNK):
             try:
                 outcomes += self._apply_chunk(map, chunk, now)
             except LPCMError as error:  # no other: a time limit of the program's must come out
@@ -266,22 +273,15 @@ class SQLiteStore:
         self, map: str, writes: Sequence[tuple[str, Op]]
     ) -> list[Outcome | Exception] | None:
         """Do unconditional puts in one go; None, and nothing is done, if one cannot be done."""
-        rows: list[tuple[object, ...]] = []
-        outcomes: list[Outcome | Exception] = []
-        for sk, op in writes:
-            assert isinstance(op, Put)
-            try:
-                self._check_size(op)
-            except ValueTooLarge:
-                return None
-            (data, kind), etag, expires, _ = op
-            rows.append((map, sk, kind, etag, expires, data))
-            outcomes.append(new(Applied, (new(Stored, (data, kind, etag, expires)), None)))
+        try:
+            rows, outcomes = puts(map, writes, self._check_size)
+        except ValueTooLarge:
+            return None
         with self._file.connection() as connection, connection.lock:
             cursor = connection.execute("BEGIN IMMEDIATE")
             try:
                 cursor.executemany(PUT, rows)
-            except _OF_ONE_WRITE:
+            except OF_ONE_WRITE:
                 connection.execute("ROLLBACK")
                 return None
             connection.execute("COMMIT")
@@ -299,7 +299,7 @@ class SQLiteStore:
         try:
             self._check_size(op)
             return self._write(execute, map, sk, op, now)
-        except _OF_ONE_WRITE as error:
+        except OF_ONE_WRITE as error:
             return self._file.translated(error) if isinstance(error, sqlite3.Error) else error
 
     async def scan(self, map: str, wanted: Scan, now: float) -> Page:
@@ -418,7 +418,7 @@ class SQLiteStore:
 
     async def info(self, now: float) -> dict[str, Any]:
         """Return sizes and counts, see ``Upkeep.info``. Cost: reads the keys' index."""
-        return self._upkeep.info(now)
+        return {**self._upkeep.info(now), **self._near.info()}
 
     def close(self) -> None:
         """Disconnect every thread; using the store again raises ``StoreError``."""
@@ -442,11 +442,6 @@ class SQLiteStore:
         return length
 
 
-def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
 # Opening
 
 
@@ -456,27 +451,29 @@ def open_store(
     synchronous: str = "full",
     busy_timeout: float = 30.0,
     max_value: int | None = None,
+    near_cache: int = NEAR_CACHE,
 ) -> SQLiteStore | ReadOnlyStore:
     """Open the file, creating it (mode 0600) if it is missing; what may only be read, for reading.
 
     ``synchronous``: ``full`` survives the loss of power, ``normal`` that of the process.
     ``busy_timeout``: seconds to wait for other writers. ``max_value``: bytes of one value.
+    ``near_cache``: bytes of entries that are kept in this process, 0: none.
 
     **Raises** ``StoreUnavailable``, ``StoreReadOnly``, ``StoreCorrupt``, ``StoreForeign``,
     ``StoreTooNew``.
     """
     if writable(path):
         mend(path)
-        return _opened(File(path, synchronous, busy_timeout), max_value)
+        return _opened(File(path, synchronous, busy_timeout), max_value, near_cache)
     from lpcm.stores.sqlite.readonly import ReadOnlyFile, ReadOnlyStore  # for the few who need it
 
     file = ReadOnlyFile(path, synchronous, busy_timeout)
     return ReadOnlyStore(_opened(file, max_value), file)
 
 
-def _opened(file: File, max_value: int | None) -> SQLiteStore:
+def _opened(file: File, max_value: int | None, near_cache: int = 0) -> SQLiteStore:
     file.prepare()
     with file.connection() as connection, connection.lock:
         raw = connection.raw or connection.open()
         most = raw.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - _SLACK
-    return SQLiteStore(file, most if max_value is None else min(most, max_value))
+    return SQLiteStore(file, most if max_value is None else min(most, max_value), near_cache)

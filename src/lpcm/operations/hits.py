@@ -1,0 +1,104 @@
+"""Hits in a near cache: a value without a coroutine, a thread or a statement.
+
+What ``Entries.get`` does, where the near cache of the store has the row under a str key and the
+row is current. Whatever is out of the ordinary is left to that. Knows no store.
+
+Invariant: what is served was the entry's value at one moment between call and return, and what
+one reader can change of it no other reader sees.
+"""
+
+# ruff: noqa: SLF001  # a part of Access, in a module of its own
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from lpcm.errors import ValueDecodingError
+from lpcm.ports.near import NOTHING
+from lpcm.system.process import forked, same
+from lpcm.values.keys import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from lpcm.operations.options import MakeLive
+    from lpcm.ports.near import Near, Row
+    from lpcm.values.codec import Codec
+
+__all__ = ["hits"]
+
+_UNCHANGING: Final = frozenset({
+    type(None), str, bytes, int, float, bool, Decimal, date, datetime, time, timedelta,
+})  # fmt: skip
+
+
+class Owner(Protocol):
+    """Access to the entries whose hits these are."""
+
+    binding: Any
+    codec: Codec
+    _map: str
+    _now: Callable[[], float]
+    _until: float
+
+
+def hits(near: Near, access: Owner, makers: Mapping[type, MakeLive]) -> Callable[[object], Any]:
+    """Return what gives the value of a key, or NOTHING where the store must be asked."""
+    partition = access._map
+    binding = access.binding
+    place = near.place
+    now = access._now
+
+    def hit(key: object) -> Any:
+        # One state, its row, and only then the look at the header: whoever writes meanwhile has
+        # not returned before, or gives another header.
+        header, young, _ = near.state
+        rows = young.get(partition)
+        if rows is None or type(key) is not str:
+            return NOTHING
+        row = rows.get(key)
+        if row is None or row[0] is None:
+            return NOTHING
+        if not same[0]:  # then there is nothing to look at any more
+            forked()
+        moment = now()
+        if (
+            near.view.raw != header
+            or not place.since <= moment < place.until
+            or moment >= access._until
+        ):
+            return NOTHING
+        expires = row[0][3]
+        if expires is not None and expires <= moment:
+            return NOTHING
+        value = row[1]
+        if value is NOTHING:
+            value = _decoded(access, key, row)
+            if value is NOTHING:
+                return NOTHING
+        near.hits += 1
+        make = makers.get(type(value))
+        if make is None:
+            return value
+        try:
+            return make(value, binding, key)
+        except RecursionError:
+            return NOTHING
+
+    return hit
+
+
+def _decoded(access: Owner, key: str, row: Row) -> Any:
+    """Return the value of a row; NOTHING where the row is not this key's, or cannot be read."""
+    if encode(key) != key:  # then it is of a key that is no str
+        return NOTHING
+    data, kind, _, _ = row[0]
+    try:
+        value = access.codec.decode(data, kind)
+    except ValueDecodingError:
+        return NOTHING
+    if type(value) in _UNCHANGING:
+        row[1] = value
+    return value
