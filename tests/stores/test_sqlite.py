@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from lpcm import LPCM, Engine
 from lpcm.engine.drive import run
 from lpcm.errors import (
     StoreBusy,
@@ -615,6 +616,21 @@ def test_an_operation_that_is_closed_meanwhile_is_the_last(store, use):
     assert connection.raw is None
     with pytest.raises(StoreError, match="closed"):
         use(store)
+
+
+def test_an_engine_closes_at_the_end_of_with(path):
+    """``with Engine.open(...)`` closes it, for all its maps, also where the block raises."""
+    with (
+        pytest.raises(ZeroDivisionError),
+        Engine.open(f"sqlite:///{path}") as engine,
+    ):  # what raises is the last
+        m, other = LPCM("m", using=engine), LPCM("other", using=engine)
+        m["k"] = 1
+        1 / 0  # noqa: B018  # it raises
+    for one in (m, other):
+        with pytest.raises(StoreError, match="closed"):
+            one["k"]
+    assert [name for name in descriptors() if name.startswith(str(path))] == []
 
 
 def test_close_while_in_use(path):

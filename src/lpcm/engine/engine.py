@@ -22,6 +22,7 @@ from lpcm.values.codec import Codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
     from lpcm.ports import Cache, Clock, Store
 
@@ -105,7 +106,13 @@ class Engine:
 
         From any thread. An operation that waits for a thread raises StoreError where it is
         awaited; one that a thread is doing gets a second at most. An event loop that runs
-        elsewhere closes its own connections as soon as it gets to it.
+        elsewhere closes its own connections as soon as it gets to it. Leaving a ``with`` does it.
+
+        Every map that uses this engine, in whichever thread, ends with it: it is theirs together.
+
+        >>> from lpcm import LPCM
+        >>> with Engine.open("memory://") as engine:
+        ...     LPCM("m", using=engine)["k"] = 1
         """
         _opened.discard(self)
         if self._loops is not None:
@@ -115,6 +122,12 @@ class Engine:
             run(flush(self.stack))
         finally:
             shut(self.stack)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __reduce__(self) -> NoReturn:
         raise PickleRefused(f"{self!r} cannot be pickled or copied: pickle its URL, or a map of it")
