@@ -63,13 +63,6 @@ PROCESS_IDS: Mapping[str, str] = {
 }
 
 LONGEST = 500
-_CONTRACT = "a contract is one list of requirements, read and inherited as a whole"
-LONG: Mapping[str, str] = {
-    "lpcm.testing.contracts.cache": _CONTRACT,
-    "lpcm.testing.contracts.mapping": _CONTRACT,
-    "lpcm.testing.contracts.store": _CONTRACT,
-}
-"""Modules over ``LONGEST`` lines, each with the reason why it is still one module."""
 
 IMPORT_BUDGET = 0.045
 # Standard modules that cost milliseconds and that no map needs before it is used. Not here,
@@ -343,9 +336,9 @@ def test_errors_are_complete_and_public():
 
 
 def test_modules_are_short():
-    """No module is longer than 500 lines without a reason; a reason no longer needed goes."""
+    """No module is longer than 500 lines."""
     lengths = {
         name: len(path.read_text(encoding="utf-8").splitlines())
         for name, path in source_files().items()
     }
-    assert {name for name, length in lengths.items() if length > LONGEST} == set(LONG)
+    assert {name for name, length in lengths.items() if length > LONGEST} == set()

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import pytest
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from lpcm.ports import Cache, Command
+
+    Make: TypeAlias = Callable[[int], Coroutine[Any, Any, Any]]
 
 __all__ = ["CacheContract", "Driven", "in_threads"]
 
@@ -44,9 +46,7 @@ class Driven(NamedTuple):
     cache: Cache
     run: Callable[[Coroutine[Any, Any, Any]], Any] = run
     """Runs one to its end."""
-    concurrently: Callable[[int, Callable[[int], Coroutine[Any, Any, Any]]], list[Any]] | None = (
-        None
-    )
+    concurrently: Callable[[int, Make], list[Any]] | None = None
     """Runs so many at once, made from their numbers; None: as threads."""
 
     def send(self, key: str, *commands: Command, connection: int | None = None) -> Replies:
@@ -64,7 +64,7 @@ class Driven(NamedTuple):
         return found if isinstance(found, bytes) else found.results[0]
 
 
-def in_threads(number: int, make: Callable[[int], Coroutine[Any, Any, Any]]) -> list[Any]:
+def in_threads(number: int, make: Make) -> list[Any]:
     """Run so many blocking coroutines at once."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -489,9 +489,7 @@ class CacheContract:
             assert isinstance(answer, CacheLost)
 
     @staticmethod
-    def _at_once(
-        driven: Driven, number: int, make: Callable[[int], Coroutine[Any, Any, Any]]
-    ) -> list[Any]:
+    def _at_once(driven: Driven, number: int, make: Make) -> list[Any]:
         return (driven.concurrently or in_threads)(number, make)
 
     @staticmethod
