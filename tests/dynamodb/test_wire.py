@@ -193,6 +193,23 @@ def test_numbers_are_exact(number):
     assert again == (Decimal(repr(number)) if isinstance(number, float) else number)
 
 
+@pytest.mark.parametrize(
+    "text", ["1" * 38 + ".00", "1" * 38 + "000", "0." + "1" * 38 + "00", "10E124"]
+)
+def test_zeros_at_the_end_are_no_digits(store, text):
+    """DynamoDB counts no zeros at the end: a number with 38 digits before them is kept."""
+    number = Decimal(text)
+    apply(store, "k", Put(Cell({"part": number}, None), 1))
+    assert read(store, "k").data == {"part": number}
+
+
+@pytest.mark.parametrize("text", ["1" * 39 + ".00", "1" * 39 + "000", "1" + "0" * 37 + "10"])
+def test_zeros_between_digits_are_digits(text):
+    """A number of 39 digits before the zeros at its end does not reach DynamoDB."""
+    with pytest.raises(ValueEncodingError, match="would round"):
+        wire.encode(Decimal(text))
+
+
 EDGE = 10**38 - 1
 
 

@@ -23,6 +23,7 @@ from lpcm.live.location import Mutation
 from lpcm.operations.entry import MISSING
 from lpcm.operations.retry import UNCHANGED
 from lpcm.ports import DeleteItem, Extend, ListSet, Merge, SetAdd, SetRemove
+from lpcm.values.native_number import LIMIT
 from lpcm.values.path import step
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ __all__ = [
 
 _NAMES = 25
 """More keys than these at once go by compare-and-set: a store's expressions have limits."""
-_INT = 10**38
 
 
 def call(method: str, *args: Any, **options: Any) -> Mutation[Any]:
@@ -142,7 +142,7 @@ def _members(path: ValuePath, members: set[Any]) -> frozenset[Any] | None:
     """Return the members if stores have sets of their type; refuse one that no value can be."""
     path.binding.engine.codec.part(members)
     kinds = {type(member) for member in members}
-    if kinds in ({str}, {bytes}) or (kinds == {int} and all(abs(m) < _INT for m in members)):
+    if kinds in ({str}, {bytes}) or (kinds == {int} and all(abs(m) < LIMIT for m in members)):
         return frozenset(members)
     return None
 

@@ -18,7 +18,7 @@ LIMIT: Final = 10**DIGITS
 
 
 def keeps(number: float | Decimal) -> bool:
-    """Tell whether the number is held without being rounded.
+    """Tell whether the number is held without being rounded. A Decimal's last zeros are no digits.
 
     >>> keeps(10**38 - 1), keeps(10**38), keeps(1e-130), keeps(1e-131), keeps(Decimal("1E+125"))
     (True, False, True, False, True)
@@ -31,8 +31,8 @@ def keeps(number: float | Decimal) -> bool:
         case Decimal():
             if not number.is_finite():
                 return False
-            digits = len(str(number.as_tuple().digits).strip("(,)0").replace(", ", ""))
-            return not number or (digits <= DIGITS and -130 <= number.adjusted() <= 125)
+            digits = "".join(map(str, number.as_tuple().digits)).rstrip("0")
+            return not number or (len(digits) <= DIGITS and -130 <= number.adjusted() <= 125)
 
 
 def gives_back(number: Decimal) -> bool:
