@@ -48,7 +48,7 @@ def test_backup(url, tmp_path):
 def test_a_database_that_is_not_there_is_not_backed_up(tmp_path):
     """A misspelt URL is an error, and makes no file."""
     done = invoke("--url", f"sqlite:///{tmp_path}/lost.sqlite3", "backup", tmp_path / "copy")
-    assert done.exit_code == 4
+    assert done.exit_code == 1
     assert "not there" in done.stderr
     assert list(tmp_path.iterdir()) == []
 

@@ -95,6 +95,7 @@ def test_audit(url, monkeypatch):
 
 def test_audit_needs_a_cache(tmp_path):
     """A map without a cache has nothing to audit, which is said."""
+    run("--url", f"sqlite:///{tmp_path}/m.sqlite3", "set", "m", "k", "1")
     result = run("--url", f"sqlite:///{tmp_path}/m.sqlite3", "audit", code=3)
     assert "has no cache to audit" in result.stderr
     lpcm.close()

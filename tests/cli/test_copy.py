@@ -113,7 +113,7 @@ def test_a_store_is_not_copied_into_itself(run, file):
 def test_a_source_that_is_not_there(run, tmp_path):
     """A misspelt file is an error, and is not made; neither is the destination."""
     result = run(
-        "copy", f"sqlite:///{tmp_path}/a.sqlite3", f"sqlite:///{tmp_path}/b.sqlite3", code=4
+        "copy", f"sqlite:///{tmp_path}/a.sqlite3", f"sqlite:///{tmp_path}/b.sqlite3", code=1
     )
     assert "a.sqlite3 is not there" in result.stderr
     assert list(tmp_path.iterdir()) == []

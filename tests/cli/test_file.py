@@ -63,9 +63,28 @@ def test_vacuum(url):
     assert "after" in done.output
 
 
-@pytest.mark.parametrize("command", ["info", "purge", "vacuum"])
-def test_a_file_that_is_not_there(tmp_path, command):
-    """A misspelt URL is an error, and makes no file."""
-    done = invoke("--url", f"sqlite:///{tmp_path}/lost.sqlite3", command)
-    assert done.exit_code == 4
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["count", "m"],
+        ["export"],
+        ["export", "m"],
+        ["get", "m", "k"],
+        ["get", "m", "k", "--default", "0"],
+        ["info"],
+        ["items", "m"],
+        ["keys", "m"],
+        ["maps"],
+        ["maps", "--count"],
+        ["purge"],
+        ["vacuum"],
+    ],
+)
+def test_a_file_that_is_not_there(tmp_path, words):
+    """What only reads makes no file: a misspelt URL is an error, with exit code 1."""
+    done = invoke("--url", f"sqlite:///{tmp_path}/lost.sqlite3", *words)
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert "lost.sqlite3 is not there: nothing to " in done.stderr
+    assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

@@ -38,7 +38,7 @@ def engine(request):
 
 def test_a_table_is_made_once_and_shown(run, engine):
     """Made once, it is not made again; show says what it is; then a map works on it."""
-    missing = run("--url", engine, "table", "show", code=4)
+    missing = run("--url", engine, "table", "show", code=1)
     assert "lpcm table create" in missing.stderr
     assert missing.stderr.count("\n") == 1
     assert "created" in run("--url", engine, "table", "create").stdout

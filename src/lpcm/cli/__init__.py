@@ -7,7 +7,7 @@ command is found. Commands stand in modules of their own, imported when one is a
 exit code
 ========= ===========================================================================
 0         done
-1         the key is not there; or what was checked does not hold (``copy``, ``verify``)
+1         the key, file or table is not there; what was checked does not hold (``verify``)
 2         the command line is wrong
 3         a URL, key or value that cannot be used; nothing was written
 4         the store or the cache did not do it
@@ -32,7 +32,7 @@ import lpcm
 from lpcm import LPCM, Engine, LPCMError
 from lpcm.administration import Records, check_exists, open_engine
 from lpcm.config import find, redact_words
-from lpcm.errors import BatchError, CacheUnavailable, OutcomeUnknown, StoreError
+from lpcm.errors import BatchError, CacheUnavailable, OutcomeUnknown, StoreError, StoreMissing
 from lpcm.text import foreign, printable
 
 if TYPE_CHECKING:
@@ -75,8 +75,22 @@ class Session:
         self.json = json_output
 
     def map(self, name: str) -> LPCM[Any, Any]:
-        """Return the map of that name."""
+        """Return the map of that name, to write to."""
         return LPCM(name, url=self.url)
+
+    def there(self, what: str) -> Engine:
+        """Return the engine, to read from. **Raises** StoreMissing: it makes no file.
+
+        A file of a misspelt name would be an empty store.
+        """
+        check_exists(self.settings(), f"nothing to {what}")
+        return self.engine()
+
+    def read(self, name: str) -> LPCM[Any, Any]:
+        """Return the map of that name, to read from; see ``there``."""
+        found = self.map(name)  # a wrong name is named first
+        self.there("read")
+        return found
 
     def records(self, name: str) -> Records:
         """Return the entries of that map as they are stored."""
@@ -86,18 +100,13 @@ class Session:
         """Return the engine of the URL."""
         return open_engine(url=self.url)
 
-    def there(self, what: str) -> Engine:
-        """Return the engine, but make no file: a misspelt one would be an empty store."""
-        check_exists(self.settings(), f"nothing to {what}")
-        return self.engine()
-
     def settings(self) -> Config:
         """Return the URL, taken apart."""
         return find(url=self.url)
 
     def maps(self) -> list[str]:
-        """Return the names of all maps."""
-        return lpcm.maps(using=self.engine())
+        """Return the names of all maps; see ``there``."""
+        return lpcm.maps(using=self.there("read"))
 
 
 class Commands(click.Group):
@@ -172,6 +181,8 @@ def _shared_first(words: list[str]) -> list[str]:
 def code(error: Exception) -> int:
     """Return the exit code for an error; see the module's table."""
     match error:
+        case StoreMissing():
+            return 1
         case OutcomeUnknown():
             return 5
         case StoreError() | CacheUnavailable():

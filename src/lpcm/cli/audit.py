@@ -76,7 +76,7 @@ def audit(session: Session, /, maps: Sequence[str], *, sample: int, mend: bool) 
 
     Costs a read of each entry (strongly consistent) and a look at the cache; fills nothing.
     """
-    engine = session.engine()
+    engine = session.there("audit")
     if not is_cached(engine):
         raise ConfigError(f"{engine.location} has no cache to audit: give cache= in its URL")
     looked = cached = 0

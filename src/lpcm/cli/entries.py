@@ -47,7 +47,7 @@ def get(
     """Print the value of KEY in MAP, as JSON; exit with 1 if it is not there."""
     wanted = parse(key, text=text)
     try:
-        entry = session.map(map).entry(wanted)
+        entry = session.read(map).entry(wanted)
     except KeyError:
         if default is None:
             raise
@@ -162,7 +162,7 @@ def _part(
 @pass_session
 def keys(session: Session, map: str, limit: int | None, **part: Any) -> None:
     """Print the keys of MAP in their order, one a line."""
-    for key in _first(session.map(map).keys(**_part(**part)), limit):
+    for key in _first(session.read(map).keys(**_part(**part)), limit):
         _say(session, key, key=key)
 
 
@@ -173,7 +173,7 @@ def keys(session: Session, map: str, limit: int | None, **part: Any) -> None:
 @pass_session
 def items(session: Session, map: str, limit: int | None, **part: Any) -> None:
     """Print the entries of MAP in key order, one a line: the key, a tab, the value."""
-    for key, value in _first(session.map(map).items(**_part(**part)), limit):
+    for key, value in _first(session.read(map).items(**_part(**part)), limit):
         if session.json:
             _say(session, None, key=key, value=value)
         else:
@@ -194,7 +194,7 @@ def _first(view: Iterable[Any], limit: int | None) -> Iterable[Any]:
 @pass_session
 def count(session: Session, map: str, **part: Any) -> None:
     """Count the entries of MAP, or part of it; the store reads them all."""
-    total = len(session.map(map).keys(**_part(**part)))
+    total = len(session.read(map).keys(**_part(**part)))
     _say(session, total, map=map, count=total)
 
 
@@ -207,7 +207,7 @@ def maps(session: Session, *, counted: bool) -> None:
         if not counted:
             _say(session, name, map=name)
             continue
-        total = len(session.map(name))
+        total = len(session.read(name))
         if session.json:
             _say(session, None, map=name, count=total)
         else:

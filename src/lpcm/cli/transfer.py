@@ -86,6 +86,7 @@ def export(
     if prefix is not None and len(maps) != 1:
         raise click.UsageError("--prefix goes with one map")
     start = None if prefix is None else parse(prefix, text=text)
+    session.there("export")
     with (
         _output(output) as lines,
         # On a terminal the lines themselves show how it goes.
