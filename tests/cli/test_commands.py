@@ -8,8 +8,10 @@ import sys
 import time
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 from hypothesis import given
 
@@ -84,7 +86,7 @@ def test_set_get_with_a_lifetime(run):
     entry = LPCM("m").entry("k")
     assert entry.value == {"a": [1, Decimal("1.50")]}
     found = json.loads(run("--json", "get", "m", "k").stdout)
-    assert found["etag"] == entry.etag
+    assert found["etag"] == str(entry.etag)  # a JSON number may be read as a float
     assert found["expires"] == entry.expires
     assert 50 < found["expires"] - time.time() <= 60
     run("set", "m", "k", 1, "--ttl", -1, code=3)
@@ -102,6 +104,16 @@ def test_a_value_from_a_pipe_is_without_the_end_of_its_line(run):
     assert LPCM("m")["k"] == "one\ntwo"
     run("set", "m", "k", "-", "--text", stdin="7\n")
     assert LPCM("m")["k"] == "7\n"
+    run("set", "m", "k", "-", "--text", stdin="7\r\n")
+    assert LPCM("m")["k"] == "7\r\n"
+
+
+def test_bytes_from_a_pipe_that_are_no_text_are_called_that(run):
+    """What is not UTF-8 is refused, with the byte, where it is, and what to write."""
+    shown = run("set", "m", "k", "-", stdin=b"ab\xff", code=3).stderr
+    assert shown.startswith("lpcm: the standard input is not UTF-8: byte 0xff at offset 2; ")
+    assert "!bytes" in shown
+    assert list(LPCM("m")) == []
 
 
 def test_numbers_below_zero_are_words_and_misspelt_options_are_not(run):
@@ -113,7 +125,12 @@ def test_numbers_below_zero_are_words_and_misspelt_options_are_not(run):
         assert "No such option" in run(*words, code=2).stderr
     run("set", "m", "k", "--text", "--", "--tll")
     assert LPCM("m").copy() == {-7: -1.5, "k": "--tll"}
-    run("del", "m", "-7")
+    run("set", "--", "m", "k", "-x")  # behind -- nothing is an option
+    run("set", "m", "--", "--ttl", "-8")
+    assert LPCM("m").copy() == {-7: -1.5, "k": "-x", "--ttl": -8}
+    run("set", "--", "-m", "k", "1")
+    assert LPCM("-m").copy() == {"k": 1}
+    run("del", "m", "-7", "--", "--ttl")
     assert len(LPCM("m")) == 1
 
 
@@ -122,7 +139,9 @@ def test_raw_writes_text_and_bytes_as_they_are(run):
     LPCM("m").update(text="a\nb", bytes=b"\x00\xff", number=1)
     assert run("get", "m", "text", "--raw").stdout_bytes == b"a\nb"
     assert run("get", "m", "bytes", "--raw").stdout_bytes == b"\x00\xff"
-    assert run("get", "m", "number", "--raw").stdout_bytes == b"1\n"
+    assert run("get", "m", "number", "--raw").stdout_bytes == b"1"
+    assert run("get", "m", "none", "--raw", "--default", "a b").stdout_bytes == b"a b"
+    run("--json", "get", "m", "text", "--raw", code=2)
 
 
 def test_a_missing_key_is_exit_code_1(run):
@@ -246,6 +265,55 @@ def test_what_is_wrong_has_an_exit_code(run, words, code):
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ["nope"],
+        ["get", "m"],
+        ["get", "m", "k", "--nope"],
+        ["import", "no-such-file"],
+        ["get", "m", "[1"],
+        ["get", "m", "none"],
+        ["--url", "redis://ann:secret@host", "maps"],
+        ["maps", "memcached://ann:secret@host"],
+        ["import", "-k", "-"],
+    ],
+)
+def test_errors_are_json_for_programs(run, words):
+    """With --json every line on the standard error is an object, a wrong command line's too."""
+    result = CliRunner().invoke(main, ["--json", *words], input="no\nno\n")
+    assert result.exit_code in {1, 2, 3}
+    lines = [json.loads(line) for line in result.stderr.splitlines()]
+    assert lines
+    assert all(line.keys() == {"error", "message"} for line in lines)
+    assert "secret" not in result.stderr
+
+
+def test_no_command_is_the_help():
+    """Without a command there is the help, once, and exit code 2."""
+    result = CliRunner().invoke(main, [])
+    assert result.exit_code == 2
+    assert result.output.count("Usage:") == 1
+
+
+def test_a_shell_completes_commands_and_maps(url):
+    """Completion offers commands and the maps of a SQLite file; it makes no file."""
+    shell = ShellComplete(main, {}, "lpcm", "_LPCM_COMPLETE")
+
+    def offered(*words, start=""):
+        return [item.value for item in shell.get_completions([*words], start)]
+
+    assert "export" in offered(start="e")
+    assert offered("get") == []
+    assert not Path(lpcm.config.find().path).exists()
+    LPCM("users")["k"] = LPCM("user groups")["k"] = LPCM("hits")["k"] = 1
+    assert offered("get", start="u") == ["user groups", "users"]
+    assert offered("export", "hits", start="user") == ["user groups", "users"]
+    assert offered("--namespace", "apart", "count") == []
+    assert offered("--url", "dynamodb://t12?region=eu-west-1", "count") == []
+    assert offered("--url", "nonsense", "count") == []
+
+
+@pytest.mark.parametrize(
     ("error", "code"),
     [
         (OutcomeUnknown("lost"), 5),
@@ -358,13 +426,14 @@ def test_keep_going_names_every_bad_line(run, tmp_path):
     lines = [f'{{"map":"m","key":{key},"value":{value}}}' for key, value in enumerate(values)]
     result = run("--json", "--url", url, "import", "-k", stdin="\n".join(lines), code=3)
     assert json.loads(result.stdout) == {"stored": 2, "expired": 0}
-    named = [line.split(": ")[1] for line in result.stderr.splitlines()]
+    messages = [json.loads(line)["message"] for line in result.stderr.splitlines()]
+    named = [message.split(": ")[0] for message in messages]
     assert sorted(named) == ["line 2", "line 3", "line 4"]
     assert LPCM("m", url=url).copy() == {0: 1, 4: 2}
     # A file of another kind is not read to its end.
-    told = run("import", "-k", stdin="no\n" * 5000, code=3).stderr
-    assert told.endswith("lpcm: line 1001: so many lines cannot be used: is this an export?\n")
-    assert told.count("\n") == 1001
+    shown = run("import", "-k", stdin="no\n" * 5000, code=3).stderr
+    assert shown.endswith("lpcm: line 1001: so many lines cannot be used: is this an export?\n")
+    assert shown.count("\n") == 1001
 
 
 def test_a_line_that_the_store_refuses_is_named(run, tmp_path):
@@ -484,5 +553,8 @@ def test_an_interrupt_ends_it(url, tmp_path):
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 130
-        assert b"Traceback" not in process.stderr.read()
+        shown = process.stderr.read()
+        assert shown == (
+            b"lpcm: interrupted; 1,000 entries are known to be stored; import FILE again\n"
+        )
     assert len(LPCM("m")) == 1000

@@ -24,13 +24,14 @@ import sys
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import click
 
 import lpcm
 from lpcm import LPCM, Engine, LPCMError
 from lpcm.administration import Records, check_exists, open_engine
+from lpcm.cli.words import complain, in_namespace
 from lpcm.config import find, redact_words
 from lpcm.errors import BatchError, CacheUnavailable, OutcomeUnknown, StoreError, StoreMissing
 from lpcm.text import foreign, printable
@@ -126,13 +127,14 @@ class Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take the shared options wherever they stand."""
-        with _redacted():
-            return super().parse_args(ctx, _shared_first(args))
+        words = _shared_first(args)
+        with _redacted(as_json="--json" in words):
+            return super().parse_args(ctx, words)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; end with the exit code of what went wrong."""
         try:
-            with foreign(), _redacted():
+            with foreign(), _redacted(as_json=ctx.params["json_output"]):
                 return super().invoke(ctx)
         except KeyError as error:
             fail(ctx, 1, error, f"no such key: {printable(repr(error.args[0]))}")
@@ -143,18 +145,30 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             sys.exit(130)
         except BrokenPipeError:
-            # Whoever read the output has seen enough. Python would complain once more at exit.
+            # The reader of the output has seen enough. Python would complain once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
 
 
+class _UsageForPrograms(click.UsageError):
+    """A wrong command line, said in JSON."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Write it as other errors are written."""
+        line = json.dumps({"error": "UsageError", "message": printable(self.message)})
+        click.echo(line, file=file, err=True)
+
+
 @contextmanager
-def _redacted() -> Generator[None, None, None]:
+def _redacted(*, as_json: bool) -> Generator[None, None, None]:
     """Keep passwords out of what click says of words that stand in the wrong place."""
     try:
         yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
     except click.UsageError as error:
-        raise click.UsageError(redact_words(error.format_message()), error.ctx) from None
+        kind = _UsageForPrograms if as_json else click.UsageError
+        raise kind(redact_words(error.format_message()), error.ctx) from None
 
 
 def _shared_first(words: list[str]) -> list[str]:
@@ -193,13 +207,7 @@ def code(error: Exception) -> int:
 
 def fail(ctx: click.Context, status: int, error: Exception, message: str = "") -> NoReturn:
     """Say what went wrong on the standard error, in one line, and end."""
-    text = printable(" ".join((message or str(error)).split()))
-    session = ctx.find_object(Session)
-    if session is not None and session.json:
-        text = json.dumps({"error": type(error).__name__, "message": text})
-    else:
-        text = f"lpcm: {text}"
-    click.echo(text, err=True)
+    complain(ctx.find_object(Session), type(error).__name__, message or str(error))
     sys.exit(status)
 
 
@@ -220,18 +228,5 @@ def main(ctx: click.Context, url: str | None, namespace: str | None, *, json_out
     text, {"!tuple": ["eu", 7]} is a tuple.
     """
     ctx.call_on_close(lpcm.close)
-    if namespace is not None:
-        ctx.with_resource(_in_namespace(namespace))
+    ctx.with_resource(in_namespace(namespace))
     ctx.obj = Session(url, json_output=json_output)
-
-
-@contextmanager
-def _in_namespace(name: str) -> Generator[None, None, None]:
-    before = os.environ.get("LPCM_NAMESPACE")
-    os.environ["LPCM_NAMESPACE"] = name
-    try:
-        yield
-    finally:
-        del os.environ["LPCM_NAMESPACE"]
-        if before is not None:
-            os.environ["LPCM_NAMESPACE"] = before

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from lpcm.administration import SETTLED, Records, is_cached
-from lpcm.cli.words import pass_session
+from lpcm.cli.words import map_names, pass_session
 from lpcm.errors import ConfigError, ValueDecodingError
 from lpcm.text import key_of, printable
 
@@ -57,7 +57,7 @@ def _words(records: Records, entry: Stored | None) -> str:
 
 
 @click.command()
-@click.argument("maps", nargs=-1)
+@click.argument("maps", nargs=-1, shell_complete=map_names)
 @click.option(
     "--sample",
     type=click.IntRange(min=1),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lpcm.cli.copying import Copy, Done
-from lpcm.cli.words import pass_session, progress, shown
+from lpcm.cli.words import complain, pass_session, progress, shown
 from lpcm.text import printable
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["copy"]
 
-_TOLD = 20
-"""Failures that are told one by one."""
+_SHOWN = 20
+"""Failures that are shown one by one."""
 
 
 @click.command()
@@ -63,16 +63,16 @@ def copy(
     if restart:
         work.forget()
     began = time.monotonic()
-    told: dict[str, Done] = {}
+    copies: dict[str, Done] = {}
     try:
         for name in names:
-            told[name] = _one(work, name, rate, verify=not no_verify)
+            copies[name] = _one(work, name, rate, verify=not no_verify)
     except KeyboardInterrupt:
-        click.echo("lpcm: interrupted; the same command goes on from here", err=True)
+        complain(session, "KeyboardInterrupt", "interrupted; the same command goes on from here")
         raise
     work.forget()
-    _report(session, told, time.monotonic() - began)
-    if any(done.failed for done in told.values()):
+    _report(session, copies, time.monotonic() - began)
+    if any(done.failed for done in copies.values()):
         sys.exit(1)
 
 
@@ -95,23 +95,24 @@ def _one(work: Copy, name: str, rate: float | None, *, verify: bool) -> Done:
     return done
 
 
-def _report(session: Session, told: Mapping[str, Done], seconds: float) -> None:
-    failures = [(name, key, why) for name, done in told.items() for key, why in done.failed.items()]
-    for name, key, why in failures[:_TOLD]:
-        reason = printable(" ".join(why.split()))
-        click.echo(f"lpcm: {printable(name)}: {shown(key)}: {reason}", err=True)
-    if len(failures) > _TOLD:
-        click.echo(f"lpcm: and {len(failures) - _TOLD:,} more", err=True)
+def _report(session: Session, copies: Mapping[str, Done], seconds: float) -> None:
+    failures = [
+        (name, key, why) for name, done in copies.items() for key, why in done.failed.items()
+    ]
+    for name, key, why in failures[:_SHOWN]:
+        complain(session, "BatchError", f"{name}: {shown(key)}: {why}")
+    if len(failures) > _SHOWN:
+        complain(session, "BatchError", f"and {len(failures) - _SHOWN:,} more")
     sums = {
-        name: sum(getattr(done, name) for done in told.values())
+        name: sum(getattr(done, name) for done in copies.values())
         for name in ("copied", "resumed", "repaired", "extra")
     }
     if session.json:
         rounded = {"failed": len(failures), "seconds": round(seconds, 3)}
-        click.echo(json.dumps({"maps": len(told), **sums, **rounded}))
+        click.echo(json.dumps({"maps": len(copies), **sums, **rounded}))
         return
     speed = sums["copied"] / seconds if seconds else 0.0
-    text = f"{sums['copied']:,} entries of {len(told):,} maps copied in {seconds:.1f} s"
+    text = f"{sums['copied']:,} entries of {len(copies):,} maps copied in {seconds:.1f} s"
     text += f" ({speed:,.0f}/s)"
     more = {
         "copied before": sums["resumed"],

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lpcm.cli.words import key_option, parse, pass_session, shown, text_option
-from lpcm.text import printable
+from lpcm.cli.words import Worded, key_option, map_names, parse, pass_session, shown, text_option
+from lpcm.errors import ValueEncodingError
+from lpcm.text import printable, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,40 +31,36 @@ def _say(session: Session, result: object, /, **fields: object) -> None:
         click.echo(shown(result))
 
 
-_NEGATIVE = {"ignore_unknown_options": True}
-"""For commands whose words may be numbers below zero, which look like options."""
-
-
-@click.command(context_settings=_NEGATIVE)
-@click.argument("map")
+@click.command(cls=Worded)
+@click.argument("map", shell_complete=map_names)
 @click.argument("key")
 @click.option("--default", metavar="VALUE", help="What to print for a key that is not there.")
-@click.option("--raw", is_flag=True, help="Write text and bytes as they are, without quotes.")
+@click.option("--raw", is_flag=True, help="Write text and bytes as they are, and no newline.")
 @text_option
 @pass_session
 def get(
     session: Session, map: str, key: str, default: str | None, *, raw: bool, text: bool
 ) -> None:
     """Print the value of KEY in MAP, as JSON; exit with 1 if it is not there."""
+    if raw and session.json:
+        raise click.UsageError("--raw writes no JSON: give --raw or --json")
     wanted = parse(key, text=text)
+    found = session.read(map)
     try:
-        entry = session.read(map).entry(wanted)
+        entry = found.entry(wanted)
     except KeyError:
         if default is None:
             raise
-        _say(session, parse(default, text=text), key=wanted, value=parse(default, text=text))
-        return
-    if raw and isinstance(entry.value, (str, bytes)):
-        _write(entry.value)
-        return
-    _say(
-        session,
-        entry.value,
-        key=wanted,
-        value=entry.value,
-        etag=entry.etag,
-        expires=entry.expires,
-    )
+        value = parse(default, text=text)
+        fields: dict[str, object] = {}
+    else:
+        value = entry.value
+        # Programs read numbers of JSON as floats, which have no room for an etag.
+        fields = {"etag": str(entry.etag), "expires": entry.expires}
+    if raw:
+        _write(value if isinstance(value, (str, bytes)) else to_json(value))
+    else:
+        _say(session, value, key=wanted, value=value, **fields)
 
 
 def _write(value: str | bytes) -> None:
@@ -76,8 +73,20 @@ def _write(value: str | bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-@click.command(name="set", context_settings=_NEGATIVE)
-@click.argument("map")
+def _standard_input() -> str:
+    """Return the text of the standard input, its line ends as they are."""
+    data = sys.stdin.buffer.read()
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ValueEncodingError(
+            f"the standard input is not UTF-8: byte 0x{data[error.start]:02x} at offset "
+            f'{error.start}; bytes are stored as {{"!bytes": BASE64}}; nothing was written'
+        ) from None
+
+
+@click.command(name="set", cls=Worded)
+@click.argument("map", shell_complete=map_names)
 @click.argument("key")
 @click.argument("value")
 @click.option("--ttl", type=float, metavar="SECONDS", help="Expire after so long.")
@@ -88,14 +97,14 @@ def set_(
 ) -> None:
     """Store VALUE under KEY in MAP; VALUE - is read from the standard input."""
     if value == "-":
-        value = sys.stdin.read()
+        value = _standard_input()
         if not text:
             value = value.removesuffix("\n")  # as a shell does with what a command says
     session.map(map).set(parse(key, text=text), parse(value, text=text), ttl=ttl)
 
 
-@click.command(name="del", context_settings=_NEGATIVE)
-@click.argument("map")
+@click.command(name="del", cls=Worded)
+@click.argument("map", shell_complete=map_names)
 @click.argument("keys", nargs=-1, required=True)
 @click.option("--force", "-f", is_flag=True, help="Say nothing of a key that is not there.")
 @text_option
@@ -111,8 +120,8 @@ def delete(session: Session, map: str, keys: tuple[str, ...], *, force: bool, te
         del held[key]
 
 
-@click.command(name="incr", context_settings=_NEGATIVE)
-@click.argument("map")
+@click.command(name="incr", cls=Worded)
+@click.argument("map", shell_complete=map_names)
 @click.argument("key")
 @click.argument("delta", default="1")
 @text_option
@@ -156,7 +165,7 @@ def _part(
 
 
 @click.command()
-@click.argument("map")
+@click.argument("map", shell_complete=map_names)
 @_walk_options
 @text_option
 @pass_session
@@ -167,7 +176,7 @@ def keys(session: Session, map: str, limit: int | None, **part: Any) -> None:
 
 
 @click.command()
-@click.argument("map")
+@click.argument("map", shell_complete=map_names)
 @_walk_options
 @text_option
 @pass_session
@@ -188,7 +197,7 @@ def _first(view: Iterable[Any], limit: int | None) -> Iterable[Any]:
 
 
 @click.command()
-@click.argument("map")
+@click.argument("map", shell_complete=map_names)
 @_part_options
 @text_option
 @pass_session

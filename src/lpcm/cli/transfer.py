@@ -19,7 +19,16 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import click
 
 from lpcm import Entry
-from lpcm.cli.words import key_option, parse, pass_session, progress, shown, text_option
+from lpcm.cli.words import (
+    complain,
+    key_option,
+    map_names,
+    parse,
+    pass_session,
+    progress,
+    shown,
+    text_option,
+)
 from lpcm.errors import (
     BatchError,
     CacheUnavailable,
@@ -30,7 +39,7 @@ from lpcm.errors import (
     ValueEncodingError,
 )
 from lpcm.system.files import replacing
-from lpcm.text import check_name, encode_key, from_json, printable
+from lpcm.text import check_name, encode_key, from_json
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -50,7 +59,7 @@ _NOT_THE_LINE = (StoreError, CacheUnavailable, OutcomeUnknown)
 
 
 @click.command()
-@click.argument("maps", nargs=-1)
+@click.argument("maps", nargs=-1, shell_complete=map_names)
 @key_option("--prefix", "Of one map: entries whose keys begin with it.")
 @click.option(
     "--output",
@@ -106,7 +115,7 @@ def export(
                 bad += [f"{name}: {shown(key)}: {error}" for key, error in failed.items()]
                 advance(len(found))
     for each in bad:
-        click.echo(f"lpcm: {printable(each)}", err=True)
+        complain(session, "ValueDecodingError", each)
     if bad:
         sys.exit(3)
 
@@ -178,13 +187,16 @@ def import_(
                 expired += len(chunk) - len(fresh)
                 for name, group in groupby(fresh, key=lambda each: each.map):
                     lines = list(group)
-                    stored += len(lines)
-                    if not dry_run:
-                        stored -= _store(session.records(name), lines, bad)
+                    failed = 0 if dry_run else _store(session.records(name), lines, bad)
+                    stored += len(lines) - failed
                 advance(len(chunk))
+    except KeyboardInterrupt:
+        known = "nothing was written" if dry_run else f"{stored:,} entries are known to be stored"
+        complain(session, "KeyboardInterrupt", f"interrupted; {known}; import FILE again")
+        raise
     finally:
         for each in bad or ():
-            click.echo(f"lpcm: {printable(each)}", err=True)
+            complain(session, "ValueDecodingError", each)
     _report(session, stored, expired, dry_run=dry_run)
     if bad:
         sys.exit(3)
