@@ -19,11 +19,11 @@ MOST: Mapping[str, Mapping[str, int]] = {
     "memcached and DynamoDB": {
         "m[k], a hit": 10,
         "m[k], a miss": 72,
-        "m[k] = v": 90,
-        "m[k] += 1": 131,
+        "m[k] = v": 88,
+        "m[k] += 1": 126,
         "m[k].append(x)": 160,
     },
-    "SQLite": {"m[k]": 6, "m[k] = v": 14, "m[k] += 1": 45, "m[k].append(x)": 80},
+    "SQLite": {"m[k]": 6, "m[k] = v": 14, "m[k] += 1": 41, "m[k].append(x)": 80},
 }
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from warnings import warn
 
 from lpcm.engine.drive import do
-from lpcm.errors import LiveValueWarning
+from lpcm.errors import LiveValueWarning, OutcomeUnknown
 from lpcm.live import numbers as _numbers
 from lpcm.live.location import Mutation, ValuePath, perform
 from lpcm.live.mutations import DictMethods, ListMethods, SetMethods
@@ -164,8 +164,12 @@ def _assign_back(self: Any, at: Any, value: Any) -> bool:
     if type(value) in NUMBERS:
         if not _numbers.returns_to(value, path.binding.identity, path.key, steps):
             return False
-        with value._ticket:
+        try:
+            value._ticket.used = True
             _apply(self, _numbers.mutation(at, value))
+        except BaseException as error:
+            value._ticket.used = isinstance(error, OutcomeUnknown)
+            raise
         return True
     return type(value) in CONTAINERS and is_echo(value, path.binding.identity, path.key, steps)
 

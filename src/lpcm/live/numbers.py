@@ -60,17 +60,10 @@ def _plain(value: Any) -> Any:
 class Ticket:
     """The right to store what was done to a number: of its first assignment back alone.
 
-    ``with ticket`` uses it, and gives it back if nothing was written.
+    The assignment sets ``used``, and clears it where an error says that nothing was written.
     """
 
     used = False
-
-    def __enter__(self) -> None:
-        self.used = True
-
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        if kind is not None and not issubclass(kind, OutcomeUnknown):
-            self.used = False
 
 
 def _derived(number: Any, value: Any) -> Any:
@@ -133,8 +126,9 @@ class _Number:
         """Return the sum as a live number that remembers what was added."""
         if not isinstance(other, (int, float, Decimal)):
             return NotImplemented
-        other = _plain(other)
-        made = _derived(self, add(_plain(self), other))
+        if type(other) not in _CLASSES:
+            other = _plain(other)
+        made = _derived(self, add(self, other))  # a plain number: Python's own ``+``
         if self._operations is not None:
             made._operations = (*self._operations, (add, other))
         else:
@@ -253,11 +247,15 @@ def returns_to(value: Any, identity: tuple[int, str], key: object, steps: tuple[
 
 def apply_to_entry(value: Any, use: Entries) -> None:
     """Add the sum to the entry it was read from, or apply the operations to it."""
-    with value._ticket:
+    try:  # not a context manager: two calls more for each ``+=``
+        value._ticket.used = True
         if value._operations is None:
             do(use.increment_existing, value._key, value._sum)
         else:
             do(use.transform, value._key, _applying(value._operations))
+    except BaseException as error:
+        value._ticket.used = isinstance(error, OutcomeUnknown)
+        raise
 
 
 def _applying(operations: Any) -> Callable[[Any], Any]:

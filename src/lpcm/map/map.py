@@ -286,10 +286,15 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
     # Writing one key
 
     def __setitem__(self, key: K, value: V) -> None:
-        use = self._use()
+        bound = self._bound
+        use = bound[1] if bound[0] == state.epoch else self._bind()
         if type(value) in _live.TYPES and _live.assigned_back(value, use, key):
             return
-        do(use.assign, key, value)
+        try:  # as in ``__getitem__``
+            use.assign(key, value).send(None)
+        except StopIteration:
+            return
+        raise RuntimeError("a blocking operation suspended")
 
     @overload  # type: ignore[override]  # a V, read live
     def setdefault(self, key: K, default: V, *, ttl: TTL = None) -> R_co: ...
