@@ -1,7 +1,7 @@
 """The documentation as a site: ``make docs`` builds it into ``site/``.
 
-The pages are those of the checkout, and link to each other by file as they do there; Sphinx is
-told to read the whole repository, and which of it. Nothing of the site comes from other hosts.
+The pages are those of the checkout, and link to each other by file as they do there: Sphinx reads
+the whole repository, but only ``include_patterns``. Nothing of the site comes from other hosts.
 """
 
 from __future__ import annotations

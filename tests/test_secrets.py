@@ -117,7 +117,7 @@ def seen_of(url):
 @example(TEMPLATES[16], f"{MARK}&{MARK}", False)
 def test_no_password_is_shown(template, password, quoted):
     """Whatever a URL with a password is used for, and however malformed it is, none is shown."""
-    # Without a host, what stands behind an @ of the password is the host, to whoever reads it.
+    # Without a host, what stands behind an @ of the password is the host, to every parser.
     assume(not template.endswith("{p}") or not set(password) & set("@%\uff20"))
     # Without a user, what stands before a : of the password is the user, whom pickles name.
     assume("//{p}@" not in template or not set(password) & set(":%"))

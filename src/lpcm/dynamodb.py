@@ -80,8 +80,8 @@ def _transport(settings: Config) -> Generator[Transport, None, None]:
 
         made = ClientTransport(options["client"], region=region, endpoint=endpoint)
     else:
-        from lpcm.stores.dynamodb.http.blocking import SocketTransport  # 30 ms, and not to be asked
-        from lpcm.stores.dynamodb.http.credentials import Credentials  # by those who ask nobody
+        from lpcm.stores.dynamodb.http.blocking import SocketTransport  # 30 ms: only where needed
+        from lpcm.stores.dynamodb.http.credentials import Credentials  # as above
 
         made = SocketTransport(Credentials(region, endpoint, profile))
     try:

@@ -269,7 +269,7 @@ def test_reads_are_sent_again(opened, fault):
     ],
 )
 def test_the_budget_ends_it(opened, fault, error):
-    """When the time budget is over, the error says what stood in the way; nothing is written."""
+    """When the time budget is over, the error names the cause; nothing is written."""
     store, transport = opened(NUMBER, budget=0.3, PutItem=[fault] * 10_000)
     begun = time.monotonic()
     with pytest.raises(error) as caught:

@@ -31,7 +31,7 @@ def table(request):
 
 @pytest.fixture
 def opened(table, request):
-    """Return a map, and the transport under it that can be told what to answer."""
+    """Return a map, and the transport under it, whose answers a test can set."""
     transport = Hurting(SocketTransport(Credentials(REGION, table.endpoint)))
     transport.requests = []
     call = transport.call

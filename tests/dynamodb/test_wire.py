@@ -71,7 +71,7 @@ def frozen(entry):
 
 
 def test_items_of_every_age_are_read(table):
-    """Items in the documented layout, whoever wrote them, are read as the values they stand for."""
+    """Items in the documented layout, from any writer, are read as their values."""
     for entry in FROZEN:
         table.call("PutItem", TableName=table.name, Item=entry["item"])
     engine = Engine.open(table.url)

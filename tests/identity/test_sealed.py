@@ -63,7 +63,7 @@ def place(engine: Engine, key: object, name: str = "m") -> str:
 
 
 def plant(raw: Cache, key: str, base: bytes) -> None:
-    """Put a base where an item stands, as whoever can write memcached can."""
+    """Replace an item by a base, as every client that can write to memcached can."""
     (done,) = run(raw.send(Packet(key, (Set(base, len(base), 60),)))).results
     assert done.status == "HD"
 
@@ -104,7 +104,7 @@ def test_a_planted_value(raw, opened):
 @pytest.mark.parametrize("how", ["plain", "another key", "cut", "changed", "moved"])
 @pytest.mark.parametrize("key", ["k", "a key with spaces, which becomes a digest"])
 def test_a_planted_value_is_not_believed(raw, opened, how, key):
-    """With a key it is a miss, which is told: the store's value is read and the item emptied."""
+    """With a key it is a miss and an event: the store's value is read and the item emptied."""
     engine = opened()
     m = LPCM("m", using=engine)
     m[key], m["other"] = "true", "other"
@@ -136,7 +136,7 @@ def test_a_planted_value_is_not_believed(raw, opened, how, key):
 
 
 def test_an_old_item_put_back_changes_nothing(raw, opened):
-    """What once stood in the same place may be served again, but no compare-and-set takes it."""
+    """An older item of the same key may be served again, but no compare-and-set takes it."""
     engine = opened()
     m = LPCM("m", using=engine)
     m["k"] = "old"

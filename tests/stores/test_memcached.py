@@ -160,7 +160,7 @@ def test_a_server_that_is_gone_is_an_error():
 
 
 def test_too_large_is_refused_before_it_is_sent(memcached: Server):
-    """A value over the limit is refused, and what stood there still does."""
+    """A value over the limit is refused, and the old value stays."""
     m = LPCM("m", url=f"memcached://{memcached.host}:{memcached.port}")
     m["k"] = 1
     with pytest.raises(ValueTooLarge):

@@ -52,7 +52,7 @@ async def ainfo(*, using: str | Engine = "default") -> dict[str, Any]:
 def purge(*, using: str | Engine = "default") -> int:
     """Delete the rows of all entries of the file that have expired; return how many.
 
-    They leave it by themselves, a few with each write: this is for those who do not write.
+    They leave it by themselves, a few with each write: this is for programs that do not write.
     **Cost**: a short transaction for each thousand. **Raises** as ``info``.
 
     >>> from lpcm import LPCM

@@ -66,7 +66,7 @@ class Verbs(Generic[K, V]):
     def get_or_add(self, key: K, value: V, *, ttl: TTL = None) -> tuple[Entry[V], bool]:
         """Store the value unless the key is present; return the entry, and whether it is new.
 
-        As ``add``, for those who want to know what is there instead: its value, etag and expiry.
+        As ``add``, for a caller that needs the entry that is there instead: value, etag, expiry.
 
         **Cost**: one request. **Atomic**: of several concurrent callers one gets True, and all get
         its entry. **Raises** ValueDecodingError for an entry that cannot be read, with its etag;

@@ -81,7 +81,7 @@ class Access:
         plain = default is not MISSING and self._factory is None
         self._default = self.encode(default) if plain else None
         self.identity = id(engine), self._map
-        # Of the tier itself: one that hands on what it does not know may count or refuse reads.
+        # Of the tier itself: a wrapper that passes other attributes on may count or refuse reads.
         has_near = caching and hasattr(type(stack.tier), "near")
         near: Near | None = getattr(stack.tier, "near") if has_near else None  # noqa: B009  # no part of the port
         self.hit = self.hit_item = None if near is None else hits(near, self, self._makers)

@@ -46,7 +46,7 @@ class StoreAdapter(Protocol):
     ``FILES``
         Names of options that are paths of files: a pickled map has them absolute.
     ``OBJECTS``
-        Names of options that ``configure`` hands on as they are unless they are text: a client,
+        Names of options that ``configure`` passes on unchanged unless they are text: a client,
         say. No pickle has them.
     ``MANY_SCHEMES``
         Where it is there, whatever it is, the open functions are given the ``scheme``, too.

@@ -1,4 +1,4 @@
-"""Etags: random numbers by which writes are told apart.
+"""Etags: random numbers that identify writes.
 
 Invariant: no two writes have one etag, of whatever thread or process.
 """

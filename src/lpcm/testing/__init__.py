@@ -3,7 +3,7 @@
 ``insulate`` gives a test run a namespace of its own, shared by its threads, tasks, forks
 and subprocesses (through ``LPCM_NAMESPACE``), and removes it afterwards. pytest
 (``lpcm.testing.pytest_plugin``), Django's test runner and ``python -m unittest`` are
-insulated without being told to. ``lpcm.testing.contracts`` is for authors of adapters, and
+insulated without a setting. ``lpcm.testing.contracts`` is for authors of adapters, and
 ``run``, which runs a coroutine of a blocking store or cache to its end without an event loop.
 
 Invariant: while insulated, no map of this process writes to any other namespace, whatever

@@ -154,7 +154,7 @@ class CacheContract:
             assert driven.do(key, Get()).taken
 
     def test_only_one_wins(self) -> None:
-        """Of many who miss at once, one wins."""
+        """Of many readers that miss at once, one wins."""
         with self.opened() as driven:
             key = fresh_key()
 
@@ -360,8 +360,8 @@ class CacheContract:
             answers = driven.run(driven.cache.send_many(packets))
             assert len(answers) == len(packets)
             for n, answer in enumerate(answers):
-                put, seen, told = answer.results
-                assert (put.status, seen.data, told.size) == ("HD", b"%d" % n, len(b"%d" % n))
+                put, seen, sized = answer.results
+                assert (put.status, seen.data, sized.size) == ("HD", b"%d" % n, len(b"%d" % n))
             assert driven.run(driven.cache.send_many([])) == []
 
     def test_many_large(self) -> None:

@@ -242,7 +242,7 @@ class UpdateContract:
                 _same(store, _read(store), {"a": 2, "b": [1, 2]}, "batch")
 
     def test_updates_of_many_threads_all_count(self) -> None:
-        """Whoever updates at once, natively or by compare-and-set: nothing is lost or doubled."""
+        """Of concurrent updates, native or by compare-and-set, none is lost or doubled."""
         each = 10
         with closing(self.open()) as store:
             codec = Codec(store.form)
