@@ -36,6 +36,7 @@ THIRD_PARTY: Mapping[str, frozenset[str]] = {
         {"typing_extensions"}
     ),  # for type checkers, which have it built in
     "lpcm.cli": frozenset({"click", "rich"}),
+    "lpcm.django.project": frozenset({"click"}),
     "lpcm.values.codec": frozenset({"pydantic"}),
     "lpcm.stores.dynamodb": frozenset({"boto3", "botocore", "httptools", "orjson"}),
     "lpcm.django": frozenset({"debug_toolbar", "django"}),

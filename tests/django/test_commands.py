@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -13,6 +16,8 @@ from lpcm import LPCM
 from lpcm.django import stores
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from checks.servers import Server
 
 
@@ -58,3 +63,71 @@ def test_the_command_line(capsys: pytest.CaptureFixture[str]):
     assert "value" in capsys.readouterr().out
     with pytest.raises(CommandError):
         call_command("lpcm", "no-such-command")
+
+
+class Manage(Protocol):
+    """Runs ``manage.py lpcm`` and returns its result."""
+
+    def __call__(self, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture
+def manage(tmp_path: Path) -> Manage:
+    """Return a function that runs ``manage.py lpcm`` in a project with two aliases."""
+    (tmp_path / "two_stores.py").write_text(
+        "SECRET_KEY = 'x'\n"
+        "INSTALLED_APPS = ['lpcm']\n"
+        "LPCM = {\n"
+        f"    'default': {{'STORE': 'sqlite:///{tmp_path}/a.sqlite3',\n"
+        "                'OPTIONS': {'namespace': 'shop'}},\n"
+        f"    'local': {{'STORE': 'sqlite:///{tmp_path}/b.sqlite3'}},\n"
+        "}\n"
+    )
+    environment = {
+        **{name: text for name, text in os.environ.items() if not name.startswith("LPCM_")},
+        "DJANGO_SETTINGS_MODULE": "two_stores",
+        "PYTHONPATH": str(tmp_path),
+    }
+
+    def manage(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "django", "lpcm", *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == code, (done.stdout, done.stderr)
+        return done
+
+    return manage
+
+
+def test_the_command_line_of_an_alias(manage: Manage):
+    """``manage.py lpcm --using`` works on the maps of that alias, and refuses an unknown one."""
+    manage("set", "m", "k", "1")
+    manage("--using", "local", "set", "m", "k", "2")
+    assert manage("get", "m", "k", "--using=local").stdout == "2\n"
+    assert manage("get", "m", "k").stdout == "1\n"
+    assert manage("maps", "--using", "local").stdout == '"m"\n'
+    assert "'none'" in manage("--using", "none", "maps", code=3).stderr
+
+
+def test_the_command_line_keeps_the_namespace(manage: Manage, tmp_path: Path):
+    """Another URL is read in the alias's namespace, unless the URL or an option names one."""
+    other = f"sqlite:///{tmp_path}/other.sqlite3"
+    manage("--url", other, "set", "m", "k", "1")
+    assert manage("--url", other, "--namespace", "shop", "get", "m", "k").stdout == "1\n"
+    assert manage("--url", f"{other}?namespace=shop", "get", "m", "k").stdout == "1\n"
+    manage("--url", other, "--namespace", "default", "get", "m", "k", code=1)
+    manage("--url", f"{other}?namespace=apart", "get", "m", "k", code=1)
+
+
+def test_the_help_of_the_command_line(manage: Manage):
+    """The help is about the project's maps, and ``verify`` asks for the URL it needs."""
+    shown = manage("--help").stdout
+    assert "setting LPCM" in shown
+    assert "LPCM_URL" not in shown
+    assert "--using ALIAS" in shown
+    assert "--url" in manage("verify", code=2).stderr

@@ -37,11 +37,11 @@ from lpcm.errors import BatchError, CacheUnavailable, OutcomeUnknown, StoreError
 from lpcm.text import foreign, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Collection, Generator, Mapping
 
     from lpcm.config import Config
 
-__all__ = ["Session", "fail", "main"]
+__all__ = ["Commands", "Session", "main"]
 
 COMMANDS: Mapping[str, str] = {
     "audit": "lpcm.cli.audit:audit",
@@ -71,13 +71,15 @@ COMMANDS: Mapping[str, str] = {
 class Session:
     """What the shared options say."""
 
-    def __init__(self, url: str | None, *, json_output: bool) -> None:
+    def __init__(self, url: str | None, *, json_output: bool, using: str = "default") -> None:
         self.url = url
+        self.using = using
+        """The alias whose maps they are where no URL is given."""
         self.json = json_output
 
     def map(self, name: str) -> LPCM[Any, Any]:
         """Return the map of that name, to write to."""
-        return LPCM(name, url=self.url)
+        return LPCM(name, using=self.using, url=self.url)
 
     def there(self, what: str) -> Engine:
         """Return the engine, to read from. **Raises** StoreMissing: it makes no file.
@@ -95,15 +97,15 @@ class Session:
 
     def records(self, name: str) -> Records:
         """Return the entries of that map as they are stored."""
-        return Records(name, url=self.url)
+        return Records(name, using=self.using, url=self.url)
 
     def engine(self) -> Engine:
-        """Return the engine of the URL."""
-        return open_engine(url=self.url)
+        """Return the engine of the URL or alias."""
+        return open_engine(self.using, url=self.url)
 
     def settings(self) -> Config:
-        """Return the URL, taken apart."""
-        return find(url=self.url)
+        """Return what the URL or alias is configured as."""
+        return find(self.using, url=self.url)
 
     def maps(self) -> list[str]:
         """Return the names of all maps; see ``there``."""
@@ -127,7 +129,13 @@ class Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take the shared options wherever they stand."""
-        words = _shared_first(args)
+        valued = {
+            name
+            for option in self.params
+            if isinstance(option, click.Option) and not option.is_flag
+            for name in option.opts
+        }
+        words = _shared_first(args, valued)
         with _redacted(as_json="--json" in words):
             return super().parse_args(ctx, words)
 
@@ -171,10 +179,12 @@ def _redacted(*, as_json: bool) -> Generator[None, None, None]:
         raise kind(redact_words(error.format_message()), error.ctx) from None
 
 
-def _shared_first(words: list[str]) -> list[str]:
+def _shared_first(words: list[str], valued: Collection[str]) -> list[str]:
     """Return the words of a command line with the shared options in front of the command.
 
-    >>> _shared_first(["get", "m", "--url", "memory://", "--json", "--", "--json"])
+    ``valued``: the names of those that take a value.
+
+    >>> _shared_first(["get", "m", "--url", "memory://", "--json", "--", "--json"], {"--url"})
     ['--url', 'memory://', '--json', 'get', 'm', '--', '--json']
     """
     shared: list[str] = []
@@ -183,9 +193,9 @@ def _shared_first(words: list[str]) -> list[str]:
     for word in left:
         if word == "--":
             others += [word, *left]
-        elif word == "--json" or word.startswith(("--url=", "--namespace=")):
+        elif word == "--json" or word.startswith(tuple(f"{name}=" for name in valued)):
             shared.append(word)
-        elif word in {"--url", "--namespace"}:
+        elif word in valued:
             shared += [word, *islice(left, 1)]
         else:
             others.append(word)

@@ -1,6 +1,6 @@
-"""``lpcm verify``: whether the promise holds on somebody's own stack, by trying to break it.
+"""``lpcm verify``: whether the promise holds on a user's own stack, by trying to break it.
 
-Knows the recorded histories (``lpcm.verify``) and how to show what came out.
+Knows the recorded histories (``lpcm.verify``) and how to show the result.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SHOWN = {
     "cache cut off": "connections to the cache cut, all at once",
     "cache unreachable": "times the cache was out of reach",
     "EX": "publications that came too late (EX)",
-    "steals": "leases taken over from who did not deliver",
+    "steals": "leases taken over from clients that did not fill",
     "overlapping writers": "writers of one key at the same time",
     "CacheUnavailable": "operations refused without the cache",
     "OutcomeUnknown": "writes of unknown outcome",
@@ -60,6 +60,8 @@ def verify(session: Session, seconds: float, clients: int, seed: int | None) -> 
 
     Nothing of yours is restarted or emptied. It costs a few thousand reads and writes.
     """
+    if session.url is None and "using" in click.get_current_context().find_root().params:
+        raise click.UsageError("the clients read no Django settings: name the store with --url")
     given = session.url or os.environ.get("LPCM_URL") or config.DEFAULT_URL
     namespace = f"lpcm-verify-{secrets.token_hex(4)}"
     url = with_options(given, namespace=namespace)

@@ -158,13 +158,14 @@ def in_namespace(name: str | None) -> Generator[None, None, None]:
 def map_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Return the maps that a shell offers: those of a SQLite file; other stores are not asked."""
     shared = ctx.find_root().params
+    using = shared.get("using", "default")
     try:
-        settings = find(url=shared["url"])
+        settings = find(using, url=shared["url"])
         if settings.scheme != "sqlite":
             return []
         check_exists(settings, "nothing to complete")
         with in_namespace(shared["namespace"]):
-            names = lpcm.maps(using=open_engine(url=shared["url"]))
+            names = lpcm.maps(using=open_engine(using, url=shared["url"]))
     except LPCMError:
         return []
     finally:

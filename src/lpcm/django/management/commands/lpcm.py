@@ -1,4 +1,4 @@
-"""``manage.py lpcm ...``: the whole command line, on the maps of the project's settings."""
+"""``manage.py lpcm ...``: the command line, on the maps of the project's settings."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Command(BaseCommand):
 
 def _command_line() -> Any:
     try:
-        from lpcm.cli import main
+        from lpcm.django.project import project
     except ModuleNotFoundError as error:
         if error.name not in {"click", "rich"}:
             raise
         raise CommandError(f"it needs {error.name}: pip install 'lpcm[cli]'") from error
-    return main
+    return project
