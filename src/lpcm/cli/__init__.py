@@ -172,9 +172,9 @@ def _redacted(*, as_json: bool) -> Generator[None, None, None]:
     """Keep passwords out of what click says of words that stand in the wrong place."""
     try:
         yield
-    except click.exceptions.NoArgsIsHelpError:
-        raise
     except click.UsageError as error:
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # since 8.2
+            raise
         kind = _UsageForPrograms if as_json else click.UsageError
         raise kind(redact_words(error.format_message()), error.ctx) from None
 
