@@ -1,6 +1,6 @@
 """``lpcm audit``: whether what the cache serves is what is stored.
 
-Looks past the protocol at both, and changes nothing unless told to mend. What differs may
+Looks past the protocol at both, and changes nothing without ``--mend``. What differs may
 be a write under way or a client that died in one: it counts only if it outlives the mark.
 """
 

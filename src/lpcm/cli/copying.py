@@ -206,7 +206,7 @@ def _entry(records: Records, key: Any) -> Entry[Any] | None:
 
 def _walk(records: Records) -> Iterator[Entry[Any]]:
     for page in records.pages(limit=PAGE):
-        # What cannot be read differs from whatever is on the other side, and was told already.
+        # An entry that cannot be read differs from the destination's, and is reported already.
         yield from page.entries
 
 

@@ -1,4 +1,4 @@
-"""A namespace's identity, by which its cached items are told from all others: ``lpcm identity``."""
+"""A namespace's identity, which its cached items carry and no others do: ``lpcm identity``."""
 
 from __future__ import annotations
 

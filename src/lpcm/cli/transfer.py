@@ -99,7 +99,7 @@ def export(
     with (
         _output(output) as lines,
         # On a terminal the lines themselves show how it goes.
-        nullcontext(_unheard) if lines.isatty() else progress("exporting") as advance,
+        nullcontext(_ignore) if lines.isatty() else progress("exporting") as advance,
     ):
         for name in maps or session.maps():
             head = f'{{"map":{shown(name)},"key":'
@@ -145,7 +145,7 @@ def _output(path: str) -> Generator[IO[str], None, None]:
         raise click.UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _unheard(_: int) -> None:
+def _ignore(_: int) -> None:
     pass
 
 

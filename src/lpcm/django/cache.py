@@ -6,7 +6,7 @@
 
 ``LOCATION`` is the map's name. ``OPTIONS``: ``ALIAS``, the alias of ``LPCM`` it lives on, and
 ``CODEC``: ``pickle`` takes whatever Django's other backends take, signed with SECRET_KEY, so
-that who can write to the store cannot run code here; ``plain`` takes what a map takes, and
+that a writer of the store cannot run code here; ``plain`` takes what a map takes, and
 shows values to the command line and the admin.
 
 With ``pickle`` an int stands as one, so that ``incr`` is atomic. Entries expire by themselves:
@@ -64,7 +64,7 @@ _SPELT: Final = {"delitem": "__delitem__"}
 """A blocking method, where its name is not the a-twin's without the a."""
 
 _Ask: TypeAlias = "Callable[..., Coroutine[Any, Any, Any]]"
-"""Does the method of a map that it is told the name of."""
+"""Calls the method of a map by its name."""
 
 
 async def _blocking(map: LPCM[str, Any], name: str, *arguments: Any, **options: Any) -> Any:

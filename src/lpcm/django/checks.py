@@ -130,8 +130,8 @@ def _codecs() -> Iterator[CheckMessage]:
         if given.get("BACKEND", "").startswith(_CACHE) and pickles and insecure:
             yield _warning(
                 "W014",
-                f"CACHES[{alias!r}] keeps pickles, signed by an insecure SECRET_KEY: who can "
-                "write to the table can run code here.",
+                f"CACHES[{alias!r}] keeps pickles, signed by an insecure SECRET_KEY: a writer "
+                "of the table can run code here.",
                 "Make SECRET_KEY long and secret, or set OPTIONS['CODEC'] to 'plain'.",
             )
 

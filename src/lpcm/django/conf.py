@@ -10,7 +10,7 @@ maps resolve their alias, so they may change (``override_settings``).
 ``CACHE_ONLY`` True: entries live in the cache alone, and may vanish
 ``TEST``       ``{"STORE": "real"}``: tests use the store itself, in a namespace of
                their own, and not throw-away files
-``ADMIN_EDIT`` True: whoever has the permission may change entries in the admin
+``ADMIN_EDIT`` True: users with the permission may change entries in the admin
 ``ADMIN_SHOW`` names of maps that the admin shows although they hold Django's sessions
                or a cache of ``CACHES``
 ``TABLE``      what ``create_lpcm_table`` passes on, such as ``read_units``
@@ -140,8 +140,8 @@ def _translated(cache: str) -> str:
     alias = config.Url(alias)  # a URL that was meant for another scheme, perhaps
     entry = settings.CACHES.get(alias)
     if entry is None:
-        told = config.redact(cache)
-        raise ConfigError(f"CACHES has no alias {alias!r}, which {told!r} names")
+        shown = config.redact(cache)
+        raise ConfigError(f"CACHES has no alias {alias!r}, which {shown!r} names")
     if not entry.get("BACKEND", "").startswith(_MEMCACHED):
         raise ConfigError(
             f"CACHES[{alias!r}] is no memcached, and no other cache of Django's has the "

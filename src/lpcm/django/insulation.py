@@ -1,4 +1,4 @@
-"""Insulation under Django's test runner, whoever starts it.
+"""Insulation under Django's test runner, started by Django, pytest or another program.
 
 Django says that a test run begins by calling ``setup_test_environment`` and that it is over
 by ``teardown_test_environment``; it sends no signal then. So both are wrapped, as soon as
@@ -102,7 +102,7 @@ def _replace(
             after()
         return result
 
-    # Whoever has imported the name from there has to have the wrapped one, too.
+    # Modules that imported the name from there must have the wrapped function, too.
     for other in list(sys.modules.values()):
         if getattr(other, "__dict__", {}).get(name) is real:
             setattr(other, name, wrapped)

@@ -16,7 +16,7 @@ class NoRows(models.Manager["Map"]):
 
 
 class Map(models.Model):
-    """A map, or an entry of one, for who may view, change or delete it and who did."""
+    """A map, or an entry of one, which permissions and the admin's log refer to."""
 
     name: models.CharField[str, str] = models.CharField(primary_key=True, max_length=1500)
     """Alias, map and key, as the browse page's addresses have them."""

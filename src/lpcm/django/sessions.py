@@ -6,7 +6,7 @@ is ``django.sessions``, on the alias in ``SESSION_LPCM_ALIAS`` (``default``).
 
 The session key is what a browser logs in with, so the store never sees it: an entry's key is
 the SHA-256 of the session key. The signature of a value covers that digest: a value is worth
-nothing under another key. Who reads the map reads what sessions hold, and can take over none.
+nothing under another key. A reader of the map reads what sessions hold, and can take over none.
 
 Invariant: two sessions never have one key, and a session that was deleted elsewhere does not
 come back by being saved. Whatever a browser sends as a session key, and whatever stands in the
