@@ -91,6 +91,12 @@ with lpcm.transaction() as t:
     t[hits]["home"] += 1
     assert_type(t[counts]["home"], LiveInt)
     t[counts]["home"] += 1
+with LPCMSet[str, int]("tags") as block, lpcm.Engine.open("memory://") as engine:
+    assert_type(block["k"], set[int])
+    assert_type(engine, lpcm.Engine)
+with counts as same:
+    assert_type(same["home"], LiveInt)
+counts.close()
 assert_type(lpcm.transact(lambda t: t[hits]["home"]), int)
 
 
@@ -103,6 +109,10 @@ total(counts)  # what subscripting gives is an int
 
 async def main() -> None:
     assert_type(await hits.aget("home"), int | None)
+    async with hits as same, lpcm.Engine.open("memory://") as engine:
+        assert_type(await same.aget("home"), int | None)
+        await engine.aclose()
+    await hits.aclose()
     await hits.aset("home", 1)
     async for key, value in hits.aitems():
         assert_type(key, str)

@@ -13,7 +13,7 @@ from lpcm.engine import config, state
 from lpcm.engine.drive import run
 from lpcm.engine.engine import Engine
 from lpcm.engine.insulation import fence, redirected, watch
-from lpcm.engine.shared import shared
+from lpcm.engine.shared import keep, shared
 from lpcm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -69,8 +69,11 @@ def resolve(
     *,
     cache_only: bool = False,
     cache_timeout: float | None = None,
+    for_map: bool = False,
 ) -> Engine:
     """Return the open engine of an alias or URL, opening it if need be.
+
+    It stays open until ``lpcm.close()``; ``for_map``: until its maps are closed.
 
     ``cache_only``: the engine whose store is the cache of that alias or URL. ``cache_timeout``:
     the seconds that entries live there, or, without ``cache_only``, that they stay cached.
@@ -84,7 +87,10 @@ def resolve(
         return using
     with state.lock():
         wanted = asked(using, url, cache_only=cache_only, cache_timeout=cache_timeout)
-        return shared(redirected(wanted))
+        engine = shared(redirected(wanted))
+        if not for_map:
+            keep(engine)
+        return engine
 
 
 def asked(

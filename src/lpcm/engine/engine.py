@@ -16,12 +16,14 @@ from lpcm.engine import config, state
 from lpcm.engine.drive import LoopClock, SystemClock, Threads, run
 from lpcm.engine.loops import Loops
 from lpcm.engine.stack import Stack, as_it_is, flush, shut, stacked
-from lpcm.errors import PickleRefused
+from lpcm.errors import PickleRefused, StoreError
+from lpcm.system.workers import Workers
 from lpcm.values import keys
 from lpcm.values.codec import Codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
     from typing import Self
 
     from lpcm.ports import Cache, Clock, Store
@@ -38,8 +40,12 @@ class Engine:
     """A store ready to use, with the codec that turns Python values into its cells.
 
     Maps find theirs by alias or URL; ``Engine.open`` makes one of your own, for
-    ``LPCM(name, using=engine)``.
+    ``LPCM(name, using=engine)``. In a ``with`` block, or in ``async with``, it is closed at the
+    end; maps never close it.
     """
+
+    closed = False
+    """Whether it is closed, or being closed."""
 
     def __init__(
         self,
@@ -73,9 +79,11 @@ class Engine:
     def open(cls, url: str, *, clock: Clock | None = None, **options: object) -> Engine:
         """Open an engine that no other map shares.
 
-        >>> engine = Engine.open("memory://")
-        >>> engine
+        >>> with Engine.open("memory://") as engine:
+        ...     print(engine)
         <Engine memory:// ...>
+        >>> engine.closed
+        True
         """
         return open_engine(config.parse(url, options), clock)
 
@@ -104,17 +112,15 @@ class Engine:
     def close(self) -> None:
         """Close all connections, files and threads; using the engine again is an error.
 
-        From any thread. An operation that waits for a thread raises StoreError where it is
-        awaited; one that a thread is doing gets a second at most. An event loop that runs
-        elsewhere closes its own connections as soon as it gets to it. Leaving a ``with`` does it.
+        From any thread, any number of times; leaving a ``with`` does it. An operation that waits
+        for a thread raises StoreError where it is awaited; one that a thread is doing gets a second
+        at most. An event loop that runs elsewhere closes its own connections as soon as it gets to
+        it. Invalidations owed to a cache are tried once more.
 
         Every map that uses this engine, in whichever thread, ends with it: it is theirs together.
-
-        >>> from lpcm import LPCM
-        >>> with Engine.open("memory://") as engine:
-        ...     LPCM("m", using=engine)["k"] = 1
+        Only maps of an alias or a URL whose engine this is open another one, when they are used.
         """
-        _opened.discard(self)
+        self._retire()
         if self._loops is not None:
             self._loops.close()
         self._threads.stop(CLOSE)
@@ -123,11 +129,52 @@ class Engine:
         finally:
             shut(self.stack)
 
+    async def aclose(self) -> None:
+        """Await ``close``; the running loop's connections are closed, too, when this returns."""
+        self._retire()
+        closer = Workers("lpcm-close", 1)
+        try:
+            if self._loops is not None:
+                await self._loops.aclose()
+        finally:
+            try:
+                await closer.call(self.close)
+            finally:
+                closer.stop()
+
+    def _retire(self) -> None:
+        _opened.discard(self)
+        if not self.closed:
+            self.closed = True
+            state.refresh()  # maps of the alias or URL look for another engine
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise StoreError(f"{self!r} is closed: open another one")
+
     def __enter__(self) -> Self:
+        self._check_open()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
+
+    async def __aenter__(self) -> Self:
+        self._check_open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
 
     def __reduce__(self) -> NoReturn:
         raise PickleRefused(f"{self!r} cannot be pickled or copied: pickle its URL, or a map of it")

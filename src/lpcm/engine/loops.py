@@ -81,6 +81,16 @@ class Loops(Generic[S]):
             tenant.close()
         self._tenants.clear()
 
+    async def aclose(self) -> None:
+        """End the running loop's stack; asking for one afterwards is an error, on every loop."""
+        if not process.same[0]:
+            process.forked()
+        self._closed = True
+        loop = running_loop()
+        for tenant in self._all():
+            if tenant.loop is loop:
+                await tenant.flush()
+
     def forget(self) -> None:
         """Drop all stacks without closing them: they are another process's."""
         for tenant in self._all():

@@ -1,13 +1,16 @@
 """The engines that the process shares: one for all maps with an equal configuration.
 
-Knows configurations and no alias. Invariant: an equal configuration has one engine, until it is
-closed.
+Knows configurations and no alias. Each engine has *users*: the maps that work on it, and the
+process itself where something else than a map asked for the engine. Invariants: an equal
+configuration has one engine, until it is closed; an engine that has a user is closed by ``close``
+alone, or by its own ``close``.
 """
 
 from __future__ import annotations
 
 import atexit
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary, WeakSet
 
 from lpcm.engine import state
 from lpcm.engine.engine import Engine, open_engine
@@ -15,21 +18,53 @@ from lpcm.engine.engine import Engine, open_engine
 if TYPE_CHECKING:
     from lpcm.engine.config import Config
 
-__all__ = ["close", "close_in", "forget_used", "shared", "used"]
+__all__ = ["close", "close_in", "forget_used", "hold", "keep", "let_go", "shared", "used"]
 
 _shared: dict[Config, Engine] = {}
 _used: dict[Config, None] = {}
+_users: WeakKeyDictionary[Engine, WeakSet[object]] = WeakKeyDictionary()
 
 
 def shared(settings: Config) -> Engine:
     """Return the engine of a configuration, opening it if need be."""
     with state.lock():
         engine = _shared.get(settings)
-        if engine is None:
+        if engine is None or engine.closed:
             engine = _shared[settings] = open_engine(settings)
+            _users[engine] = WeakSet()
+            if settings.scheme == "memory" and not settings.path:
+                keep(engine)  # its entries are in the engine alone
         if state.fence:
             _used[settings] = None
         return engine
+
+
+def hold(engine: Engine, user: object) -> None:
+    """Keep a shared engine open until the user lets go of it, or is collected."""
+    with state.lock():
+        users = _users.get(engine)
+        if users is not None:
+            users.add(user)
+
+
+def keep(engine: Engine) -> None:
+    """Keep a shared engine open until ``close``: what has it says nobody when it is done."""
+    hold(engine, keep)
+
+
+def let_go(engine: Engine, user: object) -> bool:
+    """Tell whether the caller must close the engine: it is shared, and has no other user."""
+    with state.lock():
+        users = _users.get(engine)
+        if users is None or engine.closed:
+            return False
+        users.discard(user)
+        own = [settings for settings, one in _shared.items() if one is engine]
+        if users or not own:  # without: ``close`` is about to close it
+            return False
+        del _shared[own[0]]
+        engine.closed = True
+        return True
 
 
 def forget_used() -> None:
@@ -41,8 +76,7 @@ def used() -> list[Engine]:
     """Return every shared engine that was used since the fence is up, opening closed ones again."""
     with state.lock():
         for settings in _used:
-            if settings not in _shared:
-                _shared[settings] = open_engine(settings)
+            shared(settings)
         return [_shared[settings] for settings in _used]
 
 

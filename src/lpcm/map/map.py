@@ -57,7 +57,8 @@ V2 = TypeVar("V2")
 class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K, V, R_co]):
     """A dict whose entries live in a store, shared by every process that opens its name.
 
-    Making one costs nothing and touches no file; the store is opened when first used.
+    Making one costs nothing and touches no file; the store is opened when first used. The end of
+    a ``with`` block closes it: see ``close``.
 
     A pickled map arrives at the store it came from, whatever the receiver has configured; its
     LPCM_NAMESPACE and running tests outrank that. See docs/howto/multiprocessing.md.
@@ -160,10 +161,12 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
         return bound[1] if bound[0] == state.epoch else self._bind()
 
     def _bind(self) -> Entries:
-        now = state.epoch  # before resolving: a change meanwhile must not go unseen
-        binding = self._within or self._resolve()
-        self._bound = now, binding.use(), binding
-        return self._bound[1]
+        with state.lock():  # nothing is configured and nobody closes the engine in between
+            self._check_open()
+            binding = self._within or self._resolve()
+            use = binding.use()
+            self._bound = state.epoch, use, binding
+        return use
 
     def _resolve(self) -> MapBinding:
         """Return where the entries are as configured now."""
@@ -172,12 +175,15 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
         )
         makers = _live.LIVE if self._live else _live.PLAIN
         options = MapOptions(self._default, self._ttl, makers, self._fit, self._caching)
+        last = self._bound[2]
+        if getattr(last, "engine", None) is engine and last.namespace == engine.namespace:
+            return last.renewed(options)  # one user of the engine, not one for each change
         return MapBinding(engine, self._name, options)
 
     def _ause(self) -> Entries:
-        if self._bound[0] != state.epoch:
-            self._bind()
-        return self._bound[2].ause()
+        bound = self._bound
+        binding: MapBinding = bound[2] if bound[0] == state.epoch else self._bind().binding
+        return binding.ause()
 
     def __repr__(self) -> str:
         alone = ", cache_only=True" if self._cache_only else ""
@@ -206,7 +212,8 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
                 f"{self!r} is a transaction's: disable_caching of the map itself, before"
             )
         self._caching = False
-        self._bound = (-1, *self._bound[1:])
+        with state.lock():
+            self._bound = (min(-1, self._bound[0]), *self._bound[1:])  # closed it stays
 
     # Reading
 

@@ -117,5 +117,5 @@ class LPCMSet(LPCM[K, set[T], R_co]):
     def _change(
         self, use: Any, key: K, members: set[Any], make: Callable[..., Any], method: str
     ) -> Coroutine[Any, Any, Any]:
-        path = ValuePath(self._bound[2], key)
+        path = ValuePath(use.binding, key)
         return perform(use, path, (set,), make(path, method, members))

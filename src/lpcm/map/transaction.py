@@ -68,8 +68,7 @@ class Transaction:
     def _within(self, map: LPCM[Any, Any]) -> LPCM[Any, Any]:
         if map._within is not None:
             raise LPCMError(f"{map!r} is a transaction's already: give the map itself")
-        map._use()
-        outside = map._bound[2]
+        outside: MapBinding = map._use().binding
         for other in self._bindings.values():
             if other.engine is not outside.engine:
                 raise ConfigError(

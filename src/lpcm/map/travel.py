@@ -68,8 +68,8 @@ _sent: dict[tuple[config.Config, str | None], config.Config] = {}
 def resolve(using: str | Engine | Address, url: str | None, **how: Any) -> Engine:
     """Return the open engine of an alias, a URL or an address; see ``engine.aliases.resolve``."""
     if isinstance(using, Address):
-        return aliases.resolve(_received(using), None)
-    return aliases.resolve(using, url, **how)
+        return aliases.resolve(_received(using), None, for_map=True)
+    return aliases.resolve(using, url, for_map=True, **how)
 
 
 def _address(handle: Any) -> Address:
@@ -263,12 +263,11 @@ def duplicate(handle: Any, memo: dict[int, Any] | None = None) -> Any:
     cls = type(handle)
     args, options = _new_arguments(handle)
     made: Any = cls.__new__(cls, *args, **options)
-    vars(made).update({name: vars(handle)[name] for name in OWN})
+    vars(made).update({name: vars(handle)[name] for name in OWN}, _bound=(-1, None, None))
     state = _state(handle)
     if memo is not None:
         memo[id(handle)] = made
         made._default = deepcopy(handle._default, memo)
-        made._bound = (-1, *made._bound[1:])
         state = deepcopy(state, memo)
     if hasattr(cls, "__setstate__"):
         if state is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lpcm.engine.drive import do
+from lpcm.map.closing import Closing
 from lpcm.operations.entry import MISSING, Entry, Missing
 from lpcm.ports import KeyRange
 from lpcm.values.arithmetic import check_delta
@@ -25,7 +26,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Verbs(Generic[K, V]):
+class Verbs(Closing, Generic[K, V]):
     """The methods of ``LPCM`` beyond dict's that write or take single entries."""
 
     def _use(self) -> Entries:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from lpcm.engine import state
 from lpcm.engine.drive import running_loop
 from lpcm.engine.observe import wrap_with_hooks
+from lpcm.engine.shared import hold
+from lpcm.errors import LPCMError
 from lpcm.operations.operations import Entries
 
 if TYPE_CHECKING:
@@ -21,11 +23,19 @@ if TYPE_CHECKING:
     from lpcm.engine.stack import Stack
     from lpcm.operations.options import MapOptions
 
-__all__ = ["MapBinding"]
+__all__ = ["MapBinding", "closed_error"]
+
+
+def closed_error(name: str) -> LPCMError:
+    """Return the error of whatever is asked of a map that is closed."""
+    return LPCMError(f"map {name!r} is closed, and nothing was done: make another, LPCM({name!r})")
 
 
 class MapBinding:
     """One map of one engine in one namespace."""
+
+    closed = False
+    """Whether its map is closed."""
 
     def __init__(self, engine: Engine, name: str, options: MapOptions) -> None:
         self.engine = engine
@@ -35,6 +45,7 @@ class MapBinding:
         self._options = options
         self._blocking: tuple[int, Entries] | None = None
         self._awaited: tuple[int, object, Entries] | None = None
+        hold(engine, self)
 
     def use(self) -> Entries:
         """Return the entries for blocking use."""
@@ -57,7 +68,20 @@ class MapBinding:
         self._awaited = now, loop, entries
         return entries
 
+    def renewed(self, options: MapOptions) -> MapBinding:
+        """Return this, with other options from now on."""
+        self._options = options
+        self._blocking = self._awaited = None
+        return self
+
+    def close(self) -> None:
+        """Have the live values that were read through it raise what the closed map raises."""
+        self.closed = True
+        self._blocking = self._awaited = None
+
     def _entries(self, stack: Stack) -> Entries:
+        if self.closed:
+            raise closed_error(self.name)
         if not self._options.caching:
             stack = stack.uncached()
         return Entries(
