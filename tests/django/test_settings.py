@@ -62,6 +62,21 @@ def test_the_handler():
     assert list(stores) == ["default"]
 
 
+@pytest.mark.usefixtures("real")
+def test_a_map_that_closes_leaves_an_alias_open(tmp_path: Path):
+    """``stores[alias]`` stays open when a map of the alias is closed; what is only of maps ends."""
+    aliases = {name: {"STORE": f"sqlite:///{tmp_path}/{name}.sqlite3"} for name in ("one", "two")}
+    with override_settings(LPCM=aliases):
+        engine = stores["one"]
+        for alias in aliases:
+            with LPCM("m", using=alias) as m:
+                m["k"] = 1
+                of_map = m._bound[2].engine
+        assert (of_map.closed, engine.closed) == (True, False)
+        assert stores["one"] is engine
+        assert LPCM("m", using="two")["k"] == 1
+
+
 @pytest.mark.parametrize(
     ("lpcm", "says"),
     [
