@@ -57,8 +57,7 @@ V2 = TypeVar("V2")
 class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K, V, R_co]):
     """A dict whose entries live in a store, shared by every process that opens its name.
 
-    Making one costs nothing and touches no file; the store is opened when first used. The end of
-    a ``with`` block closes it: see ``close``.
+    Making one costs nothing and touches no file; the store is opened when first used.
 
     A pickled map arrives at the store it came from, whatever the receiver has configured; its
     LPCM_NAMESPACE and running tests outrank that. See docs/howto/multiprocessing.md.
@@ -156,16 +155,14 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
         return self._name
 
     def _use(self) -> Entries:
-        """Return the entries as configured now."""
-        bound = self._bound
+        bound = self._bound  # the entries as configured now
         return bound[1] if bound[0] == state.epoch else self._bind()
 
     def _bind(self) -> Entries:
         with state.lock():  # nothing is configured and nobody closes the engine in between
             self._check_open()
             binding = self._within or self._resolve()
-            use = binding.use()
-            self._bound = state.epoch, use, binding
+            self._bound = state.epoch, (use := binding.use()), binding
         return use
 
     def _resolve(self) -> MapBinding:
@@ -173,8 +170,8 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
         engine = _travel.resolve(
             self._using, self._url, cache_only=self._cache_only, cache_timeout=self._cache_timeout
         )
-        makers = _live.LIVE if self._live else _live.PLAIN
-        options = MapOptions(self._default, self._ttl, makers, self._fit, self._caching)
+        live = _live.LIVE if self._live else _live.PLAIN
+        options = MapOptions(self._default, self._ttl, live, self._fit, self._caching)
         last = self._bound[2]
         if getattr(last, "engine", None) is engine and last.namespace == engine.namespace:
             return last.renewed(options)  # one user of the engine, not one for each change
@@ -182,8 +179,7 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
 
     def _ause(self) -> Entries:
         bound = self._bound
-        binding: MapBinding = bound[2] if bound[0] == state.epoch else self._bind().binding
-        return binding.ause()
+        return (bound[2] if bound[0] == state.epoch else self._bind().binding).ause()
 
     def __repr__(self) -> str:
         alone = ", cache_only=True" if self._cache_only else ""
@@ -212,8 +208,7 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
                 f"{self!r} is a transaction's: disable_caching of the map itself, before"
             )
         self._caching = False
-        with state.lock():
-            self._bound = (min(-1, self._bound[0]), *self._bound[1:])  # closed it stays
+        self._bound = (min(-1, self._bound[0]), *self._bound[1:])  # closed it stays
 
     # Reading
 
