@@ -63,6 +63,23 @@ def test_wrong_settings(lpcm: object, id: str):  # Django's word
         assert found() == [id]
 
 
+@pytest.mark.parametrize(
+    ("settings", "id"),
+    [
+        ({"CACHES": {"default": {**OURS["default"], "OPTIONS": {"ALIAS": "no"}}}}, "lpcm.E004"),
+        (
+            {"SESSION_ENGINE": "lpcm.django.sessions", "SESSION_LPCM_ALIAS": "no"},
+            "lpcm.E004",
+        ),
+        ({"CACHES": {"default": {**OURS["default"], "OPTIONS": {"CODEC": "json"}}}}, "lpcm.E005"),
+    ],
+)
+def test_wrong_caches_and_sessions(settings: dict[str, object], id: str):
+    """An alias that LPCM does not have, and a codec that no cache has, are errors."""
+    with override_settings(LPCM=GOOD, **settings):
+        assert found() == [id]
+
+
 def test_names_of_2012():
     """A name of 2012 is named, with today's."""
     with override_settings(LPCM_CACHE_TIMEOUT=60), pytest.warns(match="LPCM_CACHE_TIMEOUT"):

@@ -12,12 +12,12 @@ from django.conf import settings
 from django.core.checks import Error, Warning  # noqa: A004  # Django's own name
 from django.utils.module_loading import import_string
 
-from lpcm.config import redact
+from lpcm.config import find, redact
 from lpcm.django import conf
 from lpcm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator, Mapping
 
     from django.core.checks import CheckMessage
 
@@ -66,6 +66,40 @@ def _settings() -> Iterator[CheckMessage]:
                 f"LPCM[{alias!r}] needs {error.name}, which is not installed.",
                 "Install lpcm with the extra of its store: pip install 'lpcm[dynamodb]'.",
             )
+    yield from _users(known)
+
+
+def _users(known: Container[str]) -> Iterator[CheckMessage]:
+    """Check the settings that name an alias, or how a cache keeps its values."""
+    aliases = {
+        f"CACHES[{name!r}]['OPTIONS']['ALIAS']": options.get("ALIAS", "default")
+        for name, options in _our_caches()
+    }
+    if settings.SESSION_ENGINE == "lpcm.django.sessions":
+        aliases["SESSION_LPCM_ALIAS"] = getattr(settings, "SESSION_LPCM_ALIAS", "default")
+    for name, alias in aliases.items():
+        if alias not in known and not _is_configured(alias):
+            yield _error("E004", f"{name} is {alias!r}, and LPCM has no such alias.", "Add it.")
+    for name, options in _our_caches():
+        codec = options.get("CODEC", "pickle")
+        if codec not in {"pickle", "plain"}:
+            text = f"CACHES[{name!r}] has an unknown CODEC, {codec!r}."
+            yield _error("E005", text, "Write 'pickle' or 'plain'.")
+
+
+def _is_configured(alias: str) -> bool:
+    """Tell whether ``lpcm.configure`` has set an alias that LPCM does not have."""
+    try:
+        find(alias)
+    except ConfigError:
+        return False
+    return True
+
+
+def _our_caches() -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, given in settings.CACHES.items():
+        if given.get("BACKEND", "").startswith(_CACHE):
+            yield name, given.get("OPTIONS") or {}
 
 
 def _shown_passwords() -> Iterator[CheckMessage]:
@@ -125,9 +159,8 @@ def _deployment() -> Iterator[CheckMessage]:
 def _codecs() -> Iterator[CheckMessage]:
     key = settings.SECRET_KEY
     insecure = len(key) < 50 or key.startswith("django-insecure-")
-    for alias, given in settings.CACHES.items():
-        pickles = (given.get("OPTIONS") or {}).get("CODEC", "pickle") == "pickle"
-        if given.get("BACKEND", "").startswith(_CACHE) and pickles and insecure:
+    for alias, options in _our_caches():
+        if options.get("CODEC", "pickle") == "pickle" and insecure:
             yield _warning(
                 "W014",
                 f"CACHES[{alias!r}] keeps pickles, signed by an insecure SECRET_KEY: a writer "
