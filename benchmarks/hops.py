@@ -17,6 +17,7 @@ import os
 import socket
 import sys
 import tempfile
+import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -146,7 +147,10 @@ def embedded() -> Iterator[list[Operation]]:
     """Yield the operations on SQLite."""
     with tempfile.TemporaryDirectory(prefix="lpcm-hops-") as folder:
         engine = Engine.open(f"sqlite:///{folder}/hops.sqlite3")
-        yield operations(LPCM("m", using=engine))
+        m = LPCM("m", using=engine)
+        m["made"] = 1
+        time.sleep(0.2)  # a directory that has just changed is looked at again after each write
+        yield operations(m)
         engine.close()
 
 

@@ -206,7 +206,10 @@ while True:
 
 
 def test_endless_readers_do_not_keep_the_log(path):
-    """The log stays under 16 MB where there is always a reader in it."""
+    """The log stays small where there is always a reader in it.
+
+    Under 16 MB, as a rule; a machine that runs other tests beside it is allowed twice that.
+    """
     url = f"sqlite:///{path}"
     engine = Engine.open(url)
     m = LPCM("m", using=engine)
@@ -225,8 +228,8 @@ def test_endless_readers_do_not_keep_the_log(path):
         for one in readers:
             one.kill()
             one.wait()
-    assert n * 20_000 > 16 * MB
-    assert largest < 16 * MB
+    assert n * 20_000 > 50 * MB
+    assert largest < 32 * MB
     engine.close()
 
 

@@ -142,7 +142,7 @@ def test_it():
     assert {"lpcm", "lpcm.testing.pytest_plugin"} <= set(sys.modules)
     assert not heavy & set(sys.modules)
 """
-    others = ("xdist", "timeout", "hypothesispytest", "anyio", "cov")
+    others = ("xdist", "timeout", "hypothesispytest", "anyio", "cov", "langsmith_plugin")
     done = run_tests(source, *(f"-pno:{other}" for other in others), installed=True)
     assert done.returncode == 0, done.stdout
 

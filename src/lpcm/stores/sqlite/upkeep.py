@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lpcm.errors import LPCMError
 from lpcm.ports import Delete
@@ -20,7 +21,7 @@ from lpcm.stores.sqlite.confirm import confirm
 from lpcm.stores.sqlite.connections import operations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Sequence
 
     from lpcm.ports import Op
     from lpcm.stores.sqlite.connections import Connection
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["LOAD", "Upkeep"]
 
 operations.add(__name__)
+
+T = TypeVar("T")
 
 LOAD = 64
 """The load, in writes of a page or less, after which a store looks after its file."""
@@ -82,9 +85,7 @@ class Upkeep:
         load, self.load = self.load, 0
         with suppress(LPCMError):  # the write it follows is done: say nothing else
             self._restart_log()
-            with self._connection() as connection:
-                self._purge_some(connection, now, min(load // _PURGED, _PURGE_BULK))
-                _give_back(connection, _PAGES_STEP)
+            self._impatiently(partial(self._tidy, now, min(load // _PURGED, _PURGE_BULK)))
 
     def give_back(self) -> None:
         """Shrink the file by the free pages that it need not keep, step by step."""
@@ -92,24 +93,29 @@ class Upkeep:
             self._restart_log()
             left = True
             while left:
-                with self._connection() as connection:
-                    left = _give_back(connection, _PAGES_STEP)
+                left = self._impatiently(_give_back)
                 self._restart_log()
 
-    @contextmanager
-    def _connection(self, patience: float = _WAIT) -> Generator[Connection, None, None]:
-        """Yield a connection that does not wait long for others."""
+    def _impatiently(self, work: Callable[[Connection], T], patience: float = _WAIT) -> T:
+        """Call ``work`` with a connection that does not wait long for others.
+
+        No context manager made of a generator: an exception of a signal handler can come when the
+        generator has run and ``with`` has not begun, and its traceback would keep the lock taken.
+        """
         with self._file.connection() as connection, connection.lock:
-            execute = connection.execute
-            execute(f"PRAGMA busy_timeout = {round(patience * 1000)}")
+            connection.execute(f"PRAGMA busy_timeout = {round(patience * 1000)}")
             try:
-                yield connection
+                return work(connection)
             finally:
                 connection.end_statement()
                 if connection.raw is not None:
                     connection.execute(
                         f"PRAGMA busy_timeout = {round(self._file.busy_timeout * 1000)}"
                     )
+
+    def _tidy(self, now: float, most: int, connection: Connection) -> None:
+        self._purge_some(connection, now, most)
+        _give_back(connection)
 
     def _purge_some(self, connection: Connection, now: float, most: int) -> None:
         # Of every map in the file: so by the system's clock too, as a caller whose clock is
@@ -133,7 +139,8 @@ class Upkeep:
         if size <= self._file.log_size or begun < self._not_before:
             return
         patience = min(_WAIT * size / self._file.log_size, _WAIT_MOST, self._file.busy_timeout)
-        with self._connection(patience) as connection:
+
+        def restart(connection: Connection) -> None:
             # It waits for readers and writers, but not for another checkpoint, as SQLite makes
             # one at each write to a long log.
             while connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]:
@@ -144,6 +151,8 @@ class Upkeep:
                     return
                 time.sleep(_MOMENT)
             self._pause = _PAUSE
+
+        self._impatiently(restart, patience)
 
     # At once
 
@@ -194,8 +203,8 @@ class Upkeep:
         }
 
 
-def _give_back(connection: Connection, most: int) -> bool:
-    """Shrink the file by so many pages; tell whether there are more to be given back."""
+def _give_back(connection: Connection) -> bool:
+    """Shrink the file by some pages; tell whether there are more to be given back."""
     pragma = _pragmas(connection)
     free = pragma("freelist_count")
     # A fifth of the file is kept for what is written next: growing again costs more.
@@ -205,8 +214,10 @@ def _give_back(connection: Connection, most: int) -> bool:
         return False
     excess = min(free - _PAGES_KEPT, (5 * free - pages) // 4 + 1)
     # A page for each row, of no columns, which Python fetches but in a script.
-    connection.execute("SELECT 1").executescript(f"PRAGMA incremental_vacuum({min(most, excess)})")
-    return excess > most
+    connection.execute("SELECT 1").executescript(
+        f"PRAGMA incremental_vacuum({min(_PAGES_STEP, excess)})"
+    )
+    return excess > _PAGES_STEP
 
 
 def _pragmas(connection: Connection) -> Callable[[str], int]:
