@@ -186,7 +186,7 @@ def test_a_difference_outlives_a_mark():
 
 
 def test_what_records_ask_is_not_the_maps(engine):
-    """Looking at what is stored is not told to observers of maps; what is restored is."""
+    """Looking at stored entries is no event of a map; restoring them is."""
     records = admin.Records("m", using=engine)
     with recorded() as calls:
         records.page()

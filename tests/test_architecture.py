@@ -336,6 +336,26 @@ def test_errors_are_complete_and_public():
     assert set(errors.__all__) <= set(lpcm.__all__)
 
 
+GENERATORS: Mapping[str, str] = {
+    "lpcm.stores.sqlite.inherited": "it runs in a fork's child, and takes no lock of Python",
+}
+"""Modules of the SQLite store that make context managers of generators, each with its reason."""
+
+
+def test_no_generator_keeps_a_lock():
+    """No context manager of the SQLite store is made of a generator.
+
+    An exception of a signal handler that comes between the generator and its ``with`` would leave
+    the generator's locks taken for as long as the traceback lives.
+    """
+    found = {
+        name
+        for name, path in source_files().items()
+        if name.startswith("lpcm.stores.sqlite") and "contextmanager" in path.read_text("utf-8")
+    }
+    assert found == set(GENERATORS)
+
+
 def test_modules_are_short():
     """No module is longer than 500 lines."""
     lengths = {

@@ -34,8 +34,8 @@ def test_create_lpcm_table(dynoxide: Server):
     url = f"dynamodb://django_made?endpoint={dynoxide.endpoint}&region=eu-west-1"
     table = {"read_units": 3, "write_units": 4}
     with override_settings(LPCM={"aws": {"STORE": url, "TABLE": table}}):
-        for told in ("was created", "was there"):
-            assert f"dynamodb://django_made {told}" in say("create_lpcm_table", "--using", "aws")
+        for outcome in ("was created", "was there"):
+            assert f"dynamodb://django_made {outcome}" in say("create_lpcm_table", "--using", "aws")
         LPCM("m", using="aws")["k"] = 1
         assert LPCM("m", using="aws")["k"] == 1
         store = stores["aws"].store

@@ -42,7 +42,7 @@ from lpcm.stores.dynamodb.http.credentials import Credentials
 from lpcm.stores.dynamodb.http.port import Reply
 from lpcm.stores.dynamodb.retries import Bucket
 from lpcm.stores.dynamodb.store import DynamoDBStore
-from lpcm.testing.contracts.store import MAP, NOW, apply, fill, read, scan_all
+from lpcm.testing.contracts.store.case import MAP, NOW, apply, fill, read, scan_all
 from tests.dynamodb.hurting import FAILED, THROTTLED, Hurting
 from tests.dynamodb.tables import REGION
 

@@ -18,7 +18,7 @@ from lpcm.errors import ConfigError, ValueDecodingError, ValueEncodingError, Val
 from lpcm.ports import Add, Applied, Cell, KeyRange, MapInfo, Put, Refused, Stored, Touch
 from lpcm.stores.dynamodb import items as wire
 from lpcm.stores.dynamodb.expressions import last
-from lpcm.testing.contracts.store import MAP, NOW, apply, keys_of, read, scan
+from lpcm.testing.contracts.store.case import MAP, NOW, apply, keys_of, read, scan
 from lpcm.values.codec import Codec, Form
 from lpcm.values.keys import LIMIT, encode, prefix_range
 from tests import strategies

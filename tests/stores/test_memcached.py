@@ -15,7 +15,8 @@ from lpcm import LPCM, StoreUnavailable, ValueTooLarge
 from lpcm.engine.drive import run
 from lpcm.ports import Add, Applied, Cell, KeyRange, Put
 from lpcm.stores.memcached import open_store
-from lpcm.testing.contracts.store import MAP, NOW, StoreContract, fill
+from lpcm.testing.contracts.store import StoreContract
+from lpcm.testing.contracts.store.case import MAP, NOW, fill
 from lpcm.values.keys import partition
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from lpcm.engine.drive import run
 from lpcm.errors import StoreError, ValueTooLarge
 from lpcm.ports import Applied, Cell, Change, Delete, KeyRange, Put, Scan, Touch
 from lpcm.stores.local import memory
-from lpcm.testing.contracts.store import MAP, NOW, StoreContract, apply, read, read_data
+from lpcm.testing.contracts.store import StoreContract
+from lpcm.testing.contracts.store.case import MAP, NOW, apply, read, read_data
 from lpcm.testing.contracts.updates import TransactionContract, UpdateContract
 from tests.test_process import FORKS, seen_in_child
 

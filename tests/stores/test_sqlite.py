@@ -39,16 +39,8 @@ from lpcm.stores.sqlite import pages as _sqlite_pages
 from lpcm.stores.sqlite import statements as _sqlite_writes
 from lpcm.stores.sqlite import store as sqlite
 from lpcm.stores.sqlite.connections import Connection
-from lpcm.testing.contracts.store import (
-    MAP,
-    NOW,
-    StoreContract,
-    apply,
-    fill,
-    read,
-    read_data,
-    scan,
-)
+from lpcm.testing.contracts.store import StoreContract
+from lpcm.testing.contracts.store.case import MAP, NOW, apply, fill, read, read_data, scan
 from lpcm.testing.contracts.updates import TransactionContract, UpdateContract
 
 

@@ -233,7 +233,7 @@ def test_two_engines_of_one_process(engine, m, path):
 
 
 def test_hooks_see_each_read(m):
-    """Where somebody observes, each read is told."""
+    """Where a listener observes maps, each read is an event."""
     warm(m, a=1)
     with events.recorded() as calls:
         for _ in range(3):

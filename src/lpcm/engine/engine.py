@@ -13,6 +13,7 @@ from weakref import WeakSet, finalize
 from lpcm import caches, stores
 from lpcm.coherence.catalogue import Catalogue
 from lpcm.engine import config, state
+from lpcm.engine.block import Block
 from lpcm.engine.drive import LoopClock, SystemClock, Threads, run
 from lpcm.engine.loops import Loops
 from lpcm.engine.stack import Stack, as_it_is, flush, shut, stacked
@@ -23,8 +24,6 @@ from lpcm.values.codec import Codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
-    from typing import Self
 
     from lpcm.ports import Cache, Clock, Store
 
@@ -36,7 +35,7 @@ CLOSE: Final = 1.0
 """Seconds that closing an engine waits for its threads."""
 
 
-class Engine:
+class Engine(Block):
     """A store ready to use, with the codec that turns Python values into its cells.
 
     Maps find theirs by alias or URL; ``Engine.open`` makes one of your own, for
@@ -148,33 +147,9 @@ class Engine:
             self.closed = True
             state.refresh()  # maps of the alias or URL look for another engine
 
-    def _check_open(self) -> None:
+    def _enter(self) -> None:
         if self.closed:
             raise StoreError(f"{self!r} is closed: open another one")
-
-    def __enter__(self) -> Self:
-        self._check_open()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        self._check_open()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     def __reduce__(self) -> NoReturn:
         raise PickleRefused(f"{self!r} cannot be pickled or copied: pickle its URL, or a map of it")

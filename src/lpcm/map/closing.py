@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from lpcm.engine import state
+from lpcm.engine.block import Block
 from lpcm.engine.drive import run
 from lpcm.engine.shared import let_go
 from lpcm.engine.stack import flush
@@ -21,9 +22,6 @@ from lpcm.errors import LPCMError
 from lpcm.operations.binding import closed_error
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
-
     from lpcm.operations.binding import MapBinding
     from lpcm.operations.operations import Entries
 
@@ -33,7 +31,7 @@ CLOSED: Final = -2
 """The epoch of a closed map."""
 
 
-class Closing:
+class Closing(Block):
     """The end of an ``LPCM``."""
 
     _name: str
@@ -107,27 +105,3 @@ class Closing:
         if self._within is not None:
             raise LPCMError(f"{self!r} is a transaction's, and ends with it")
         self._check_open()
-
-    def __enter__(self) -> Self:
-        self._enter()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        self._enter()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()

@@ -52,8 +52,8 @@ def hits(near: Near, access: Owner, makers: Mapping[type, MakeLive]) -> Callable
     now = access._now
 
     def hit(key: object) -> Any:
-        # One state, its row, and only then the look at the header: whoever writes meanwhile has
-        # not returned before, or gives another header.
+        # One state, its row, and only then the look at the header: a write that comes meanwhile
+        # has not returned yet, or has left another header.
         header, young, _ = near.state
         rows = young.get(partition)
         if rows is None or type(key) is not str:

@@ -1,4 +1,4 @@
-"""What a near cache shows to whoever serves its hits: rows, and how to see that they are current.
+"""What a near cache shows to the code that serves hits: rows, and whether they are current.
 
 Only what a hit needs; all of it is read without a call. Knows no store.
 

@@ -44,6 +44,7 @@ _WAIT = 0.2  # seconds that a step waits for others
 _WAIT_MOST = 2.0
 _MOMENT = 0.001
 _PAUSE, _PAUSE_MOST = 0.05, 5.0  # seconds until the next attempt at a log that was in use
+_GROWN = 1.25  # or until the log has grown so many times: as seldom, for a log that only grows
 
 _HAS_EXPIRED = "SELECT 1 FROM entries INDEXED BY expiry WHERE x <= ? LIMIT 1"
 _PURGE = (
@@ -64,9 +65,10 @@ class Upkeep:
         self._file = file
         self._log = os.path.realpath(file.path) + "-wal"
         self._not_before = 0.0
+        self._not_below = 0.0
         self._pause = _PAUSE
         self.load = LOAD
-        """Whoever writes adds to it; from LOAD on, ``look``. The first write looks: programs that
+        """Each write adds to the load; from LOAD on, ``look``. The first write looks: programs that
         write a little and end, again and again, are many writers too."""
 
     def wrote(self, ops: Sequence[Op], now: float) -> None:
@@ -136,7 +138,7 @@ class Upkeep:
         except OSError:
             return
         begun = time.monotonic()
-        if size <= self._file.log_size or begun < self._not_before:
+        if size <= self._file.log_size or (begun < self._not_before and size < self._not_below):
             return
         patience = min(_WAIT * size / self._file.log_size, _WAIT_MOST, self._file.busy_timeout)
 
@@ -148,6 +150,7 @@ class Upkeep:
                 if now > begun + patience:
                     self._pause = min(2 * self._pause, _PAUSE_MOST)
                     self._not_before = now + self._pause
+                    self._not_below = _GROWN * size
                     return
                 time.sleep(_MOMENT)
             self._pause = _PAUSE

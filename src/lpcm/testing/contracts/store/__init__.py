@@ -10,58 +10,10 @@ Values take the form the store holds (``codec.Form``): ints of a TREE have the k
 Invariant: every test opens its own empty store and closes it, so they run in any order.
 """
 
-from lpcm.testing.contracts.store.case import (
-    EXPIRED,
-    INT,
-    KEYS,
-    LASTING,
-    LIVE,
-    MAP,
-    NOW,
-    ODD,
-    STATES,
-    StoreCase,
-    apply,
-    apply_in_batch,
-    exact_or_refused,
-    fill,
-    keys_of,
-    put,
-    read,
-    read_data,
-    result,
-    same,
-    scan,
-    scan_all,
-)
 from lpcm.testing.contracts.store.entries import EntryTests
 from lpcm.testing.contracts.store.maps import MapTests
 
-__all__ = [
-    "EXPIRED",
-    "INT",
-    "KEYS",
-    "LASTING",
-    "LIVE",
-    "MAP",
-    "NOW",
-    "ODD",
-    "STATES",
-    "StoreCase",
-    "StoreContract",
-    "apply",
-    "apply_in_batch",
-    "exact_or_refused",
-    "fill",
-    "keys_of",
-    "put",
-    "read",
-    "read_data",
-    "result",
-    "same",
-    "scan",
-    "scan_all",
-]
+__all__ = ["StoreContract"]
 
 
 class StoreContract(EntryTests, MapTests):

@@ -143,7 +143,7 @@ class EntryTests(StoreCase):
                 assert read(store, "k") == after, shown
 
     def test_expired_delete_is_no_revival(self) -> None:
-        """A refused write on an expired entry leaves it absent, whoever looks next."""
+        """A refused write on an expired entry leaves it absent for every reader."""
         with self.opened() as store:
             apply(store, "k", put(EXPIRED))
             assert apply(store, "k", Touch(None, 9)) == Refused(None)

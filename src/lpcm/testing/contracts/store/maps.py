@@ -186,15 +186,15 @@ class MapTests(StoreCase):
             assert run(store.maps("ns2")) == [MapInfo("elsewhere")]
 
     def test_catalogue_of_many_threads(self) -> None:
-        """Of many that enter a map at once one wins, and all are told the same."""
+        """Of many clients that enter a map at once one wins, and all get the same answer."""
 
         def client(store: Store) -> list[MapState]:
             me = threading.get_ident() % 2**31
             return [run(store.register("ns", MapInfo(f"{n}", me))) for n in range(10)]
 
         with self.opened() as store:
-            for told in zip(*self.race(store, client), strict=True):
-                assert len(set(told)) == 1
+            for answers in zip(*self.race(store, client), strict=True):
+                assert len(set(answers)) == 1
 
     def test_identity(self) -> None:
         """A namespace has an identity from its first map on, until it is dropped or renewed."""
