@@ -10,22 +10,11 @@ import time
 import pytest
 from click.testing import CliRunner
 
-import lpcm
 from lpcm import LPCM
 from lpcm.cli import main
 
 # A signal may come in a callback, where Python can but print what is raised.
 ANYWHERE = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture
-def url(tmp_path, monkeypatch):
-    """Yield the URL that the command line uses by default."""
-    url = f"sqlite:///{tmp_path}/m.sqlite3"
-    monkeypatch.setenv("LPCM_URL", url)
-    lpcm.close()
-    yield url
-    lpcm.close()
 
 
 def invoke(*words):

@@ -10,7 +10,6 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import lpcm
 from lpcm import LPCM
 from lpcm.cli import main
 
@@ -31,16 +30,6 @@ BAD = [
     b'{"map":"m","key":1,"value":{"!set":[[1]]}}',
     b'{"map":"m","key":1,"value":"\\ud800"}',
 ]
-
-
-@pytest.fixture
-def url(tmp_path, monkeypatch):
-    """Yield the URL of the command line."""
-    url = f"sqlite:///{tmp_path}/m.sqlite3"
-    monkeypatch.setenv("LPCM_URL", url)
-    lpcm.close()
-    yield url
-    lpcm.close()
 
 
 @pytest.mark.parametrize("line", BAD, ids=range(len(BAD)))

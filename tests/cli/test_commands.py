@@ -27,16 +27,6 @@ from tests.strategies import fingerprint
 
 
 @pytest.fixture
-def url(tmp_path, monkeypatch):
-    """Yield the URL that the command line uses by default."""
-    url = f"sqlite:///{tmp_path}/m.sqlite3"
-    monkeypatch.setenv("LPCM_URL", url)
-    lpcm.close()
-    yield url
-    lpcm.close()
-
-
-@pytest.fixture
 def run(url):
     """Yield a function that runs a command line and returns its result."""
 
