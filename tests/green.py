@@ -6,7 +6,6 @@ is connected), then what to do and its arguments. Prints one line, ``well``.
 
 import importlib
 import os
-import pathlib
 import signal
 import sys
 import time
@@ -39,6 +38,7 @@ from lpcm.stores.dynamodb.http.blocking import SocketTransport  # noqa: E402  # 
 from lpcm.stores.dynamodb.http.connection import Limits  # noqa: E402  # after the patch
 from lpcm.stores.dynamodb.http.credentials import Credentials  # noqa: E402  # after the patch
 from lpcm.stores.dynamodb.http.port import NotSent, ReplyLost  # noqa: E402  # after the patch
+from tests.signals import stop  # noqa: E402  # after the patch
 
 
 class Ticks:
@@ -74,15 +74,6 @@ def bounded(seconds, least, most):
     assert least <= seconds < most, seconds
 
 
-def until_stopped(pid):
-    """Wait until each thread of a process has obeyed SIGSTOP, which takes a moment."""
-    deadline = time.monotonic() + 20
-    threads = list(pathlib.Path(f"/proc/{pid}/task").glob("*/stat"))
-    while any(each.read_text().rpartition(")")[2].split()[0] != "T" for each in threads):
-        assert time.monotonic() < deadline, "it does not stop"
-        time.sleep(0.001)
-
-
 def stopped_memcached(path, pid):
     """See every operation on a memcached that hangs cost no more than its limit."""
     open_cache = lambda connect_timeout: adapter("memcached").open_cache(
@@ -98,8 +89,7 @@ def stopped_memcached(path, pid):
             assert run(cache.look("k", 10)) == b"x"
             cache.servers[0].give_back(cache.servers[0].connect())
             assert run(cache.look("k", 10)) == b"x"
-    os.kill(int(pid), signal.SIGSTOP)
-    until_stopped(pid)
+    stop(pid)
     try:
         ticks = Ticks()
         calls = [

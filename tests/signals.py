@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 import signal
+import time
 
 
 def restore_interrupt():
@@ -12,3 +15,13 @@ def restore_interrupt():
     script) with SIGINT ignored. That is inherited, and Python then raises no KeyboardInterrupt.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def stop(pid):
+    """Send SIGSTOP; return when each thread of the process has obeyed, which takes a moment."""
+    threads = list(pathlib.Path(f"/proc/{pid}/task").glob("*/stat"))
+    os.kill(int(pid), signal.SIGSTOP)
+    deadline = time.monotonic() + 20
+    while any(each.read_text().rpartition(")")[2].split()[0] != "T" for each in threads):
+        assert time.monotonic() < deadline, "it does not stop"
+        time.sleep(0.001)

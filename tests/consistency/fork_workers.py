@@ -23,6 +23,7 @@ from lpcm.engine.engine import opened as open_engines
 from lpcm.operations import access as _access
 from lpcm.operations import operations as _entries
 from lpcm.system import process
+from tests import signals
 
 SECONDS = 100
 """After which a process counts as hanging."""
@@ -171,7 +172,7 @@ def standing_still(fork, servers):
         yield
         return
     for pid in servers:
-        os.kill(pid, signal.SIGSTOP)
+        signals.stop(pid)
     try:
         time.sleep(0.2)
         yield
@@ -306,7 +307,7 @@ def owed(url, cache, fork, payer, server):
     m = opened(url, cache, "")
     m["k"] = "old"
     m.get("k")
-    os.kill(int(server), signal.SIGSTOP)
+    signals.stop(server)
     try:
         m["k"] = "new"
     finally:
