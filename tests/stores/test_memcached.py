@@ -11,19 +11,19 @@ import pytest
 
 import lpcm
 from checks import servers
-from lpcm import LPCM, StoreUnavailable, ValueTooLarge
+from lpcm import LPCM, OutcomeUnknown, StoreUnavailable, ValueTooLarge
 from lpcm.engine.drive import run
-from lpcm.ports import Add, Applied, Cell, KeyRange, Put
+from lpcm.ports import Add, Applied, CacheLost, Cell, Get, KeyRange, Packet, Put
 from lpcm.stores.memcached import open_store
 from lpcm.testing.contracts.store import StoreContract
 from lpcm.testing.contracts.store.case import MAP, NOW, fill
 from lpcm.values.keys import partition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from checks.servers import Server
-    from lpcm.ports import Store
+    from lpcm.ports import Replies, Store
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,6 @@ def test_a_restarted_server_is_not_taken_for_the_one_before():
         store = open_store(f"{server.host}:{server.port}")
         m = partition("ns", "m")
         run(store.apply(m, "k", Put(Cell(1, None), 1), NOW))
-        from lpcm.ports import Get, Packet
         from lpcm.stores import memcached as module
         from lpcm.stores._memcached_items import key
 
@@ -158,6 +157,42 @@ def test_a_server_that_is_gone_is_an_error():
         for read in (lambda: m.get("k"), lambda: len(m), lambda: m.set("k", 2)):
             with pytest.raises(StoreUnavailable):
                 read()
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_write_whose_server_goes_before_it_answers(
+    monkeypatch: pytest.MonkeyPatch, *, batch: bool
+):
+    """A write that was sent, with no server left to ask what became of it, is no plain failure."""
+    with servers.memcached() as server:
+        store = open_store(f"{server.host}:{server.port}")
+        m = partition("ns", "m")
+        send_many = store._cache.send_many
+
+        async def last(packets: Sequence[Packet]) -> Sequence[Replies | CacheLost]:
+            """Send them; end the server after it wrote, and lose its replies."""
+            replies = await send_many(packets)
+            if all(isinstance(packet.commands[0], Get) for packet in packets):
+                return replies
+            server.kill()
+            return [CacheLost("reset") for _ in packets]
+
+        async def last_one(packet: Packet) -> Replies:
+            (reply,) = await last([packet])
+            if isinstance(reply, CacheLost):
+                raise reply
+            return reply
+
+        monkeypatch.setattr(store._cache, "send", last_one)
+        monkeypatch.setattr(store._cache, "send_many", last)
+        put = Put(Cell("new", None), 1)
+        if batch:
+            (outcome,) = run(store.apply_many(m, [("k", put)], NOW))
+            assert isinstance(outcome, OutcomeUnknown)
+        else:
+            with pytest.raises(OutcomeUnknown):
+                run(store.apply(m, "k", put, NOW))
+        store.close()
 
 
 def test_too_large_is_refused_before_it_is_sent(memcached: Server):

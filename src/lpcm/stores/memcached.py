@@ -120,13 +120,17 @@ class MemcachedStore:
         self, map: str, sk: str, op: Op, outcome: Applied, lost: CacheLost
     ) -> Applied:
         """Find out by the etag whether a write without a reply was done."""
-        found = await self.read(map, sk, -math.inf)
+        unknown = OutcomeUnknown(f"{self!r}: no reply to a write of {sk!r}: {lost}")
+        try:
+            found = await self.read(map, sk, -math.inf)
+        except StoreUnavailable:
+            raise unknown from lost
         if isinstance(op, Delete):
             if found is None and not op.returning:
                 return outcome
         elif found is not None and found.etag == op.etag:
             return outcome
-        raise OutcomeUnknown(f"{self!r}: no reply to a write of {sk!r}: {lost}") from lost
+        raise unknown from lost
 
     def _is_done(self, result: Result, sk: str) -> bool:
         if result.status == "TL":
