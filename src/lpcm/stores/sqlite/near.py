@@ -9,9 +9,10 @@ that header is seen again: a hit is linearizable, and costs no call of SQLite.
 - **Miss**: look at the header; SELECT to its end, outside any transaction; look again. Only where
   both are equal the row is added to the state of that header (``fill``).
 - **Own write**: where the header before the write is the state's, and exactly one commit lies
-  between that and the header after it, the commit is that write: the row is replaced and the new
-  header remembered (``wrote``). Without "it wrote", a refused write and another process's commit
-  look the same; without the rule on frames, a recovery that counts from 0 does.
+  between that and the header after it, the commit is that write: its rows are replaced and the new
+  header remembered (``wrote``). Writes that were committed together are one commit. Without "it
+  wrote", a refused write and another process's commit look the same; without the rule on frames, a
+  recovery that counts from 0 does.
 - **End**: when the pin, a connection of this cache's own, is closed, all is forgotten first. After
   the last connection is closed, the next header is always the same one.
 
@@ -41,6 +42,7 @@ from lpcm.system import process
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
 
     from lpcm.ports.near import NearState, Row, View
     from lpcm.ports.store import Stored
@@ -191,10 +193,11 @@ class NearCache:
         if self.held > self.half:
             self._turn(state)
 
-    def wrote(self, before: bytes, map: str, sk: str, stored: Stored | None) -> None:
-        """Replace a row by what a statement of ours has written, after that has committed.
+    def wrote(self, before: bytes, rows: Sequence[tuple[str, str, Stored | None]]) -> None:
+        """Replace rows by what one commit of ours has written, after it has returned.
 
-        ``before``: the header before the statement. The statement has changed a row.
+        ``before``: the header before its first statement. It has changed one of the rows at least.
+        ``rows``: map, encoded key and entry of each, in the order in which they were written.
         """
         after = self.view.raw
         state = self.state
@@ -204,12 +207,15 @@ class NearCache:
             self.state = _EMPTY
             return
         _, young, old = state
-        rows = young.get(map)
-        if rows is None:
-            rows = young.setdefault(map, {})
-        rows[sk] = [stored, NOTHING]
+        held = 0
+        for where, sk, stored in rows:
+            entries = young.get(where)
+            if entries is None:
+                entries = young.setdefault(where, {})
+            entries[sk] = [stored, NOTHING]
+            held += _ROW + len(sk) + (0 if stored is None else getsizeof(stored[0]))
         self.state = state = (after, young, old)
-        self.held += _ROW + len(sk) + (0 if stored is None else getsizeof(stored[0]))
+        self.held += held
         if self.held > self.half:
             self._turn(state)
 

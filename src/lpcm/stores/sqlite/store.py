@@ -184,7 +184,7 @@ class SQLiteStore:
             outcome = self._write(connection.execute, map, sk, op, now)
             confirm(self._file, connection, wrote=type(outcome) is Applied, now=now)
         if near.state[0] == before and changes(op, outcome):
-            near.wrote(before, map, sk, outcome.entry)
+            near.wrote(before, ((map, sk, outcome.entry),))
         if type(outcome) is Applied:
             self._upkeep.wrote((op,), now)
         return outcome
@@ -227,7 +227,7 @@ class SQLiteStore:
             upkeep.look(now)
         stored = new(Stored, (data, kind, etag, None))
         if near.state[0] == before:
-            near.wrote(before, map, sk, stored)
+            near.wrote(before, ((map, sk, stored),))
         return new(Applied, (stored, None))
 
     async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
