@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 SETTINGS = """
 SECRET_KEY = "x"
 INSTALLED_APPS = ["lpcm", "shop"]
+STATIC_URL = "static/"
+DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}}}
 LPCM = {{
-    "default": {{"STORE": "sqlite:///{path}/real.sqlite3", "TEST": {{"STORE": "{store}"}}}},
+    "default": {{"STORE": "sqlite:///{path}/real.sqlite3", "TEST": {{{test}}}}},
     "other": {{"STORE": "sqlite:///{path}/other.sqlite3"}},
 }}
 """
@@ -57,12 +59,82 @@ class Kinds:
 class One(Kinds, SimpleTestCase): pass
 class Two(Kinds, SimpleTestCase): pass
 """
+EACH = """
+import os, sqlite3
+from glob import glob
+from urllib.request import urlopen
+from django.http import HttpResponse
+from django.test import (
+    LiveServerTestCase, SimpleTestCase, TestCase, TransactionTestCase, override_settings
+)
+from django.urls import path
+from lpcm import LPCM
+from shop import users
+
+hits = LPCM("hits", default=0, using="other")
+urlpatterns = [path("count/", lambda request: HttpResponse(str(hits.increment("visits"))))]
+
+def setUpModule():
+    users["of the run"] = 1
+
+class Data:
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        users["class"] = cls.__name__
+
+class Undone:
+    def test_one(self): self.write()
+    def test_two(self): self.write()
+    async def test_three(self):
+        self.assertIsNone(await users.aget("k"))
+        await users.aset("k", 3)
+    def write(self):
+        self.assertEqual(dict(users), {"of the run": 1, "class": type(self).__name__})
+        users.update({"k": 1, "class": "changed"})
+        self.assertEqual(hits.increment("visits"), 1)
+
+class Simple(Data, Undone, SimpleTestCase): pass
+class Transaction(Data, Undone, TransactionTestCase): pass
+class Database(Undone, TestCase):
+    @classmethod
+    def setUpTestData(cls):
+        users["class"] = cls.__name__
+@override_settings(ROOT_URLCONF="shop.tests")
+class Served(Data, Undone, LiveServerTestCase):
+    def test_four(self):
+        for number in (b"1", b"2"):
+            with urlopen(self.live_server_url + "/count/") as answer:
+                self.assertEqual(answer.read(), number)
+        self.assertEqual(hits["visits"], 2)
+    test_five = test_four
+
+def tearDownModule():
+    own = os.environ["LPCM_NAMESPACE"]
+    for name in glob(os.environ["LPCM_SCRATCH"] + "/*.sqlite3"):
+        with sqlite3.connect(name) as database:
+            left = {pk.partition("/")[0] for (pk,) in database.execute("SELECT pk FROM entries")}
+        assert not {each for each in left - {own} if f"-{os.getpid()}-" in each}, left
+"""
+SEEN = """
+from django.test import TestCase
+from shop import users
+class Seen(TestCase):
+    def test_one(self): users["k"] = "test"
+    def test_two(self): self.assertEqual(users["k"], "test")
+"""
 CASE = """
 from django.test import SimpleTestCase
 from lpcm import LPCM
 from lpcm.django.test import LPCMMixin
+LPCM("m")["k"] = 7
 class Apart(LPCMMixin, SimpleTestCase):
-    def setUp(self): self.assertEqual(LPCM("m").increment("k"), 1)
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        assert not LPCM("m")
+        LPCM("m")["k"] = 1
+    def setUp(self): self.assertEqual(LPCM("m").increment("k"), 2)
     def test_one(self): pass
     def test_two(self):
         with self.assertMaxReads(1):
@@ -80,9 +152,10 @@ def project(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     env["DJANGO_SETTINGS_MODULE"] = "project_settings"
 
     def run(
-        *command: str, tests: str = TESTS, store: str = "scratch"
+        *command: str, tests: str = TESTS, store: str = "scratch", insulate: str = "test"
     ) -> subprocess.CompletedProcess[str]:
-        settings = SETTINGS.format(path=tmp_path, store=store)
+        test = f"'STORE': {store!r}, 'INSULATE': {insulate!r}"
+        settings = SETTINGS.format(path=tmp_path, test=test)
         (tmp_path / "project_settings.py").write_text(settings)
         (tmp_path / "shop/tests.py").write_text(tests)
         return subprocess.run(
@@ -117,7 +190,7 @@ def test_a_run_leaves_real_rows_untouched(
 ):
     """Whatever tests start writes to the run's namespace, or the worker's; nothing is left."""
     before = rows(tmp_path)
-    done = project("manage.py", "test", *arguments, store=store)
+    done = project("manage.py", "test", *arguments, store=store, insulate="run")
     assert done.returncode == 0, done.stderr
     names = re.findall(r"NAMESPACE (test-\S+)", done.stderr)
     assert len(names) == 2, done.stderr
@@ -146,8 +219,29 @@ def test_a_script_that_runs_the_runner(project, tmp_path: Path):
     assert rows(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("store", "arguments"), [("scratch", ()), ("real", ()), ("scratch", ("--parallel", "2"))]
+)
+def test_each_test_is_undone(project, tmp_path: Path, arguments: tuple[str, ...], store: str):
+    """A test of any of Django's classes finds what its class wrote, and nothing of another test."""
+    before = rows(tmp_path)
+    tests = EACH if store == "scratch" else EACH.partition("def tearDownModule")[0]
+    done = project("manage.py", "test", *arguments, tests=tests, store=store)
+    assert done.returncode == 0, done.stderr
+    assert "Ran 14 tests" in done.stderr
+    assert rows(tmp_path) == before
+
+
+def test_tests_are_not_undone_where_the_settings_say_so(project):
+    """With ``TEST["INSULATE"]`` a test finds what the one before it wrote."""
+    done = project("manage.py", "test", tests=SEEN, insulate="run")
+    assert done.returncode == 0, done.stderr
+    done = project("manage.py", "test", tests=SEEN)
+    assert "KeyError" in done.stderr
+
+
 def test_each_test_of_a_case_apart(project):
-    """``LPCMMixin`` gives each test of a Django case empty maps."""
+    """``LPCMMixin`` gives each test of a Django case what its class wrote, and nothing else."""
     done = project("manage.py", "test", tests=CASE)
     assert done.returncode == 0, done.stderr
     assert "Ran 2 tests" in done.stderr

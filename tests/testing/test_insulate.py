@@ -17,7 +17,7 @@ import lpcm
 from lpcm import LPCM, Engine, Insulated, StoreUnavailable
 from lpcm.engine.insulation import fence
 from lpcm.engine.state import refresh
-from lpcm.testing import insulate
+from lpcm.testing import FakeClock, insulate, rollback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,6 +165,76 @@ def test_insulations_nest(real: LPCM):
             real["k"] = "inner"
         assert real["k"] == "outer"
         real["k"] = "still"
+    assert real["k"] == "real"
+
+
+VALUES = {"n": 1, "list": [1, {"a": (2, b"3")}], ("eu", 7): {1, 2}, 2.5: None, "big": 2**70}
+
+
+@pytest.mark.parametrize("kind", ["alias", "engine", "memory"])
+def test_a_block_is_undone(real: LPCM, tmp_path: Path, kind: str):
+    """A rolled back block finds what was there, etags and expiries too, and leaves nothing."""
+    before = everything(tmp_path)
+    with insulate():
+        where: dict[str, object] = {"alias": {}, "memory": {"url": "memory://undone"}}.get(
+            kind, {"using": Engine.open(f"sqlite:///{tmp_path}/real.sqlite3")}
+        )
+        m = LPCM("m", **where)
+        m.update(VALUES)
+        m.set("soon", 1, ttl=500)
+        entries = [m.entry(key) for key in m]
+        for _ in range(2):
+            with rollback():
+                assert [m.entry(key) for key in m] == entries
+                m["list"].append(2)
+                m.increment("n")
+                del m["big"]
+                with rollback():
+                    m.clear()
+                    LPCM("other", **where)["k"] = 1
+                assert m["n"] == 2
+                assert "other" not in lpcm.maps(**({} if "url" in where else where))
+            assert [m.entry(key) for key in m] == entries
+        if kind == "engine":
+            where["using"].close()
+    assert everything(tmp_path) == before
+
+
+def test_every_page_is_copied():
+    """However many entries there are, a block that is rolled back begins with all of them."""
+    clock = FakeClock()
+    m = LPCM("m", using=Engine.open("memory://", clock=clock))
+    with insulate():
+        m.update((f"k{n:05}", n) for n in range(2500))
+        with rollback():
+            assert len(m) == 2500
+            m.clear()
+        assert len(m) == 2500
+
+
+def test_a_block_without_writes_asks_no_store(real: LPCM, tmp_path: Path):
+    """A block that does nothing costs a few calls of Python functions, whatever was open before."""
+    with insulate():
+        with rollback():
+            real["k"] = "of another test"
+        calls: list[object] = []
+        sys.setprofile(lambda frame, event, _: calls.append(frame) if event == "call" else None)
+        try:
+            with rollback():
+                pass
+        finally:
+            sys.setprofile(None)
+    assert len(calls) < 150
+    assert not [frame for frame in calls if "stores" in frame.f_code.co_filename]
+
+
+def test_a_block_that_is_not_insulated(real: LPCM, tmp_path: Path):
+    """Where nothing is insulated, the block is: it neither sees nor copies what is real."""
+    before = everything(tmp_path)
+    with rollback():
+        assert real.copy() == {}
+        real["k"] = "test"
+    assert everything(tmp_path) == before
     assert real["k"] == "real"
 
 

@@ -45,7 +45,7 @@ def test_writes(number):
 @pytest.fixture
 def run_tests(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return what runs pytest, as a user would, on a file with these tests."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("LPCM", "PYTEST"))}
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("LPCM", "PYTEST", "DJANGO"))}
     env["LPCM_URL"] = f"sqlite:///{tmp_path}/real.sqlite3"
     code = "from lpcm import LPCM; LPCM('users')['k'] = 'real'"
     subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=60)
@@ -95,7 +95,7 @@ def test_a_run_leaves_real_rows_untouched(run_tests, tmp_path: Path, store: str,
 
 
 def test_each_test_apart(run_tests):
-    """With ``lpcm_insulate = test`` each test starts with empty maps; so it does by fixture."""
+    """With ``lpcm_insulate = test`` each test is undone; by fixture it has empty maps."""
     source = """
 from lpcm import LPCM
 def test_one(): assert LPCM("m").increment("k") == 1
@@ -105,6 +105,69 @@ def test_two(): assert LPCM("m").increment("k") == 1
     assert run_tests(source).returncode == 1
     by_fixture = source.replace("()", "(lpcm_namespace)")
     assert run_tests(by_fixture).returncode == 0
+
+
+DJANGO = """
+import pytest
+from django.conf import settings
+from django.test import TestCase
+from lpcm import LPCM
+
+users = LPCM("users")
+
+@pytest.fixture(scope="module", autouse=True)
+def shared():
+    users["shared"] = 1
+
+@pytest.fixture
+def filled(shared):
+    users["filled"] = 1
+    yield
+    del users["filled"]
+
+def apart(*names):
+    assert set(users) == {"shared", *names}
+    users["k"] = 1
+
+def test_one(): apart()
+def test_two(): apart()
+def test_three(filled, db): apart("filled")
+def test_four(transactional_db, filled): apart("filled")
+def test_five(client): apart()
+
+class Case(TestCase):
+    @classmethod
+    def setUpTestData(cls):
+        users["class"] = 1
+    def test_one(self): apart("class")
+    def test_two(self): apart("class")
+    async def test_three(self): self.assertIsNone(await users.aget("k"))
+"""
+
+
+def test_each_test_is_undone_under_pytest_django(run_tests, tmp_path: Path):
+    """In a Django project a test finds what fixtures and its class wrote, and no other test."""
+    database = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+    (tmp_path / "its_settings.py").write_text(
+        f"INSTALLED_APPS = ['lpcm']\nDATABASES = {{'default': {database}}}\n"
+    )
+    loaded = ("-p", "pytest_django.plugin")
+    ini = "DJANGO_SETTINGS_MODULE = its_settings\npythonpath = .\n"
+    before = rows(tmp_path)
+    done = run_tests(DJANGO, *loaded, ini=ini)
+    assert "8 passed" in done.stdout, done.stdout
+    assert (
+        "1 failed"
+        in run_tests(
+            "from lpcm import LPCM\n"
+            "def test_one(): LPCM('users')['k'] = 1\n"
+            "def test_two(): assert LPCM('users')['k'] == 1\n"
+            "def test_three(): assert 'k' not in LPCM('users')\n",
+            *loaded,
+            ini=f"{ini}lpcm_insulate = run",
+        ).stdout
+    )
+    assert rows(tmp_path) == before
 
 
 def test_limits(run_tests):
@@ -142,7 +205,7 @@ def test_it():
     assert {"lpcm", "lpcm.testing.pytest_plugin"} <= set(sys.modules)
     assert not heavy & set(sys.modules)
 """
-    others = ("xdist", "timeout", "hypothesispytest", "anyio", "cov", "langsmith_plugin")
+    others = ("xdist", "timeout", "django", "hypothesispytest", "anyio", "cov", "langsmith_plugin")
     done = run_tests(source, *(f"-pno:{other}" for other in others), installed=True)
     assert done.returncode == 0, done.stdout
 

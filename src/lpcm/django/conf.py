@@ -9,7 +9,8 @@ maps resolve their alias, so they may change (``override_settings``).
 ``OPTIONS``    options of both, as in the URL's query
 ``CACHE_ONLY`` True: entries live in the cache alone, and may vanish
 ``TEST``       ``{"STORE": "real"}``: tests use the store itself, in a namespace of
-               their own, and not throw-away files
+               their own, and not throw-away files; ``{"INSULATE": "run"}``: tests of
+               Django's classes see what earlier ones wrote
 ``ADMIN_EDIT`` True: users with the permission may change entries in the admin
 ``ADMIN_SHOW`` names of maps that the admin shows although they hold Django's sessions
                or a cache of ``CACHES``
@@ -42,6 +43,7 @@ __all__ = [
     "hide_passwords",
     "old_names",
     "private_maps",
+    "tests_insulate",
     "tests_use",
 ]
 
@@ -235,11 +237,20 @@ def _translated_2012() -> Iterator[tuple[str, Any]]:
 
 def tests_use() -> str:
     """Return ``real`` where any alias asks for its own store in tests, else ``scratch``."""
+    return _of_tests("STORE", "scratch", "real")
+
+
+def tests_insulate() -> str:
+    """Return ``run`` where any alias asks for one namespace for the whole run, else ``test``."""
+    return _of_tests("INSULATE", "test", "run")
+
+
+def _of_tests(key: str, usual: str, other: str) -> str:
     wanted = {
-        (given.get("TEST") or {}).get("STORE", "scratch")
+        (given.get("TEST") or {}).get(key, usual)
         for given in aliases().values()
         if isinstance(given, dict)
     }
-    if unknown := wanted - {"scratch", "real"}:
-        raise ConfigError(f"LPCM's TEST['STORE'] is 'scratch' or 'real', not {unknown.pop()!r}")
-    return "real" if "real" in wanted else "scratch"
+    if unknown := wanted - {usual, other}:
+        raise ConfigError(f"LPCM's TEST[{key!r}] is {usual!r} or {other!r}, not {unknown.pop()!r}")
+    return other if other in wanted else usual

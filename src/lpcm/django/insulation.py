@@ -5,6 +5,10 @@ by ``teardown_test_environment``; it sends no signal then. So both are wrapped, 
 their module is imported, which a server never does. Each process of ``test --parallel`` gets
 a namespace of its own besides.
 
+Within a run each test of Django's classes is undone (``lpcm.testing.rollback``), and so is what
+a class writes in ``setUpClass`` and ``setUpTestData``, when the class is over: as Django's
+``TestCase`` does it with the database. ``TEST["INSULATE"]`` turns this off.
+
 Invariant: between the two calls every map of the process is insulated
 (``lpcm.testing.insulate``), unless a plugin of pytest has done it before.
 """
@@ -13,13 +17,15 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from functools import wraps
 from importlib.abc import Loader, MetaPathFinder
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from lpcm.administration import drop
-from lpcm.testing import fence, insulate
+from lpcm.errors import LPCMError
+from lpcm.testing import fence, insulate, rollback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,17 +35,19 @@ if TYPE_CHECKING:
 
 __all__ = ["begin", "end", "watch"]
 
-_UTILS, _RUNNER = "django.test.utils", "django.test.runner"
+_CASES, _UTILS, _RUNNER = "django.test.testcases", "django.test.utils", "django.test.runner"
 _run: AbstractContextManager[str] | None = None
+_each = False
+"""Whether each test is undone."""
 _workers = 0
 
 
 def begin() -> None:
     """Insulate this process until ``end``, unless it is already."""
-    global _run  # noqa: PLW0603  # Django's test environment is the process's, too
+    global _run, _each  # noqa: PLW0603  # Django's test environment is the process's, too
     from lpcm.django import conf
 
-    scratch = conf.tests_use() == "scratch"
+    scratch, _each = conf.tests_use() == "scratch", conf.tests_insulate() == "test"
     inherited = os.environ.get("LPCM_NAMESPACE", "").startswith("test-")
     if _run is not None or (inherited and scratch == ("LPCM_SCRATCH" in os.environ)):
         return
@@ -49,7 +57,8 @@ def begin() -> None:
 
 def end() -> None:
     """Clear away what the tests wrote."""
-    global _run  # see begin
+    global _run, _each  # noqa: PLW0603  # see begin
+    _each = False
     if _run is None:
         return
     context, _run = _run, None
@@ -137,7 +146,44 @@ def _init_worker(*args: Any, **options: Any) -> None:
     fence(own)
 
 
-_WRAPS: dict[str, Callable[[ModuleType], None]] = {_UTILS: _wrap_utils, _RUNNER: _wrap_runner}
+def _wrap_cases(module: Any) -> None:
+    case = module.SimpleTestCase
+    if hasattr(case.__call__, "__wrapped__"):
+        return
+    call, debug, set_up_class = case.__call__, case.debug, case.setUpClass.__func__
+
+    @wraps(call)
+    def called(self: Any, result: Any = None) -> None:
+        try:
+            with _undone():
+                call(self, result)
+        except LPCMError:  # of a store, not of the test: those the result has
+            if result is None:
+                raise
+            result.addError(self, sys.exc_info())
+
+    @wraps(debug)
+    def debugged(self: Any) -> None:
+        with _undone():
+            debug(self)
+
+    @wraps(set_up_class)
+    def set_up(cls: Any) -> None:
+        cls.enterClassContext(_undone())
+        set_up_class(cls)
+
+    case.__call__, case.debug, case.setUpClass = called, debugged, classmethod(set_up)
+
+
+def _undone() -> AbstractContextManager[object]:
+    return rollback() if _each else nullcontext()
+
+
+_WRAPS: dict[str, Callable[[ModuleType], None]] = {
+    _CASES: _wrap_cases,
+    _UTILS: _wrap_utils,
+    _RUNNER: _wrap_runner,
+}
 
 
 class _Finder(MetaPathFinder):

@@ -15,16 +15,22 @@ import os
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from lpcm.engine import config, state
 from lpcm.engine.drive import run
 from lpcm.engine.engine import opened
-from lpcm.engine.shared import close_in, forget_used, used
+from lpcm.engine.shared import close_in, forget_used, swap_used, used
 from lpcm.errors import Insulated, LPCMError
+from lpcm.ports import DAMAGED, Cell, Put, Scan
 from lpcm.system.process import this
+from lpcm.values.keys import partition
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from lpcm.engine.engine import Engine
+    from lpcm.ports import Stored
 
 __all__ = [
     "check_fence",
@@ -35,12 +41,15 @@ __all__ = [
     "override",
     "redirected",
     "restore",
+    "rollback",
     "watch",
 ]
 
 _INHERITED = ("LPCM_NAMESPACE", "LPCM_SCRATCH", "LPCM_URL")
 
 _override: config.Config | None = None
+_writers: WeakSet[Engine] = WeakSet()
+"""The engines by which this process wrote to the present namespace before the last ``fence``."""
 _watching = False
 
 
@@ -51,7 +60,9 @@ def fence(namespace: str | None) -> str | None:
         if not namespace:
             forget_used()
         for engine in opened():
-            engine.catalogue.registered.clear()  # so that every map asks once more
+            if engine.catalogue.registered:
+                _writers.add(engine)
+                engine.catalogue.registered.clear()  # so that every map asks once more
         state.refresh()
     return before
 
@@ -149,6 +160,7 @@ def insulate(
     >>> settings["theme"]
     'dark'
     """
+    global _writers  # noqa: PLW0603  # a block's own, one at a time
     import secrets  # for tests alone, and 10 ms with the next ones
     import tempfile
 
@@ -165,12 +177,13 @@ def insulate(
         os.environ["LPCM_SCRATCH"] = directory
         restore(None)
     before = fence(name)
+    saved_used, saved_writers, _writers = swap_used({}), _writers, WeakSet()
     try:
         yield name
     finally:
         try:
             if this() is process:  # a fork that ends here must not clear its parent's away
-                _clear_away(name, directory)
+                _clear_away(name, directory, everywhere=not before)
         finally:
             for variable, value in saved.items():
                 if value is None:
@@ -178,24 +191,84 @@ def insulate(
                 else:
                     os.environ[variable] = value
             fence("" if final and before is None else before)
+            swap_used(saved_used if before else {})
+            _writers = saved_writers
             restore(saved_override)
 
 
-def _clear_away(namespace: str, directory: str | None) -> None:
+@contextmanager
+def rollback() -> Generator[str, None, None]:
+    """Undo at the end of the block what was written to maps meanwhile; yield the block's namespace.
+
+    The block works in a namespace of its own. The namespace begins as a copy of the one around the
+    block, as far as it is in stores that this process has used there. Blocks nest. Where nothing
+    is insulated, the block is, and begins with empty maps.
+
+    **Cost**: one request for each of these stores and for each that the block uses, and what it
+    takes to copy the entries and to delete them.
+
+    >>> from lpcm import LPCM
+    >>> pets = LPCM("pets")
+    >>> with insulate():
+    ...     pets["rex"] = "dog"
+    ...     with rollback():
+    ...         pets["rex"] = "cat"
+    ...     pets["rex"]
+    'dog'
+    """
+    around, engines = state.fence, _in_use()
+    with insulate() as namespace:
+        if around:
+            for engine in engines:
+                _writers.add(engine)
+                run(_copy(engine, around, namespace))
+        yield namespace
+
+
+def _in_use() -> set[Engine]:
+    """Return the engines that maps use, or wrote with, in the present namespace."""
+    wrote = {engine for engine in opened() if engine.catalogue.registered}
+    return {*used(), *wrote, *(engine for engine in _writers if not engine.closed)}
+
+
+async def _copy(engine: Engine, namespace: str, to: str) -> None:
+    """Copy the entries of a namespace, with etags and expiries, to an empty one of that store."""
+    store, now = engine.store, engine.stack.clock.now()
+    for info in await store.maps(namespace):
+        source, target = partition(namespace, info.name), partition(to, info.name)
+        await store.register(to, info)
+        after: str | None = None
+        while True:
+            page = await store.scan(source, Scan(after=after), now)
+            writes = [(sk, put) for sk, stored in page.entries if (put := _put(stored))]
+            outcomes = await store.apply_many(target, writes, now) if writes else []
+            for failure in (each for each in outcomes if isinstance(each, Exception)):
+                raise failure
+            after = page.resume
+            if after is None:
+                break
+
+
+def _put(stored: Stored) -> Put | None:
+    if stored.kind == DAMAGED:  # what lpcm did not write, it cannot write again
+        return None
+    return Put(Cell(stored.data, stored.kind), stored.etag, stored.expires)
+
+
+def _clear_away(namespace: str, directory: str | None, *, everywhere: bool) -> None:
     if directory is not None:
         import shutil  # see insulate
 
         close_in(directory)
         shutil.rmtree(directory, ignore_errors=True)
     failed: LPCMError | None = None
-    mine = used()
-    for engine in {*opened(), *mine}:
+    mine = _in_use()
+    for engine in {*opened(), *mine} if everywhere else mine:
         try:
             run(engine.store.drop(namespace))
             engine.catalogue.forget()
         except LPCMError as error:  # and on to the others
-            # Else it was open, and no map of this process wrote to it.
-            if engine in mine or engine.catalogue.registered:
+            if engine in mine:  # else it was open, and no map of this process wrote to it
                 failed = failed or error
     if failed is not None:
         raise failed

@@ -18,7 +18,17 @@ from lpcm.engine.engine import Engine, open_engine
 if TYPE_CHECKING:
     from lpcm.engine.config import Config
 
-__all__ = ["close", "close_in", "forget_used", "hold", "keep", "let_go", "shared", "used"]
+__all__ = [
+    "close",
+    "close_in",
+    "forget_used",
+    "hold",
+    "keep",
+    "let_go",
+    "shared",
+    "swap_used",
+    "used",
+]
 
 _shared: dict[Config, Engine] = {}
 _used: dict[Config, None] = {}
@@ -70,6 +80,14 @@ def let_go(engine: Engine, user: object) -> bool:
 def forget_used() -> None:
     """Forget which engines were used."""
     _used.clear()
+
+
+def swap_used(others: dict[Config, None]) -> dict[Config, None]:
+    """Count the engines used from now on with these; return those used until now."""
+    global _used  # replaced whole, under the lock that its readers hold
+    with state.lock():
+        before, _used = _used, others
+    return before
 
 
 def used() -> list[Engine]:

@@ -1,10 +1,11 @@
 """For tests: keep them away from real data, own the clock, hold adapters to their contracts.
 
 ``insulate`` gives a test run a namespace of its own, shared by its threads, tasks, forks
-and subprocesses (through ``LPCM_NAMESPACE``), and removes it afterwards. pytest
-(``lpcm.testing.pytest_plugin``), Django's test runner and ``python -m unittest`` are
-insulated without a setting. ``lpcm.testing.contracts`` is for authors of adapters, and
-``run``, which runs a coroutine of a blocking store or cache to its end without an event loop.
+and subprocesses (through ``LPCM_NAMESPACE``), and removes it afterwards. ``rollback`` undoes
+what a part of the run wrote. pytest (``lpcm.testing.pytest_plugin``), Django's test runner and
+``python -m unittest`` are insulated without a setting. ``lpcm.testing.contracts`` is for authors
+of adapters, and ``run``, which runs a coroutine of a blocking store or cache to its end without an
+event loop.
 
 Invariant: while insulated, no map of this process writes to any other namespace, whatever
 becomes of the environment: what would is ``Insulated``.
@@ -13,9 +14,9 @@ becomes of the environment: what would is ``Insulated``.
 from __future__ import annotations
 
 from lpcm.engine.drive import run
-from lpcm.engine.insulation import fence, insulate, insulate_until_exit
+from lpcm.engine.insulation import fence, insulate, insulate_until_exit, rollback
 
-__all__ = ["FakeClock", "fence", "insulate", "insulate_until_exit", "run"]
+__all__ = ["FakeClock", "fence", "insulate", "insulate_until_exit", "rollback", "run"]
 
 
 class FakeClock:

@@ -4,8 +4,9 @@ pytest loads it wherever lpcm is installed, so it does as little as it can: with
 lpcm a run pays for one ``import lpcm`` and an empty directory. In ``pytest.ini``:
 
 ``lpcm_insulate``
-    ``run`` (the default): one namespace for the run, or for each worker of pytest-xdist;
-    ``test``: one for each test; ``off``.
+    ``run``: one namespace for the run, or for each worker of pytest-xdist; ``test``: each test is
+    undone as well (``lpcm.testing.rollback``); ``off``. The default is ``test`` in a Django project
+    (pytest-django), else ``run``.
 ``lpcm_store``
     ``scratch`` (the default): throw-away files instead of the configured stores, so that
     nothing outside the machine is asked; ``real``: the configured stores, in the run's
@@ -16,11 +17,13 @@ Invariant: what a test wrote is gone after the run, and what it left running can
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lpcm.testing import insulate
+from lpcm.testing import insulate, rollback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,14 +32,16 @@ if TYPE_CHECKING:
 __all__ = ["lpcm_max_reads", "lpcm_max_writes", "lpcm_namespace"]
 
 _RUN = pytest.StashKey["AbstractContextManager[str]"]()
-_SCOPES = ("run", "test", "off")
+_SCOPES = ("", "run", "test", "off")
 _STORES = ("scratch", "real")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the two settings."""
     parser.addini(
-        "lpcm_insulate", "a namespace for each run (default), test, or off", default="run"
+        "lpcm_insulate",
+        "a namespace for each run or test, or off; default: test in Django",
+        default="",
     )
     parser.addini("lpcm_store", "scratch (default) or real", default="scratch")
 
@@ -64,7 +69,8 @@ def _begin(config: pytest.Config) -> None:
 def _setting(config: pytest.Config, name: str, allowed: tuple[str, ...]) -> str:
     value: str = config.getini(name)
     if value not in allowed:
-        raise pytest.UsageError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+        known = ", ".join(filter(None, allowed))
+        raise pytest.UsageError(f"{name} must be one of {known}, not {value!r}")
     return value
 
 
@@ -78,15 +84,22 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _lpcm_apart(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Give the test a namespace of its own where ``lpcm_insulate = test`` asks for it."""
-    if request.config.getini("lpcm_insulate") == "test":
-        request.getfixturevalue("lpcm_namespace")
-    yield  # noqa: PT022  # a fixture that is to end after lpcm_namespace
+    """Undo what the test writes, where ``lpcm_insulate = test`` or Django asks for it."""
+    scope: str = request.config.getini("lpcm_insulate")
+    with rollback() if (scope or _usual()) == "test" else nullcontext():
+        yield
+
+
+def _usual() -> str:
+    """Return the scope where none is set: that of Django's database, where pytest-django is on."""
+    django: Any = sys.modules.get("django.conf")
+    with_database = "pytest_django.plugin" in sys.modules
+    return "test" if with_database and django and django.settings.configured else "run"
 
 
 @pytest.fixture
 def lpcm_namespace() -> Iterator[str]:
-    """Give this test a namespace of its own, and yield its name."""
+    """Give this test a namespace of its own, with empty maps, and yield its name."""
     with insulate() as namespace:
         yield namespace
 
