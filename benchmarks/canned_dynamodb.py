@@ -1,8 +1,9 @@
-"""A server that answers as DynamoDB does, always the same: ``canned_dynamodb.py FILE``.
+"""A server that answers as DynamoDB does, always the same: ``canned_dynamodb.py FILE [PEM]``.
 
 Run as a process of its own, so that what a client costs is not mixed with it. ``FILE`` is
 JSON: bodies by operation, with "GetItem" for keys that begin with "user/" and "catalogue" for
-other reads. Prints its port, and ends with its standard input.
+other reads. ``PEM`` is a certificate with its key, for TLS. Prints its port, and ends with its
+standard input.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import ssl
 import sys
 import threading
 import zlib
@@ -49,6 +51,10 @@ def main() -> None:
     bodies = json.loads(Path(sys.argv[1]).read_text())
     replies = {name.encode(): reply(body.encode()) for name, body in bodies.items()}
     listening = socket.create_server(("127.0.0.1", 0))
+    if len(sys.argv) > 2:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(sys.argv[2])
+        listening = context.wrap_socket(listening, server_side=True)
     print(listening.getsockname()[1], flush=True)
 
     def accept() -> None:

@@ -7,6 +7,7 @@
 3.1415
 """
 
+from lpcm._version import __version__ as __version__
 from lpcm.engine.aliases import amaps, configure, maps
 from lpcm.engine.backup import abackup, backup
 from lpcm.engine.engine import Engine
@@ -100,5 +101,3 @@ __all__ = [
     "transact",
     "transaction",
 ]
-
-__version__ = "0.1.0"

@@ -1,6 +1,7 @@
 """A server that says what a test tells it to, as bytes, and counts what it was asked."""
 
 import gzip
+import re
 import socket
 import struct
 import threading
@@ -53,7 +54,7 @@ class Peer:
             self._server.first_reads.append(len(received))
             data += received
         head, _, body = data.partition(b"\r\n\r\n")
-        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+        length = int((re.search(rb"content-length: *(\d+)", head.lower()) or [0, 0])[1])
         while len(body) < length:
             body += self.sock.recv(1 << 20)
         self._server.requests.append((self.number, head, body))

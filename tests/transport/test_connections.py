@@ -244,6 +244,17 @@ def test_tls(caller, authority):
         assert server.accepted == 1
 
 
+def test_a_new_tls_connection_goes_on_with_the_session(authority):
+    """After the first, a blocking connection costs no certificates; every one gets its replies."""
+    made = context(authority, "127.0.0.1")
+    with canned(echo, made) as server:
+        known = Credentials("eu-west-1", server.endpoint, bundle=authority.path)
+        for number in range(3):
+            with closing(SocketTransport(known)) as transport:
+                assert run(transport.call("GetItem", {"x": number}, 20.0)).body == {"x": number}
+        assert (server.accepted, made.session_stats()["hits"]) == (3, 2)
+
+
 def test_tls_is_verified(caller, authority):
     """A server of an unknown authority, or of another name, gets no request."""
     with canned(echo, context(authority, "127.0.0.1")) as server:

@@ -192,7 +192,7 @@ class AsyncTransport:
         endpoint = self._credentials.target
         if endpoint is None or endpoint.secure:
             return await _lookups.call(partial(self._credentials.reach, within))
-        return Route(endpoint, None, None)
+        return Route(endpoint, None, None, [])
 
     def _story(self, operation: str, what: object) -> str:
         return f"{self.endpoint}: {operation}: {what}"
@@ -203,7 +203,7 @@ def _left(loop: asyncio.AbstractEventLoop, deadline: float) -> float:
 
 
 async def _dial(loop: asyncio.AbstractEventLoop, route: Route, read: float) -> _Connection:
-    endpoint, context, proxy = route
+    endpoint, context, proxy, _ = route
     if proxy is None:
         _, connection = await loop.create_connection(
             lambda: _Connection(loop, read),

@@ -26,6 +26,8 @@ from lpcm.stores.dynamodb.http.proxy import refusal
 from lpcm.system.network import connect, left, waits
 
 if TYPE_CHECKING:
+    import ssl
+
     from lpcm.stores.dynamodb.http.credentials import Route
     from lpcm.stores.dynamodb.http.proxy import Proxy
 
@@ -127,13 +129,17 @@ class _Plain:
 class _Timed:
     """A TLS or green thread's socket, whose timeouts are Python's."""
 
-    __slots__ = ("_poll", "_read", "_sock", "_tls")
+    __slots__ = ("_poll", "_read", "_sessions", "_sock", "_tls")
 
-    def __init__(self, sock: socket.socket, read: float, *, tls: bool) -> None:
-        self._sock = sock
+    def __init__(
+        self, sock: socket.socket, read: float, sessions: list[ssl.SSLSession] | None
+    ) -> None:
+        self._sock: Any = sock
         self._read = read
         self._poll = _poller(sock)
-        self._tls = tls
+        self._tls = sessions is not None
+        self._sessions = sessions
+        """Where the session is to be put, once: servers give it with their first bytes."""
 
     def quiet(self) -> bool:
         if not self._poll(0):
@@ -165,7 +171,11 @@ class _Timed:
 
     def receive(self, deadline: float) -> bytes:
         self._sock.settimeout(min(left(deadline), self._read))
-        return self._sock.recv(CHUNK)
+        received: bytes = self._sock.recv(CHUNK)
+        if self._sessions is not None:
+            self._sessions[:] = [self._sock.session]
+            self._sessions = None
+        return received
 
     def close(self) -> None:
         self._sock.close()
@@ -186,7 +196,7 @@ def dial(route: Route, limits: Limits, deadline: float) -> Connection:
     **Raises** NotSent; StoreUnavailable for a certificate that is not trusted.
     """
     deadline = min(deadline, monotonic() + limits.connect)
-    endpoint, context, proxy = route
+    endpoint, context, proxy, sessions = route
     end = proxy or endpoint
     try:
         sock = connect(end.host, end.port, deadline)
@@ -195,7 +205,8 @@ def dial(route: Route, limits: Limits, deadline: float) -> Connection:
                 _ask(sock, proxy, deadline)
             if context is not None:
                 sock.settimeout(left(deadline))
-                sock = context.wrap_socket(sock, server_hostname=endpoint.host)
+                session = sessions[0] if sessions else None
+                sock = context.wrap_socket(sock, server_hostname=endpoint.host, session=session)
         except BaseException:
             sock.close()
             raise
@@ -206,7 +217,7 @@ def dial(route: Route, limits: Limits, deadline: float) -> Connection:
         raise NotSent(f"{endpoint.url}: no connection{through}: {error}") from error
     if context is None and waits(sock):
         return _Plain(sock, limits.read)
-    return _Timed(sock, limits.read, tls=context is not None)
+    return _Timed(sock, limits.read, None if context is None else sessions)
 
 
 def _ask(sock: socket.socket, proxy: Proxy, deadline: float) -> None:

@@ -1,30 +1,31 @@
-"""Credentials: AWS keys, region and endpoint, as botocore finds them.
+"""Credentials: AWS keys, region and endpoint, found by ``sources`` and renewed.
 
-botocore is imported here, and only when the first request is made. It has every source
-of keys (environment, files, profiles, single sign-on, containers, instances) and
-renews keys that expire, fifteen minutes ahead. All of that happens on one thread of its
-own, because it may use the network and take longer than a caller's budget. Callers go on with
-the keys that are known, and wait, within their budget, only while there are none.
+Nothing is looked up before the first request. A source (environment, files, profiles, single
+sign-on, containers, instances) renews keys that expire, fifteen minutes ahead. All of that happens
+on one thread of its own, because it may use the network and take longer than a caller's budget.
+Callers go on with the keys that are known, and wait, within their budget, only while there are
+none.
 
-Invariant: at most one thread is inside botocore. After a fork while a thread is there, the child
+Invariant: at most one thread is inside a source. After a fork while a thread is there, the child
 starts again, and never waits for a lock that no thread will release.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from lpcm._version import __version__
 from lpcm.errors import ConfigError, LPCMError, StoreDenied
 from lpcm.redact import redact_words
 from lpcm.stores.dynamodb.http.endpoint import parse, region_name
 from lpcm.stores.dynamodb.http.port import NotSent
 from lpcm.stores.dynamodb.http.proxy import proxy_for
-from lpcm.stores.dynamodb.http.sigv4 import Keys, Signer
+from lpcm.stores.dynamodb.http.sigv4 import Signer
+from lpcm.stores.dynamodb.http.sources import Wanted, files, find
 from lpcm.system.process import follow, forked, same
 
 if TYPE_CHECKING:
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
 
     from lpcm.stores.dynamodb.http.endpoint import Endpoint
     from lpcm.stores.dynamodb.http.proxy import Proxy
+    from lpcm.stores.dynamodb.http.sigv4 import Keys
+    from lpcm.stores.dynamodb.http.sources import Found
 
 __all__ = ["Credentials", "Route", "is_certificate_error", "untrusted"]
 
 ASK_AGAIN = 60.0
-"""Seconds after which botocore is asked whether the keys are to be renewed."""
+"""Seconds after which the source is asked whether the keys are to be renewed."""
 
 
 class Route(NamedTuple):
@@ -45,6 +48,8 @@ class Route(NamedTuple):
     endpoint: Endpoint
     context: ssl.SSLContext | None
     proxy: Proxy | None
+    sessions: list[ssl.SSLSession]
+    """The latest TLS session, if any: a connection that goes on with it is not verified again."""
 
 
 class Credentials:
@@ -61,14 +66,14 @@ class Credentials:
         profile: str | None = None,
         bundle: str | None = None,
     ) -> None:
-        self._region = region if region is None else region_name(region)
-        self._endpoint = endpoint
-        self._profile = profile
+        region = region if region is None else region_name(region)
+        self._wanted = Wanted(region, endpoint, profile, bundle)
         self.target = parse(endpoint, region) if endpoint and region else None
         """None until ``keys`` has returned, unless endpoint and region were both given."""
         self._bundle = bundle
         self._signer: Signer | None = None
         self._context: ssl.SSLContext | None = None
+        self._sessions: list[ssl.SSLSession] = []
         if endpoint:
             parse(endpoint, region or "")
         self.endpoint = endpoint or f"DynamoDB in {region or 'the default region'}"
@@ -77,17 +82,17 @@ class Credentials:
         """Until when no look-up is needed, in epoch seconds; never after ``_expiry``."""
         self._expiry = 0.0
         self._asked = 0.0
-        self._source: Any = None
+        self._found: Found | None = None
         self._origin: object = None
         self._lock = threading.Lock()
         self._work: _Work | None = None
         follow(self, Credentials._orphan)
 
     def _orphan(self) -> None:
-        """In a forked child: start again if a thread of the parent was inside botocore."""
+        """In a forked child: start again if a thread of the parent was inside a source."""
         self._lock = threading.Lock()
         if self._work is not None:
-            self._source = None
+            self._found = None
         self._work = None
 
     def current(self, now: float) -> Keys | None:
@@ -128,7 +133,7 @@ class Credentials:
         """
         with self._lock:
             if self._work is not None or time.monotonic() - self._asked > 1.0:
-                self._source = None
+                self._found = None
                 self._keys = None
                 self._fresh_until = self._expiry = 0.0
 
@@ -137,7 +142,9 @@ class Credentials:
         signer = self._signer
         if signer is None:
             assert self.target is not None
-            signer = self._signer = Signer(self.target.authority, self.target.region, _agent())
+            signer = self._signer = Signer(
+                self.target.authority, self.target.region, f"lpcm/{__version__}"
+            )
         return signer.head(operation, body, keys, time.time())
 
     def reach(self, within: float) -> Route:
@@ -149,7 +156,7 @@ class Credentials:
             assert at is not None
             if at.secure:
                 self._context = _trust(self._bundle)
-        return Route(at, self._context, proxy_for(at))
+        return Route(at, self._context, proxy_for(at), self._sessions)
 
     def _begin(self, work: _Work) -> None:
         thread = threading.Thread(
@@ -186,62 +193,22 @@ class Credentials:
     def _ask(self) -> tuple[Keys, float]:
         """Return the keys, and when they expire, in epoch seconds."""
         # None until all has succeeded: after a failure the source is looked for again.
-        source, self._source = self._source, None
+        found, self._found = self._found, None
         origin = _origin()
-        if source is None or origin != self._origin:
-            source = self._resolve()
-        frozen = source.get_frozen_credentials()
-        keys = Keys(frozen.access_key, frozen.secret_key, frozen.token)
+        if found is None or origin != self._origin:
+            found = find(self._wanted)
+            self._bundle = found.bundle
+            if self.target is None:
+                self.target = found.target
+                self.endpoint = found.target.url
+        keys, expiry = found.ask()
         if not all(part.isascii() and part.isprintable() for part in keys if part is not None):
             raise StoreDenied(
-                f"{self.endpoint}: the AWS keys (of {source.method}) hold a line end or another "
+                f"{self.endpoint}: the AWS keys (of {found.method}) hold a line end or another "
                 "character that no key has: nothing was sent"
             )
-        self._source, self._origin = source, origin
-        expiry = getattr(source, "_expiry_time", None)  # it has no public name
-        return keys, math.inf if expiry is None else expiry.timestamp()
-
-    def _resolve(self) -> Any:
-        try:
-            import botocore.exceptions
-            import botocore.session
-        except ImportError as missing:
-            raise ConfigError(
-                "the DynamoDB store needs botocore: pip install 'lpcm[dynamodb]'"
-            ) from missing
-
-        session = botocore.session.Session(profile=self._profile)
-        try:
-            if self._bundle is None:
-                self._bundle = session.get_config_variable("ca_bundle")
-            if self._bundle is None:
-                self._bundle = os.environ.get("REQUESTS_CA_BUNDLE")
-            source = session.get_credentials()
-            if self.target is None:
-                self._find(session)
-        except botocore.exceptions.ProfileNotFound as error:
-            raise ConfigError(str(error)) from error
-        if source is None:
-            raise StoreDenied(
-                f"{self.endpoint}: no AWS keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-                "name a profile by AWS_PROFILE, or run where a role gives them"
-            )
-        return source
-
-    def _find(self, session: Any) -> None:
-        region = self._region or session.get_config_variable("region")
-        if not region:
-            raise ConfigError(
-                f"{self.endpoint}: no AWS region: write dynamodb://table?region=eu-west-1, or set "
-                "AWS_DEFAULT_REGION"
-            )
-        region_name(region)
-        endpoint = self._endpoint
-        if endpoint is None:
-            # A client knows partitions, FIPS, dual stack and AWS_ENDPOINT_URL_DYNAMODB.
-            endpoint = str(session.create_client("dynamodb", region).meta.endpoint_url)
-        self.target = parse(endpoint, region)
-        self.endpoint = self.target.url
+        self._found, self._origin = found, origin
+        return keys, expiry
 
 
 class _Work:
@@ -278,14 +245,11 @@ def _trust(bundle: str | None) -> ssl.SSLContext:
 
 
 def _origin() -> object:
-    """Return a value that changes with the files and variables of botocore, which takes 20 ms."""
+    """Return a value that changes with what is read by ``find``, which may take 20 ms."""
     seen: list[object] = [pair for pair in os.environ.items() if pair[0].startswith("AWS_")]
-    for name, usual in (
-        ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
-        ("AWS_CONFIG_FILE", "~/.aws/config"),
-    ):
+    for path in files():
         try:
-            found = os.stat(os.path.expanduser(os.environ.get(name, usual)))  # noqa: PTH111, PTH116  # pathlib takes milliseconds to import
+            found = os.stat(path)  # noqa: PTH116  # pathlib takes milliseconds to import
         except OSError:
             seen.append(None)
         else:
@@ -307,12 +271,3 @@ def untrusted(url: str, error: Exception) -> str:
         "TLS, an authority of your own), name the authority's file in AWS_CA_BUNDLE; nothing was "
         "sent"
     )
-
-
-def _agent() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return f"lpcm/{version('lpcm')}"
-    except PackageNotFoundError:  # run from a bare source tree
-        return "lpcm"

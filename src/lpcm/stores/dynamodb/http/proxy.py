@@ -6,6 +6,8 @@ unless NO_PROXY names them; plain endpoints, which only local engines have, are 
 
 from __future__ import annotations
 
+import os
+import sys
 from base64 import b64encode
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -20,6 +22,8 @@ __all__ = ["Proxy", "proxy_for", "refusal"]
 
 MOST = 16 * 1024
 """The most bytes of a proxy's answer."""
+_ENVIRONMENT_ALONE = sys.platform not in {"darwin", "win32"}
+"""Where ``urllib`` asks nothing but the environment; elsewhere the system has settings, too."""
 
 
 class Proxy(NamedTuple):
@@ -38,9 +42,9 @@ def proxy_for(to: Endpoint) -> Proxy | None:
 
     **Raises** ``ConfigError`` for a proxy that does not take CONNECT over plain TCP.
     """
-    if not to.secure:
+    if not to.secure or (_ENVIRONMENT_ALONE and not _names_a_proxy()):
         return None
-    from urllib.request import getproxies, proxy_bypass  # 15 ms to import, for TLS only
+    from urllib.request import getproxies, proxy_bypass  # 15 ms to import
 
     url = getproxies().get("https")
     if not url or proxy_bypass(to.host):
@@ -63,6 +67,10 @@ def proxy_for(to: Endpoint) -> Proxy | None:
         login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         lines.append(f"Proxy-Authorization: Basic {b64encode(login.encode()).decode()}")
     return Proxy(parts.hostname, port, "\r\n".join([*lines, "", ""]).encode())
+
+
+def _names_a_proxy() -> bool:
+    return any(name.lower().endswith("_proxy") for name in os.environ)
 
 
 def refusal(answer: bytes) -> str | None:
