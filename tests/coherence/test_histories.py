@@ -35,7 +35,7 @@ def test_the_promise_holds(store, strict, tmp_path):
             assert sum(played.counts[name] > 0 for name in target.faults) >= 2, played.counts
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("mutant", "kinds"),
     [("SetThrough", "all"), ("DeleteAfterWrite", "all"), ("LeaseWithoutR1", "simple")],
@@ -46,14 +46,17 @@ def test_a_mistake_is_found(mutant, kinds, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     tier = f"tests.coherence.real_mutants:{mutant}"
     with histories.own("dynamodb", tmp_path, strict=True) as target:
-        for seed in range(100):
+        for seed in range(60):
+            seconds = (
+                1.0 + seed / 15
+            )  # where the machine is busy, its clients do little in a second
             played = play(
-                target, tmp_path, seconds=1.0, seed=seed, tier=tier, kinds=kinds, gently=True
+                target, tmp_path, seconds=seconds, seed=seed, tier=tier, kinds=kinds, gently=True
             )
             if played.broken is not None:
                 print(played.broken)
                 return
-    pytest.fail("100 rounds, and nothing was found")
+    pytest.fail("60 rounds, and nothing was found")
 
 
 def put(value, began, ended, client=1):

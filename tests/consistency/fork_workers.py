@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import random
+import select
 import signal
 import sys
 import threading
@@ -34,15 +35,32 @@ FORKS = {"python": os.fork, "c": ctypes.PyDLL(None).fork if sys.platform != "win
 
 
 def forked(fork, work, *arguments):
-    """Run ``work(*arguments)`` in a child; return its pid and where its report can be read."""
-    ours, theirs = os.pipe()
-    pid = FORKS[fork]()
-    if pid:
+    """Run ``work(*arguments)`` in a child; return its pid and where its report can be read.
+
+    Where another thread waits for Python's own lock at a fork in C, the child waits for that thread
+    when it first lets the lock go, which no library could help. So a child begins by letting it go,
+    and one that does not come back from there is replaced by another.
+    """
+    for _ in range(20):
+        ours, theirs = os.pipe()
+        pid = FORKS[fork]()
+        if not pid:
+            _child(ours, theirs, work, arguments)
         os.close(theirs)
-        return pid, ours
+        if select.select([ours], [], [], 2)[0] and os.read(ours, 1) == b" ":
+            return pid, ours
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(ours)
+    raise AssertionError("no child came back from letting Python's own lock go")
+
+
+def _child(ours, theirs, work, arguments):
     status = 1
     try:
-        faulthandler.register(signal.SIGALRM, chain=True)  # who hangs shows where
+        time.sleep(0)
+        os.write(theirs, b" ")
+        faulthandler.register(signal.SIGALRM, chain=True)  # one that hangs shows where
         signal.alarm(SECONDS)
         os.close(ours)
         report = json.dumps(work(*arguments)).encode()
