@@ -6,6 +6,10 @@ They read settings and the environment and do no I/O: no file, no socket, no sto
 from __future__ import annotations
 
 import os
+from functools import cache
+from importlib.metadata import metadata
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -17,7 +21,7 @@ from lpcm.django import conf
 from lpcm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from django.core.checks import CheckMessage
 
@@ -25,8 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["check_deployment", "check_settings"]
 
-DOCS = "docs/howto/django.md#"
-_CACHE = "lpcm.django.cache."
+PAGE = "docs/howto/django.md"
+_NEEDED = {"dynamodb": ("botocore", "httptools", "orjson")}
+"""The packages without which a store opens nothing, by its scheme."""
+_FILE = "sqlite:////var/lib/project/maps.sqlite3"
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
@@ -40,49 +46,80 @@ def check_deployment(**_: Any) -> list[CheckMessage]:
 
 
 def _settings() -> Iterator[CheckMessage]:
-    for name in conf.old_names():
+    old = conf.old_names()
+    for name in old:
         yield _warning("W001", f"{name} is a setting of 2012.", f"Write {conf.OLD[name]}.")
     try:
         known = conf.aliases()
         conf.tests_use()
+        conf.tests_insulate()
     except ConfigError as error:
         yield _error("E001", f"{error}.", "Make LPCM a dict of dicts, one for each alias.")
         return
-    if known and "default" not in known:
+    if known and "default" not in known and not os.environ.get("LPCM_URL"):
         yield _warning(
             "W002",
-            "LPCM has no alias 'default', so maps without using= live in ./lpcm.sqlite3.",
-            "Name one alias 'default'.",
+            "LPCM has no alias 'default', so maps without using= live in lpcm.sqlite3, in the "
+            "directory that each process is started in.",
+            "Name one alias 'default', or set LPCM_URL in the environment.",
         )
     yield from _shown_passwords()
     for alias, given in known.items():
+        if missing := _missing(given):
+            yield _error(
+                "E003",
+                f"LPCM[{alias!r}] needs {missing}, which is not installed.",
+                "Install what the extra of its store brings: `pip install 'lpcm[dynamodb]'`.",
+            )
+            continue
         try:
             conf.check(alias, given)
         except ConfigError as error:
-            yield _error("E002", f"LPCM[{alias!r}]: {error}.", "Correct the URL or option.")
-        except ImportError as error:
-            yield _error(
-                "E003",
-                f"LPCM[{alias!r}] needs {error.name}, which is not installed.",
-                "Install lpcm with the extra of its store: pip install 'lpcm[dynamodb]'.",
-            )
+            where = f"LPCM[{alias!r}]"
+            words = str(error) if str(error).startswith(where) else f"{where}: {error}"
+            yield _error("E002", f"{words}.", "Correct the URL, option or value.")
+        except ImportError as error:  # an adapter of another distribution's
+            text = f"LPCM[{alias!r}] needs {error.name}, which is not installed."
+            yield _error("E003", text, "Install what its store or cache needs.")
+        else:
+            if not (old or given.get("STORE") or given.get("CACHE_ONLY")):
+                yield _warning(
+                    "W003",
+                    f"LPCM[{alias!r}] has no STORE, so its maps live in lpcm.sqlite3, in the "
+                    "directory that each process is started in.",
+                    f"Give it a STORE: {_FILE!r}, or 'dynamodb://table?region=eu-west-1'.",
+                )
     yield from _users(known)
 
 
-def _users(known: Container[str]) -> Iterator[CheckMessage]:
+def _missing(given: object) -> str:
+    """Return the name of a package that the alias's store needs, and that is not here."""
+    url = given.get("STORE") if isinstance(given, dict) else None
+    scheme = url.partition("://")[0] if isinstance(url, str) else ""
+    return next((name for name in _NEEDED.get(scheme, ()) if find_spec(name) is None), "")
+
+
+def _users(known: Collection[str]) -> Iterator[CheckMessage]:
     """Check the settings that name an alias, or how a cache keeps its values."""
-    aliases = {
+    aliases: dict[str, Any] = {
         f"CACHES[{name!r}]['OPTIONS']['ALIAS']": options.get("ALIAS", "default")
         for name, options in _our_caches()
     }
     if settings.SESSION_ENGINE == "lpcm.django.sessions":
         aliases["SESSION_LPCM_ALIAS"] = getattr(settings, "SESSION_LPCM_ALIAS", "default")
     for name, alias in aliases.items():
-        if alias not in known and not _is_configured(alias):
-            yield _error("E004", f"{name} is {alias!r}, and LPCM has no such alias.", "Add it.")
+        if not isinstance(alias, str):
+            kind = type(alias).__name__
+            yield _error("E004", f"{name} is a {kind}, and no alias.", "Write an alias of LPCM.")
+        elif alias not in known and not _is_configured(alias):
+            yield _error(
+                "E004",
+                f"{name} is {alias!r}, and LPCM has no such alias.",
+                f"Add LPCM[{alias!r}], or write one of {', '.join(map(repr, known))}.",
+            )
     for name, options in _our_caches():
         codec = options.get("CODEC", "pickle")
-        if codec not in {"pickle", "plain"}:
+        if codec not in ("pickle", "plain"):
             text = f"CACHES[{name!r}] has an unknown CODEC, {codec!r}."
             yield _error("E005", text, "Write 'pickle' or 'plain'.")
 
@@ -97,9 +134,8 @@ def _is_configured(alias: str) -> bool:
 
 
 def _our_caches() -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for name, given in settings.CACHES.items():
-        if given.get("BACKEND", "").startswith(_CACHE):
-            yield name, given.get("OPTIONS") or {}
+    for name, given in conf.our_caches():
+        yield name, given.get("OPTIONS") or {}
 
 
 def _shown_passwords() -> Iterator[CheckMessage]:
@@ -140,6 +176,12 @@ def _deployment() -> Iterator[CheckMessage]:
                 "another writes.",
                 "Give a STORE that processes share.",
             )
+        if _is_relative(given.get("STORE") or ""):
+            yield _warning(
+                "W016",
+                f"LPCM[{alias!r}] is a file in the directory that each process is started in.",
+                f"Write an absolute path, with four slashes: {_FILE!r}.",
+            )
         if found.cache is not None and found.cache.scheme == "memory":
             yield _warning(
                 "W013",
@@ -154,6 +196,11 @@ def _deployment() -> Iterator[CheckMessage]:
                 "Give a namespace of its own.",
             )
     yield from _codecs()
+
+
+def _is_relative(store: str) -> bool:
+    path = store.partition("sqlite:///")[2].partition("?")[0]
+    return bool(path) and not os.path.isabs(path)  # noqa: PTH117  # a URL's, not a Path
 
 
 def _codecs() -> Iterator[CheckMessage]:
@@ -183,8 +230,24 @@ def _valid() -> Iterator[tuple[str, Config]]:
 
 
 def _error(number: str, message: str, hint: str) -> CheckMessage:
-    return Error(message, hint=f"{hint} See {DOCS}{number.lower()}.", id=f"lpcm.{number}")
+    return Error(message, hint=hint + _see(number), id=f"lpcm.{number}")
 
 
 def _warning(number: str, message: str, hint: str) -> CheckMessage:
-    return Warning(message, hint=f"{hint} See {DOCS}{number.lower()}.", id=f"lpcm.{number}")
+    return Warning(message, hint=hint + _see(number), id=f"lpcm.{number}")
+
+
+def _see(number: str) -> str:
+    page = _page()
+    return f" See {page}#{number.lower()}" if page else ""
+
+
+@cache
+def _page() -> str:
+    """Return the whole address of ``PAGE``: online, or in a checkout; "" where there is none."""
+    for line in metadata("lpcm").get_all("Project-URL", ()):
+        label, _, url = line.partition(", ")
+        if label == "Documentation":
+            return f"{url.removesuffix('docs/index.md')}{PAGE}"
+    file = Path(__file__).parents[3] / PAGE
+    return file.as_uri() if file.is_file() else ""

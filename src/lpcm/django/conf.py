@@ -42,6 +42,7 @@ __all__ = [
     "find",
     "hide_passwords",
     "old_names",
+    "our_caches",
     "private_maps",
     "tests_insulate",
     "tests_use",
@@ -50,6 +51,21 @@ __all__ = [
 KEYS = frozenset(
     {"STORE", "CACHE", "OPTIONS", "CACHE_ONLY", "TEST", "ADMIN_EDIT", "ADMIN_SHOW", "TABLE"}
 )
+
+_TYPES: Mapping[str, tuple[type, str]] = {
+    "STORE": (str, "a URL"),
+    "CACHE": (str, "a URL"),
+    "OPTIONS": (dict, "a dict of options"),
+    "CACHE_ONLY": (bool, "True or False"),
+    "TEST": (dict, "a dict"),
+    "ADMIN_EDIT": (bool, "True or False"),
+    "TABLE": (dict, "a dict"),
+}
+"""What the value of a key is, where it has one, in words too."""
+_PARTS: Mapping[str, frozenset[str]] = {
+    "TEST": frozenset({"STORE", "INSULATE"}),
+    "TABLE": frozenset({"read_units", "write_units"}),
+}
 
 OLD: Mapping[str, str] = {
     "LPCM_DYNAMODB_TABLE_NAME": "LPCM['default']['STORE'] = 'dynamodb://TABLE'",
@@ -124,6 +140,7 @@ def check(alias: str, given: Any) -> config.Config:
     if unknown := sorted(map(repr, given.keys() - KEYS)):
         known = ", ".join(sorted(KEYS))
         raise ConfigError(f"LPCM[{alias!r}]: unknown key {unknown[0]}: use one of {known}")
+    _check_types(alias, given)
     _check_shown(alias, given.get("ADMIN_SHOW", ()))
     options = dict(given.get("OPTIONS") or {})
     cache = given.get("CACHE")
@@ -132,6 +149,24 @@ def check(alias: str, given: Any) -> config.Config:
         options["cache"] = cache
     found = config.parse_again(given.get("STORE") or config.DEFAULT_URL, options)
     return config.cached_only(found) if given.get("CACHE_ONLY") else found
+
+
+def _check_types(alias: str, given: dict[str, Any]) -> None:
+    for key, (kind, words) in _TYPES.items():
+        value = given.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise ConfigError(f"LPCM[{alias!r}]: {key} is {words}, not {_shown(value)}")
+    for key, parts in _PARTS.items():
+        if unknown := sorted(map(repr, (given.get(key) or {}).keys() - parts)):
+            known = ", ".join(sorted(parts))
+            raise ConfigError(f"LPCM[{alias!r}]: {key} has no {unknown[0]}: use {known}")
+    units = given.get("TABLE") or {}
+    if units and (units.keys() != _PARTS["TABLE"] or not all(map(_is_number, units.values()))):
+        raise ConfigError(f"LPCM[{alias!r}]: TABLE has read_units and write_units, ints above 0")
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and value > 0
 
 
 def _translated(cache: str) -> str:
@@ -144,6 +179,11 @@ def _translated(cache: str) -> str:
     if entry is None:
         shown = config.redact(cache)
         raise ConfigError(f"CACHES has no alias {alias!r}, which {shown!r} names")
+    if _is_ours(entry):
+        raise ConfigError(
+            f"CACHES[{alias!r}] keeps its entries in maps, so that no map can be cached in it: "
+            "write 'CACHE': 'memcached://host:11211'"
+        )
     if not entry.get("BACKEND", "").startswith(_MEMCACHED):
         raise ConfigError(
             f"CACHES[{alias!r}] is no memcached, and no other cache of Django's has the "
@@ -180,15 +220,25 @@ def private_maps(alias: str) -> frozenset[str]:
 
 
 def _cache_maps() -> Iterator[str]:
+    for _, entry in our_caches():
+        yield entry.get("LOCATION") or "cache"
+
+
+def our_caches() -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the entries of ``CACHES`` that are maps, each with its alias."""
+    for alias, entry in settings.CACHES.items():
+        if _is_ours(entry):
+            yield alias, entry
+
+
+def _is_ours(entry: Mapping[str, Any]) -> bool:
     from lpcm.django.cache import LPCMCache
 
-    for entry in settings.CACHES.values():
-        try:
-            backend = import_string(entry.get("BACKEND", ""))
-        except ImportError:
-            continue
-        if isinstance(backend, type) and issubclass(backend, LPCMCache):
-            yield entry.get("LOCATION") or "cache"
+    try:
+        backend = import_string(entry.get("BACKEND", ""))
+    except ImportError:
+        return False
+    return isinstance(backend, type) and issubclass(backend, LPCMCache)
 
 
 # 2012
@@ -246,11 +296,8 @@ def tests_insulate() -> str:
 
 
 def _of_tests(key: str, usual: str, other: str) -> str:
-    wanted = {
-        (given.get("TEST") or {}).get(key, usual)
-        for given in aliases().values()
-        if isinstance(given, dict)
-    }
+    tests = [given.get("TEST") for given in aliases().values() if isinstance(given, dict)]
+    wanted = {test.get(key, usual) for test in tests if isinstance(test, dict)} or {usual}
     if unknown := wanted - {usual, other}:
         raise ConfigError(f"LPCM's TEST[{key!r}] is {usual!r} or {other!r}, not {unknown.pop()!r}")
     return other if other in wanted else usual
