@@ -232,6 +232,10 @@ def subscribe(
         ...
     PermissionError: ledger keeps its entries
     """
+    from inspect import iscoroutinefunction  # 5 ms: only where somebody listens
+
+    if iscoroutinefunction(listener):
+        raise TypeError(f"a listener is called, not awaited: {listener!r} must not be async")
     number = next(_numbers)
     chosen = kinds or tuple(kind for kind in _listeners if kind is not Operation)
     for kind in chosen:

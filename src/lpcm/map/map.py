@@ -27,6 +27,7 @@ from lpcm.operations.entry import MISSING, Entry, Missing
 from lpcm.operations.options import MapOptions
 from lpcm.ports import KeyRange
 from lpcm.ports.near import NOTHING
+from lpcm.values.functions import check_plain
 from lpcm.values.keys import partition
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
         cache_only: bool = False,
         cache_timeout: TTL = None,
     ) -> None:
+        check_plain(default, "a default", "give aget its default, and await there")
         partition("default", name)  # refuses a name that cannot be one, before anything else
         self._name = name
         self._default = default
@@ -138,9 +140,8 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
         self._using = using
         self._url = None if url is None else Url(url)
         self._cache_only = cache_only
-        if cache_timeout is not None:
-            cache_timeout = seconds(cache_timeout, "cache_timeout")
-        self._cache_timeout = cache_timeout
+        timeout = None if cache_timeout is None else seconds(cache_timeout, "cache_timeout")
+        self._cache_timeout = timeout
         self._caching = True
         # One tuple, replaced whole: other threads never see an epoch with another's entries.
         self._bound: tuple[int, Entries, MapBinding] = (
@@ -189,12 +190,10 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
         return _travel.reduce(self)
 
     def __copy__(self) -> LPCM[K, V, R_co]:
-        copied: LPCM[K, V, R_co] = _travel.duplicate(self)
-        return copied
+        return cast("LPCM[K, V, R_co]", _travel.duplicate(self))
 
     def __deepcopy__(self, memo: dict[int, Any], /) -> LPCM[K, V, R_co]:
-        copied: LPCM[K, V, R_co] = _travel.duplicate(self, memo)
-        return copied
+        return cast("LPCM[K, V, R_co]", _travel.duplicate(self, memo))
 
     def disable_caching(self) -> None:
         """Read from the store from now on, by this object, whatever is cached.

@@ -14,6 +14,7 @@ promised of the store only.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from lpcm.engine.drive import do
@@ -23,10 +24,11 @@ from lpcm.operations.buffer import Buffer
 from lpcm.operations.buffered import TransactionBinding
 from lpcm.operations.retry import Retry
 from lpcm.ports import Aborted
+from lpcm.values.functions import check_plain
 from lpcm.values.keys import key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -172,19 +174,21 @@ def transact(fn: Callable[[Transaction], T]) -> T:
 
     **Cost**: as ``transaction``, for each attempt. **Atomic**: likewise. **Raises** Conflict
     once others have been in the way for the ``timeout`` of the engine; what ``fn`` raises,
-    with nothing written.
+    with nothing written; TypeError for an async ``fn``, which ``atransact`` awaits.
 
     >>> from lpcm import LPCM
     >>> m = LPCM("m", default=0)
     >>> transact(lambda t: t[m].increment("a") + t[m].increment("b"))
     2
     """
+    check_plain(fn, "what transact runs", "await lpcm.atransact(fn)")
     retry = None
     while True:
         t = Transaction()
         try:
             with t:
                 result = fn(t)
+                _check_result(result)
         except Conflict:
             if not t._bindings:
                 raise
@@ -195,13 +199,17 @@ def transact(fn: Callable[[Transaction], T]) -> T:
 
 
 async def atransact(fn: Callable[[Transaction], Awaitable[T]]) -> T:
-    """Await ``fn`` in a transaction, again after each conflict; else as ``transact``."""
+    """Await ``fn`` in a transaction, again after each conflict; else as ``transact``.
+
+    **Raises** TypeError for a plain function, as ``transact`` does for an async one, before
+    anything is written.
+    """
     retry = None
     while True:
         t = Transaction()
         try:
             async with t:
-                result = await fn(t)
+                result = await _awaitable(fn(t))
         except Conflict:
             if not t._bindings:
                 raise
@@ -210,6 +218,27 @@ async def atransact(fn: Callable[[Transaction], Awaitable[T]]) -> T:
             await use.drive(retry.pause())
         else:
             return result
+
+
+def _check_result(result: object) -> None:
+    """Refuse what a plain function returned to be awaited: writes would come after the end."""
+    if not isinstance(result, Awaitable):
+        return
+    if isinstance(result, Coroutine):
+        result.close()  # or Python warns of it, too
+    raise TypeError(
+        "what transact runs returned an awaitable: await lpcm.atransact(fn); nothing was written"
+    )
+
+
+def _awaitable(result: Awaitable[T]) -> Awaitable[T]:
+    """Refuse what a plain function returned."""
+    if isinstance(result, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
+        return result
+    raise TypeError(
+        f"what atransact runs is an async function, and fn(t) returned {result!r:.60}: make it "
+        "async def, or call lpcm.transact(fn); nothing was written"
+    )
 
 
 def _any(t: Transaction) -> MapBinding:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lpcm.operations.entry import MISSING
-from lpcm.operations.rewriting import update
+from lpcm.operations.rewriting import check_stored, update
 from lpcm.ports import Add, Applied
 from lpcm.ports.etags import new_etag
 from lpcm.values.arithmetic import add, check_delta, negate
@@ -60,6 +60,7 @@ async def increment_existing(
 
     ``added`` makes the sum of the stored value, where it is not an int plus an int.
     """
+    check_stored(added)
     sk = encode(key)
     initial = use.default()
     if type(delta) is int and (initial is MISSING or type(initial) is int):

@@ -16,6 +16,7 @@ from lpcm.operations.entry import MISSING
 from lpcm.operations.retry import UNCHANGED
 from lpcm.ports import Applied, Delete, Update, When
 from lpcm.ports.etags import new_etag
+from lpcm.values.functions import check_plain
 from lpcm.values.keys import encode, key_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from lpcm.operations.entry import TTL
     from lpcm.ports import Action, KeyRange, Step, Stored
 
-__all__ = ["mutate", "peekitem", "popitem", "transform", "update"]
+__all__ = ["check_stored", "mutate", "peekitem", "popitem", "transform", "update"]
 
 
 async def mutate(
@@ -117,10 +118,17 @@ async def transform(
     ttl: TTL = None,
 ) -> Any:
     """Store ``fn(value)`` and return it; start again after a write in between."""
+    check_stored(fn)
     sk = encode(key)
     use._expiry(ttl)  # refuses an invalid ttl
     current = await use.find(sk)
     return await update(use, key, sk, current, fn, fallback, ttl)
+
+
+def check_stored(fn: object) -> None:
+    """Refuse an async function where the result of a plain one is stored."""
+    instead = "read with aentry(key), await, and then areplace(key, value, if_etag=...)"
+    check_plain(fn, "what makes a value", instead)
 
 
 async def popitem(use: Access, keys: KeyRange, *, last: bool = True) -> tuple[Any, Any]:

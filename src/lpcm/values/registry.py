@@ -16,6 +16,7 @@ from operator import or_
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from lpcm.errors import ConfigError, ValueDecodingError
+from lpcm.values.functions import is_async
 from lpcm.values.numpy_number import numpy_number
 
 if TYPE_CHECKING:
@@ -129,6 +130,8 @@ def _add(  # noqa: PLR0917  # register's arguments, passed on
         raise ConfigError(f"cannot register {cls.__qualname__}: encode= and decode= go together")
     if encode is None or decode is None:
         encode, decode = _encoding_of(cls)
+    if any(map(is_async, (encode, decode, upgrade))):
+        raise ConfigError(f"cannot register {cls.__qualname__}: its functions must not be async")
     if type(version) is not int or version < 1:
         raise ConfigError(f"version must be an int from 1 on, not {version!r}")
     made = Registered(cls, name or cls.__qualname__, version, encode, decode, upgrade)
@@ -235,6 +238,8 @@ def find(cls: type) -> Registered | None:
 def hint(value: object) -> str | None:
     """Return advice on a value of a class that is not registered; None where there is none."""
     cls = type(value)
+    if hasattr(cls, "__await__"):
+        return "await it, and store what that returns"
     if (
         isinstance(value, Enum)
         or any(hasattr(cls, name) for name in _DECLARED)
