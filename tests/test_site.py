@@ -17,8 +17,8 @@ API = "\n".join(
 )
 MODULES = [
     *("lpcm.errors", "lpcm.events", "lpcm.testing", "lpcm.testing.cases", "lpcm.testing.limits"),
-    *("lpcm.verify", "lpcm.administration", "lpcm.config", "lpcm.dynamodb", "lpcm.text"),
-    "lpcm.ports",
+    *("lpcm.verify", "lpcm.administration", "lpcm.config", "lpcm.doctor", "lpcm.dynamodb"),
+    *("lpcm.text", "lpcm.ports"),
 ]
 DJANGO = ["cache", "debug", "panels", "sessions", "signals", "stores", "test"]
 

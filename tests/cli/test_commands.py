@@ -544,7 +544,9 @@ def test_an_interrupt_ends_it(url, tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 130
         shown = process.stderr.read()
-        assert shown == (
-            b"lpcm: interrupted; 1,000 entries are known to be stored; import FILE again\n"
-        )
+        # None is known yet where the signal came between the commit and the end of its call.
+        assert shown in {
+            b"lpcm: interrupted; %s entries are known to be stored; import FILE again\n" % number
+            for number in (b"0", b"1,000")
+        }
     assert len(LPCM("m")) == 1000

@@ -114,6 +114,14 @@ def test_the_command_line_of_an_alias(manage: Manage):
     assert "'none'" in manage("--using", "none", "maps", code=3).stderr
 
 
+def test_the_doctor_of_an_alias(manage: Manage, tmp_path: Path):
+    """``manage.py lpcm doctor`` looks at the project's maps, with --using at those of an alias."""
+    manage("set", "m", "k", "1")
+    assert f"{tmp_path}/a.sqlite3" in manage("doctor").stdout
+    missing = manage("doctor", "--using", "local", code=1).stdout
+    assert f"{tmp_path}/b.sqlite3 is not there" in missing
+
+
 def test_the_command_line_keeps_the_namespace(manage: Manage, tmp_path: Path):
     """Another URL is read in the alias's namespace, unless the URL or an option names one."""
     other = f"sqlite:///{tmp_path}/other.sqlite3"

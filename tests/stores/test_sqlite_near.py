@@ -421,7 +421,7 @@ def test_off_by_option(path):
 @pytest.mark.parametrize("kind", ["nfs4", "fuse.sshfs"])
 def test_off_on_network_file_systems(engine, m, monkeypatch, kind):
     """On a network's file system it is off, and ``info`` says why."""
-    monkeypatch.setattr(near_cache, "_file_system", lambda _: kind)
+    monkeypatch.setattr(near_cache, "file_system", lambda _: kind)
     warm(m, a=1)
     assert near(engine).state == (None, {}, {})
     assert kind in lpcm.info(using=engine)["near_cache"]

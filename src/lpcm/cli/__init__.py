@@ -7,7 +7,7 @@ command is found. Commands stand in modules of their own, imported when one is a
 exit code
 ========= ===========================================================================
 0         done
-1         the key, file or table is not there; what was checked does not hold (``verify``)
+1         the key, file or table is not there; what was checked does not hold (``doctor``)
 2         the command line is wrong
 3         a URL, key or value that cannot be used; nothing was written
 4         the store or the cache did not do it
@@ -49,6 +49,7 @@ COMMANDS: Mapping[str, str] = {
     "copy": "lpcm.cli.copy:copy",
     "count": "lpcm.cli.entries:count",
     "del": "lpcm.cli.entries:delete",
+    "doctor": "lpcm.cli.doctor:doctor",
     "export": "lpcm.cli.transfer:export",
     "get": "lpcm.cli.entries:get",
     "iam": "lpcm.cli.table:iam",

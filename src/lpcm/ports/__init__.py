@@ -18,6 +18,7 @@ from lpcm.ports.cache import (
 )
 from lpcm.ports.clock import Clock
 from lpcm.ports.decisions import decide, holds, size
+from lpcm.ports.findings import Finding, Report
 from lpcm.ports.store import (
     MAX_KEY,
     Aborted,
@@ -78,6 +79,7 @@ __all__ = [
     "Delete",
     "DeleteItem",
     "Extend",
+    "Finding",
     "Form",
     "Get",
     "Invalidate",
@@ -93,6 +95,7 @@ __all__ = [
     "Put",
     "Refused",
     "Replies",
+    "Report",
     "Result",
     "Scan",
     "Set",

@@ -50,6 +50,9 @@ class StoreAdapter(Protocol):
         say. No pickle has them.
     ``MANY_SCHEMES``
         Where it is there, whatever it is, the open functions are given the ``scheme``, too.
+    ``examine(path, report, **options)``
+        Awaited by ``lpcm doctor``: calls ``report`` with each ``Finding`` on its server or file,
+        and returns whether maps can be used. It opens the store itself, and writes nothing.
     ``resolved(options)``
         Returns the options with what the environment says, for a map that is pickled.
     """
@@ -69,7 +72,7 @@ class CacheAdapter(Protocol):
     """What opens the caches of a scheme: a module or an object with these two names.
 
     It may have ``open_async_cache``, of the form of ``open_cache``, for the running event loop,
-    and ``FILES``, as a ``StoreAdapter`` has.
+    ``FILES`` and ``examine``, as a ``StoreAdapter`` has.
     """
 
     OPTIONS: Mapping[str, Callable[[str], object]]

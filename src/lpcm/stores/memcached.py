@@ -62,8 +62,9 @@ if TYPE_CHECKING:
     from lpcm.caches.memcached.cache import Memcached
     from lpcm.caches.memcached.pool import Pool
     from lpcm.ports import Aborted, Change, Check, KeyRange, Op, Outcome, Replies, Result, Scan
+    from lpcm.ports.findings import Report
 
-__all__ = ["FILES", "OPTIONS", "MemcachedStore", "open_store"]
+__all__ = ["FILES", "OPTIONS", "MemcachedStore", "examine", "open_store"]
 
 _LONGEST: Final = 30 * 24 * 3600
 _SLACK: Final = 60
@@ -432,6 +433,14 @@ OPTIONS: Mapping[str, Callable[[str], object]] = {
     **client.OPTIONS,
     "max_value": at_least_one("bytes"),
 }
+
+
+async def examine(
+    path: str, report: Report, *, max_value: int = _DEFAULT_MAX, **options: Any
+) -> bool:
+    """Report on the servers, for ``lpcm doctor``."""
+    del max_value
+    return await client.examine(path, report, **options)
 
 
 def open_store(

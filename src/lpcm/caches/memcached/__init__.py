@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from lpcm.caches.memcached.aio import AsyncMemcached
     from lpcm.caches.memcached.cache import Memcached
+    from lpcm.ports.findings import Report
 
-__all__ = ["FILES", "OPTIONS", "open_async_cache", "open_cache"]
+__all__ = ["FILES", "OPTIONS", "examine", "open_async_cache", "open_cache"]
 
 
 OPTIONS: Mapping[str, Callable[[str], object]] = {
@@ -48,6 +49,13 @@ def open_async_cache(path: str, *, scheme: str = "memcached", **options: Any) ->
     from lpcm.caches.memcached.aio import AsyncMemcached  # asyncio costs 20 ms to import
 
     return AsyncMemcached(*_settings(path, scheme, options))
+
+
+async def examine(path: str, report: Report, *, scheme: str = "memcached", **options: Any) -> bool:
+    """Report on each server in ``path``, for ``lpcm doctor``."""
+    from lpcm.caches.memcached.inspection import examine as look  # as above
+
+    return look(*_settings(path, scheme, options), report)
 
 
 def _settings(path: str, scheme: str, options: Mapping[str, Any]) -> tuple[list[Address], Settings]:

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from lpcm.errors import ConfigError
+from lpcm.ports.findings import Finding
 from lpcm.ports.options import at_least_one, seconds, truth
 from lpcm.redact import redact
 from lpcm.stores.dynamodb.http.blocking import POOL, SocketTransport
@@ -20,10 +21,11 @@ from lpcm.stores.dynamodb.store import DynamoDBStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from lpcm.ports.findings import Report
     from lpcm.stores.dynamodb.http.boto3_client import ClientTransport
     from lpcm.stores.dynamodb.http.port import Transport
 
-__all__ = ["OBJECTS", "OPTIONS", "open_async_store", "open_store", "resolved"]
+__all__ = ["OBJECTS", "OPTIONS", "examine", "open_async_store", "open_store", "resolved"]
 
 _TABLE = re.compile(r"[a-zA-Z0-9_.-]{3,255}|arn:[a-zA-Z0-9:/_.-]{1,1000}")
 
@@ -107,6 +109,36 @@ def open_store(path: str, **options: Any) -> DynamoDBStore:
 
         return _through(ClientTransport, path, options)
     return _on(SocketTransport, path, options)
+
+
+async def examine(path: str, report: Report, **options: Any) -> bool:
+    """Report on the table, and on the way to it, for ``lpcm doctor``."""
+    from lpcm.stores.dynamodb.inspection import (  # for those who ask
+        look_at_credentials,
+        look_at_endpoint,
+        look_at_table,
+    )
+
+    _check(path)
+    region, endpoint, profile = (options.get(name) for name in ("region", "endpoint", "profile"))
+    transport: Transport
+    if "client" in options:
+        from lpcm.stores.dynamodb.http.boto3_client import ClientTransport
+
+        transport = ClientTransport(options["client"], region=region, endpoint=endpoint)
+        report(Finding("endpoint", f"{transport.endpoint}, by a client of yours, with its keys"))
+    else:
+        credentials = Credentials(region, endpoint, profile)
+        named = profile or os.environ.get("AWS_PROFILE")
+        if not look_at_credentials(credentials, named, report):
+            return False
+        if not look_at_endpoint(credentials, report):
+            return False
+        transport = SocketTransport(credentials, pool=1)
+    try:
+        return await look_at_table(transport, path, report)
+    finally:
+        transport.close()
 
 
 def open_async_store(path: str, **options: Any) -> DynamoDBStore:

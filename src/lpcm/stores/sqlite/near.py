@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from lpcm.ports.store import Stored
     from lpcm.stores.sqlite.file import File
 
-__all__ = ["NearCache", "alive"]
+__all__ = ["WORTH", "NearCache", "alive", "file_system", "is_network"]
 
 operations.add(__name__)
 
@@ -57,7 +57,7 @@ _FIELDS = Struct("=8x I 4x I 12x 8s 8x")  # the counter of commits, the last fra
 _VERSION = (3007000).to_bytes(4, sys.byteorder)
 _ROW = 450  # bytes of what is kept of an entry, beside its key and its data
 _PAGE = 4096
-_WORTH = 16  # reads after which a program is one that reads
+WORTH = 16  # reads after which a program is one that reads
 _NETWORK = frozenset({
     "9p", "afs", "ceph", "cifs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2",
     "smb3", "smbfs", "virtiofs",
@@ -116,7 +116,7 @@ class NearCache:
     def open(self) -> None:
         """Begin to look at the index, where that can be done and enough is read."""
         self._reads += 1
-        if self._reads < _WORTH:
+        if self._reads < WORTH:
             return
         try:
             with self._opening():
@@ -140,8 +140,8 @@ class NearCache:
         index = os.path.realpath(self._file.path) + "-shm"
         raw.execute("SELECT 1 FROM sqlite_master").fetchone()
         found = os.stat(index)  # noqa: PTH116  # pathlib costs import time
-        kind = _file_system(found.st_dev)
-        if kind in _NETWORK or kind.startswith("fuse"):
+        kind = file_system(found.st_dev)
+        if is_network(kind):
             raise OSError(f"its file system is {kind}")
         view = _mapped(_descriptor(found.st_dev, found.st_ino))
         if view.raw[:4] != _VERSION or not view.raw[12]:
@@ -271,7 +271,12 @@ def _mapped(descriptor: int) -> View:
     return view
 
 
-def _file_system(device: int) -> str:
+def is_network(kind: str) -> bool:
+    """Tell whether a type of file system may be another machine's."""
+    return kind in _NETWORK or kind.startswith("fuse")
+
+
+def file_system(device: int) -> str:
     """Return the type of the file system of a device."""
     number = f"{os.major(device)}:{os.minor(device)}"
     with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:  # noqa: PTH123  # as above

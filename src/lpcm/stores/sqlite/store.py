@@ -65,10 +65,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from lpcm.ports import Change, Check, KeyRange, MapInfo, MapState, Op, Outcome, Scan
+    from lpcm.ports.findings import Report
     from lpcm.stores.sqlite.connections import Execute
     from lpcm.stores.sqlite.readonly import ReadOnlyStore
 
-__all__ = ["OPTIONS", "SQLiteStore", "open_store"]
+__all__ = ["OPTIONS", "SQLiteStore", "examine", "open_store"]
 
 operations.add(__name__)
 
@@ -469,6 +470,13 @@ def open_store(
 
     file = ReadOnlyFile(path, synchronous, busy_timeout)
     return ReadOnlyStore(_opened(file, max_value), file)
+
+
+async def examine(path: str, report: Report, **options: Any) -> bool:
+    """Report on the file, for ``lpcm doctor``."""
+    from lpcm.stores.sqlite.inspection import examine as look  # for those who ask
+
+    return await look(path, report, lambda: open_store(path, **options), options)
 
 
 def _opened(file: File, max_value: int | None, near_cache: int = 0) -> SQLiteStore:

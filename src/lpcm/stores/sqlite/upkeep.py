@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lpcm.stores.sqlite.connections import Connection
     from lpcm.stores.sqlite.file import File
 
-__all__ = ["LOAD", "Upkeep"]
+__all__ = ["LOAD", "PAGES_KEPT", "Upkeep"]
 
 operations.add(__name__)
 
@@ -39,7 +39,7 @@ _EXPIRING, _DELETING = 4, 2  # what a write that may expire, and one that delete
 _PURGED = _EXPIRING // 2  # rows for so much load: twice as many as have been written meanwhile
 _PURGE_BULK = 1000
 _PAGES_STEP = 256
-_PAGES_KEPT = 128  # free pages that are always left for what comes
+PAGES_KEPT = 128  # free pages that are always left for what comes
 _WAIT = 0.2  # seconds that a step waits for others
 _WAIT_MOST = 2.0
 _MOMENT = 0.001
@@ -211,11 +211,11 @@ def _give_back(connection: Connection) -> bool:
     pragma = _pragmas(connection)
     free = pragma("freelist_count")
     # A fifth of the file is kept for what is written next: growing again costs more.
-    if free <= _PAGES_KEPT or 5 * free <= (pages := pragma("page_count")):
+    if free <= PAGES_KEPT or 5 * free <= (pages := pragma("page_count")):
         return False
     if pragma("auto_vacuum") != 2:  # made by an earlier version: see vacuum
         return False
-    excess = min(free - _PAGES_KEPT, (5 * free - pages) // 4 + 1)
+    excess = min(free - PAGES_KEPT, (5 * free - pages) // 4 + 1)
     # A page for each row, of no columns, which Python fetches but in a script.
     connection.execute("SELECT 1").executescript(
         f"PRAGMA incremental_vacuum({min(_PAGES_STEP, excess)})"

@@ -95,6 +95,11 @@ class Credentials:
             self._found = None
         self._work = None
 
+    @property
+    def source(self) -> str:
+        """Where the keys came from, in botocore's word; empty before ``keys`` has returned."""
+        return str(getattr(self._source, "method", ""))
+
     def current(self, now: float) -> Keys | None:
         """Return the keys where no look-up is needed; ``now`` is in epoch seconds."""
         return self._keys if now < self._fresh_until else None

@@ -104,6 +104,10 @@ class Incoming:
         if len(self._body) > _HEAD + self.received // _PIECE:
             raise Malformed("a reply in too many pieces")
 
+    def header(self, name: bytes) -> bytes:
+        """Return a header of the complete reply, by its name in lower case; empty: none."""
+        return {key.lower(): value for key, value in self._seen.items()}.get(name, b"")
+
     def reply(self, sent: int) -> Reply:
         """Return the complete reply. **Raises** Malformed."""
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
