@@ -98,7 +98,7 @@ class Credentials:
     @property
     def source(self) -> str:
         """Where the keys came from, in botocore's word; empty before ``keys`` has returned."""
-        return str(getattr(self._source, "method", ""))
+        return "" if self._found is None else self._found.method
 
     def current(self, now: float) -> Keys | None:
         """Return the keys where no look-up is needed; ``now`` is in epoch seconds."""
