@@ -236,6 +236,8 @@ def drop(engine: Engine, namespace: str | None = None) -> None:
     """
     run(engine.store.drop(namespace or engine.namespace))
     engine.catalogue.forget()
+    if engine.near is not None:
+        engine.near.forget()
 
 
 def renew_identity(engine: Engine) -> None:

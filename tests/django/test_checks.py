@@ -191,6 +191,10 @@ def test_names_of_2012():
             ["lpcm.W013"],
         ),
         (
+            {"LPCM": {"default": {"STORE": "sqlite:////srv/m", "CACHE": "memcached://h"}}},
+            ["lpcm.W017"],
+        ),
+        (
             {"LPCM": {"default": {"STORE": "dynamodb://t12", "OPTIONS": {"namespace": "test-1"}}}},
             ["lpcm.W010"],
         ),

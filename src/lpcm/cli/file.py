@@ -20,12 +20,13 @@ __all__ = ["info", "purge", "vacuum"]
 @click.command()
 @pass_session
 def info(session: Session) -> None:
-    """Show how large the SQLite file of the URL is, and what is in it."""
-    found = lpcm.info(using=session.there("show"))
+    """Show how large the SQLite file of the URL is, and what is in it; or how it is kept near."""
+    engine = session.there("show")
+    found = lpcm.info(using=engine)
     if session.json:
         click.echo(json.dumps(found))
         return
-    click.echo(found.pop("file"))
+    click.echo(found.pop("file", engine.location))
     for name, value in found.items():
         shown = f"{value:,}" if type(value) is int else json.dumps(value).strip('"')
         click.echo(f"  {name.replace('_', ' '):<12} {shown:>14}")

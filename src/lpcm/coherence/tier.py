@@ -2,7 +2,8 @@
 
 The promise, for each key (docs/explanation/coherence.md has all of it): all operations made
 through lpcm by clients that reach the same memcached process are linearizable, whatever
-memcached forgets, whichever clients crash, stall or lose replies, whatever their clocks.
+memcached forgets, whichever clients crash, stall or lose replies, whatever their clocks. Reads that
+a near cache serves (``near``) are outside of it, by the bound it was given.
 
 ``protocol`` keeps the promise for one key. This module makes the operations of the port from it:
 a hit is served before any generator is made; everything else is generators that ``play`` plays.

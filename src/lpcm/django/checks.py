@@ -189,6 +189,13 @@ def _deployment() -> Iterator[CheckMessage]:
                 "what another process has overwritten.",
                 "Give a memcached that all processes share, or no CACHE.",
             )
+        elif found.cache is not None and found.scheme == "sqlite":
+            yield _warning(
+                "W017",
+                f"LPCM[{alias!r}] is SQLite with a memcached in front, which makes reads slower: "
+                "a hit takes more than twice the read that it saves.",
+                "Remove CACHE: the file has a near cache of its own.",
+            )
         if found.namespace.startswith("test-"):
             yield _warning(
                 "W010",

@@ -40,6 +40,8 @@ _FIELDS: Mapping[str, tuple[type, ...]] = {
     "strict": (bool,),
     "cache_ttl": (int,),
     "cache_key_file": (str,),
+    "near_cache": (int,),
+    "max_stale": (float, int),
     "alias": (str,),
     "in_namespace": (str,),
     "withheld": (tuple,),

@@ -23,7 +23,8 @@ Options are in the URL's query or are arguments of ``configure``: ``namespace``,
 live in the cache alone), and those of the store. A cache in
 front of it is one more: ``cache=memcached://host1,host2``, with ``on_cache_error``
 (``available`` or ``strict``), ``cache_ttl`` (seconds) and ``cache_key_file`` (a path; the key
-itself, ``cache_key``, is in no URL). The cache's own options are in its
+itself, ``cache_key``, is in no URL). With ``near_cache`` (bytes) and ``max_stale`` (seconds) each
+process keeps entries. The cache's own options are in its
 URL: ``cache=memcached://host?timeout=0.5``, a second one behind ``%26`` for ``&``.
 """
 
@@ -35,7 +36,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lpcm import caches, stores
 from lpcm.errors import ConfigError
-from lpcm.ports.options import truth
+from lpcm.ports.options import near_cache, truth
 from lpcm.redact import Secret, Url, conceal, redact
 from lpcm.values.keys import partition
 
@@ -108,6 +109,10 @@ class Config(NamedTuple):
     """What items are sealed with; a letter for each byte."""
     cache_key_file: str | None = None
     """The absolute path of the file that holds it."""
+    near_cache: int = 0
+    """Bytes of entries that each process keeps, where the store is no file."""
+    max_stale: float | None = None
+    """Seconds for which they are served."""
 
     @property
     def location(self) -> str:
@@ -226,8 +231,12 @@ def _parsed(url: str, options: Mapping[str, object], *, again: bool) -> Config:
         for name, value in given.items()
     }
     _check_key(checked)
+    own = adapter.OPTIONS.keys()
+    _check_near(scheme, checked, own)
     common: dict[str, Any] = {
-        _FIELDS.get(name, name): checked.pop(name) for name in _COMMON if name in checked
+        _FIELDS.get(name, name): checked.pop(name)
+        for name in _COMMON.keys() - own
+        if name in checked
     }
     alone = common.pop("cache_only", False)
     settings = Config(scheme, path, tuple(sorted(checked.items())), **common)
@@ -246,8 +255,10 @@ def cached_only(settings: Config) -> Config:
         return settings._replace(cache=None)
     scheme, path, options = settings.cache or CacheConfig("memory", "")
     if not scheme.startswith("memcached"):
-        scheme, path, options = "memory", f"{CACHED_ONLY}{settings.location}", ()
-    return Config(scheme, path, options, settings.namespace, settings.ttl, settings.timeout)
+        path = f"{CACHED_ONLY}{settings.location}"
+        return Config("memory", path, (), settings.namespace, settings.ttl, settings.timeout)
+    alone = Config(scheme, path, options, settings.namespace, settings.ttl, settings.timeout)
+    return alone._replace(near_cache=settings.near_cache, max_stale=settings.max_stale)
 
 
 def scratch(settings: Config, directory: str) -> Config:
@@ -268,6 +279,8 @@ def scratch(settings: Config, directory: str) -> Config:
         path=os.path.join(directory, f"{name}.sqlite3"),  # noqa: PTH118  # see _file
         store_options=(("synchronous", "normal"),),
         cache=None,
+        near_cache=0,
+        max_stale=None,
     )
 
 
@@ -426,6 +439,25 @@ def _check_key(checked: dict[str, object]) -> None:
         raise ConfigError("cache_key and cache_key_file are one too many: give one of them")
 
 
+def _check_near(scheme: str, checked: dict[str, object], own: Collection[str]) -> None:
+    """Refuse a near cache that is no use, or that has no bound."""
+    if "near_cache" in own:
+        if "max_stale" in checked:
+            raise ConfigError(
+                f"max_stale is not for {scheme}: what its near cache serves is never stale, so "
+                "there is nothing to bound; leave it out"
+            )
+        return
+    size, bound = checked.get("near_cache"), checked.get("max_stale")
+    if scheme == "memory" and (size or bound):
+        raise ConfigError("near_cache and max_stale are not for memory: it is in the process")
+    if (size and bound is None) or (bound is not None and size is None):
+        raise ConfigError(
+            f"near_cache and max_stale belong together for {scheme}: so many bytes of entries are "
+            "kept in each process, and each is served for so many seconds; give both or neither"
+        )
+
+
 def _namespace(text: str) -> str:
     partition(text)
     return text
@@ -450,6 +482,8 @@ _COMMON: Mapping[str, Callable[[str], object]] = {
     "cache_key_file": _key_file,
     "cache_only": truth,
     "cache_ttl": _cache_ttl,
+    "max_stale": lambda text: seconds(float(text), "max_stale"),
+    "near_cache": near_cache,
     "namespace": _namespace,
     "on_cache_error": _on_cache_error,
     "timeout": lambda text: seconds(float(text), "timeout"),

@@ -16,7 +16,7 @@ from lpcm.engine import config, state
 from lpcm.engine.block import Block
 from lpcm.engine.drive import LoopClock, SystemClock, Threads, run
 from lpcm.engine.loops import Loops
-from lpcm.engine.stack import Stack, as_it_is, flush, shut, stacked
+from lpcm.engine.stack import Stack, as_it_is, flush, near_cache, shut, stacked
 from lpcm.errors import PickleRefused, StoreError
 from lpcm.system.workers import Workers
 from lpcm.values import keys
@@ -63,13 +63,17 @@ class Engine(Block):
         self._settings = settings
         self._clock = clock
         self._threads = Threads()
+        used = clock or SystemClock()
+        self.near = near_cache(settings, used)
+        """The near cache in front of a store of a network; one of SQLite is the store's own."""
         self.stack = stacked(
             store,
             cache,
-            clock or SystemClock(),
+            used,
             self._threads,
             settings=settings,
             catalogue=self.catalogue,
+            near=self.near,
         )
         self._loops = None if awaitable is None else _for_loops(self.stack, awaitable, self)
         _opened.add(self)
@@ -120,6 +124,8 @@ class Engine(Block):
         Only maps of an alias or a URL whose engine this is open another one, when they are used.
         """
         self._retire()
+        if self.near is not None:
+            self.near.close()
         if self._loops is not None:
             self._loops.close()
         self._threads.stop(CLOSE)
@@ -195,10 +201,13 @@ def _for_loops(
 ) -> Loops[Stack]:
     """Return the stacks of event loops, which end with the engine if not before."""
     settings, clock = engine._settings, engine._clock or LoopClock()  # noqa: SLF001  # same module
-    catalogue = engine.catalogue  # of the engine nothing else: it must be able to go
+    # Of the engine nothing else: it must be able to go.
+    catalogue, near = engine.catalogue, engine.near
 
     def make() -> Stack:
-        return stacked(*opened(), clock, as_it_is, settings=settings, catalogue=catalogue)
+        return stacked(
+            *opened(), clock, as_it_is, settings=settings, catalogue=catalogue, near=near
+        )
 
     def drop(stack: Stack) -> None:
         if stack.coherent is not None and blocking.coherent is not None:

@@ -16,6 +16,7 @@ from lpcm import events
 from lpcm.coherence.catalogue import names
 from lpcm.engine.state import refresh
 from lpcm.ports import Aborted, Add, Applied, Delete, Put, Touch, Update
+from lpcm.ports.near import read_kept
 from lpcm.values.keys import key_of
 
 if TYPE_CHECKING:
@@ -129,6 +130,10 @@ class Observed:
     async def read(self, map: str, sk: str, now: float) -> Stored | None:
         """Read one entry."""
         return await self._emit("read", self._tier.read(map, sk, now), (sk,))
+
+    async def read_kept(self, map: str, sk: str, now: float) -> Stored | None:
+        """Read one entry, which the near cache may serve."""
+        return await self._emit("read", read_kept(self._tier)(map, sk, now), (sk,))
 
     async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
         """Do one write."""

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
 
     from lpcm.coherence.catalogue import Catalogue
+    from lpcm.coherence.near import AgingCache
     from lpcm.coherence.tier import Coherent
     from lpcm.engine import config
     from lpcm.ports import Cache, Clock, Store, Tier
 
-__all__ = ["Drive", "Stack", "as_it_is", "flush", "shut", "stacked"]
+__all__ = ["Drive", "Stack", "as_it_is", "flush", "in_front", "near_cache", "shut", "stacked"]
 
 T = TypeVar("T")
 
@@ -46,6 +47,8 @@ class Stack(NamedTuple):
     coherent: Coherent | None = None
     """The tier, where it is a cache."""
     cache: Cache | None = None
+    near: AgingCache | None = None
+    """What the tier keeps in this process, where it is a near cache."""
 
     def uncached(self) -> Stack:
         """Return the same for a map that reads past the cache."""
@@ -53,10 +56,19 @@ class Stack(NamedTuple):
             return self
         from lpcm.coherence.tier import Uncached  # 5 ms to import, for maps that are cached
 
-        return self._replace(tier=Uncached(self.coherent))
+        return self._replace(tier=in_front(Uncached(self.coherent), self.near))
 
 
-def in_front(
+def in_front(tier: Tier, near: AgingCache | None) -> Tier:
+    """Return a tier with the near cache in front of it, if there is one."""
+    if near is None:
+        return tier
+    from lpcm.coherence.near import NearTier  # for those who want one
+
+    return NearTier(tier, near)
+
+
+def _coherent(
     store: Store, cache: Cache, clock: Clock, settings: config.Config, catalogue: Catalogue
 ) -> Coherent:
     from lpcm.coherence.tier import Coherent, Policy  # 5 ms to import, for caches alone
@@ -79,12 +91,22 @@ def stacked(
     *,
     settings: config.Config,
     catalogue: Catalogue,
+    near: AgingCache | None,
 ) -> Stack:
-    """Return a store with the cache in front of it, if there is one."""
+    """Return a store with the caches in front of it, if there are any."""
     if cache is None:
-        return Stack(store, store, clock, drive)
-    coherent = in_front(store, cache, clock, settings, catalogue)
-    return Stack(store, coherent, clock, drive, coherent, cache)
+        return Stack(store, in_front(store, near), clock, drive, near=near)
+    coherent = _coherent(store, cache, clock, settings, catalogue)
+    return Stack(store, in_front(coherent, near), clock, drive, coherent, cache, near)
+
+
+def near_cache(settings: config.Config, clock: Clock) -> AgingCache | None:
+    """Return the near cache of an engine, if it is to have one in front of its stacks."""
+    if settings.max_stale is None or not settings.near_cache:
+        return None
+    from lpcm.coherence.near import AgingCache  # for those who want one
+
+    return AgingCache(settings.near_cache, settings.max_stale, clock.monotonic)
 
 
 async def flush(stack: Stack) -> None:

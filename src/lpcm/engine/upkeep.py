@@ -20,15 +20,16 @@ __all__ = ["ainfo", "info", "purge", "vacuum"]
 
 
 def info(*, using: str | Engine = "default") -> dict[str, Any]:
-    """Return what the SQLite file of an alias is like just now; sizes in bytes.
+    """Return what the SQLite file of an alias, or its near cache, is like just now; sizes in bytes.
 
     ``size`` and ``free`` are the file's and its free pages', ``log`` that of the log beside it,
     ``shrinks`` whether free pages leave the file by themselves, ``entries`` and ``expired`` the
     numbers of rows, of all namespaces. ``near_cache`` is ``on``, or why there is none in this
-    process; ``near_entries`` and ``near_hits`` are what it holds and has served.
+    process; ``near_entries`` and ``near_hits`` are what it holds and has served. Of a store of a
+    network there is the near cache alone, with its ``max_stale``.
 
     **Cost**: reads the keys' index of the whole file. **Raises** ``ConfigError`` where the store
-    is no file.
+    is no file and has no near cache.
 
     >>> from lpcm import LPCM
     >>> LPCM("pets")["rex"] = "dog"
@@ -37,6 +38,8 @@ def info(*, using: str | Engine = "default") -> dict[str, Any]:
     (1, 0, True)
     """
     engine = resolve(using, None)
+    if engine.near is not None:
+        return engine.near.info()
     found: dict[str, Any] = run(_of(engine, "info")(engine.stack.clock.now()))
     return found
 
@@ -44,6 +47,8 @@ def info(*, using: str | Engine = "default") -> dict[str, Any]:
 async def ainfo(*, using: str | Engine = "default") -> dict[str, Any]:
     """Await ``info``."""
     engine = resolve(using, None)
+    if engine.near is not None:
+        return engine.near.info()
     stack = engine.awaitable()
     found: dict[str, Any] = await stack.drive(_of(engine, "info")(stack.clock.now()), reads=True)
     return found

@@ -21,6 +21,7 @@ from lpcm.operations.hits import hits
 from lpcm.operations.retry import Retry
 from lpcm.ports import Form, Put, Scan, When
 from lpcm.ports.etags import new_etag
+from lpcm.ports.near import read_kept
 from lpcm.values.keys import encode, partition
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Access:
         self._until = 0.0 if stack.coherent is None else math.inf
         self._until_whole = 0.0
         self._clock = stack.clock
-        self._read = stack.tier.read
+        self._read = read_kept(stack.tier) if caching else stack.tier.read
         self._now = stack.clock.now
         self.drive = stack.drive
         self.codec = engine.codec
@@ -144,11 +145,11 @@ class Access:
         return stored
 
     async def find(self, sk: str) -> Stored | None:
-        """Return the entry of an encoded key."""
+        """Return the entry of an encoded key, as of now: a condition may be made of it."""
         now = self._now()
         if now >= self._until:
             await self._look(now)
-        return await self._read(self._map, sk, now)
+        return await self._tier.read(self._map, sk, now)
 
     async def _read_store(self, sk: str) -> Stored | None:
         """Return the entry as the store has it, past any cache."""

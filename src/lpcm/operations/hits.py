@@ -3,8 +3,9 @@
 What ``Entries.get`` does, where the near cache of the store has the row under a str key and the
 row is current. Whatever is out of the ordinary is left to that. Knows no store.
 
-Invariant: what is served was the entry's value at one moment between call and return, and what
-one reader can change of it no other reader sees.
+Invariant: what is served was the entry's value at one moment between call and return, or where the
+near cache ages, at one that is not longer ago than it says; and what one reader can change of it no
+other reader sees.
 """
 
 # ruff: noqa: SLF001  # a part of Access, in a module of its own
@@ -50,6 +51,7 @@ def hits(near: Near, access: Owner, makers: Mapping[type, MakeLive]) -> Callable
     binding = access.binding
     place = near.place
     now = access._now
+    ages, monotonic = near.ages, near.monotonic
 
     def hit(key: object) -> Any:
         # One state, its row, and only then the look at the header: a write that comes meanwhile
@@ -68,6 +70,7 @@ def hits(near: Near, access: Owner, makers: Mapping[type, MakeLive]) -> Callable
             near.view.raw != header
             or not place.since <= moment < place.until
             or moment >= access._until
+            or (ages and row[2] <= monotonic())
         ):
             return NOTHING
         expires = row[0][3]

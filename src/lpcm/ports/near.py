@@ -3,18 +3,36 @@
 Only what a hit needs; all of it is read without a call. Knows no store.
 
 Invariant: as long as ``Near.view.raw`` can return the header of a state, its rows are what the
-store holds. So a hit takes one state, and compares the headers after that, never before.
+store holds, or where rows *age*, what it held once since each began to. So a hit takes one state,
+and compares the headers after that, never before.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-__all__ = ["NOTHING", "Near", "NearState", "Period", "Row", "Rows", "View"]
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from lpcm.ports.store import Stored, Tier
+
+    Read: TypeAlias = Callable[[str, str, float], Awaitable[Stored | None]]
+
+__all__ = [
+    "NOTHING",
+    "Near",
+    "NearState",
+    "Period",
+    "Row",
+    "Rows",
+    "View",
+    "read_kept",
+]
 
 Row: TypeAlias = "list[Any]"
 """``[entry, value]``: a ``Stored``, or None where the key is absent; and its value, where nothing
-can change that, once it was read under a str key that is its own encoding, else NOTHING."""
+can change that, once it was read under a str key that is its own encoding, else NOTHING. A row
+that ages has two more: until when it is served, by ``Near.monotonic``, and its number."""
 Rows: TypeAlias = "dict[str, dict[str, Row]]"
 """By map and encoded key."""
 
@@ -52,3 +70,15 @@ class Near(Protocol):
     view: View
     place: Period
     hits: int
+    ages: bool
+    """Whether a row is served for some time only; else as long as its header is the view's."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        ...
+
+
+def read_kept(tier: Tier) -> Read:
+    """Return the way to read an entry from a tier that may be served from its near cache."""
+    kept: Read = getattr(tier, "read_kept", tier.read)
+    return kept

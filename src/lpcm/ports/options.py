@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["at_least_one", "seconds", "truth"]
+__all__ = ["at_least_one", "near_cache", "seconds", "truth"]
 
 
 def seconds(text: str) -> float:
@@ -47,6 +47,20 @@ def at_least_one(unit: str) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def near_cache(text: str) -> int:
+    """Return the size of a near cache.
+
+    >>> near_cache("-1")
+    Traceback (most recent call last):
+        ...
+    ValueError: use a number of bytes, 0 for none
+    """
+    size = int(text)
+    if size < 0:
+        raise ValueError("use a number of bytes, 0 for none")
+    return size
 
 
 def truth(text: str) -> bool:

@@ -32,6 +32,7 @@ import os
 import sys
 from struct import Struct
 from sys import getsizeof
+from time import monotonic
 from typing import TYPE_CHECKING
 from weakref import finalize, ref
 
@@ -93,6 +94,9 @@ class _Pin(Connection):
 
 class NearCache:
     """The near cache of one store. See ``ports.near`` for what is public."""
+
+    ages = False
+    monotonic = staticmethod(monotonic)
 
     def __init__(self, file: File, size: int) -> None:
         self.state = _EMPTY

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from lpcm.ports.options import at_least_one
+from lpcm.ports.options import at_least_one, near_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,16 +32,9 @@ def _busy_timeout(text: str) -> float:
     return duration
 
 
-def _near_cache(text: str) -> int:
-    size = int(text)
-    if size < 0:
-        raise ValueError("use a number of bytes, 0 for none")
-    return size
-
-
 OPTIONS: Mapping[str, Callable[[str], object]] = {
     "synchronous": _synchronous,
     "busy_timeout": _busy_timeout,
     "max_value": at_least_one("bytes"),
-    "near_cache": _near_cache,
+    "near_cache": near_cache,
 }
