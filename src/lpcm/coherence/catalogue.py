@@ -15,11 +15,12 @@ Knows the store's port; never what is cached or why. Invariants:
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from lpcm.errors import StoreDenied, StoreTooNew
 from lpcm.ports import MapInfo, MapState
 from lpcm.system.process import follow
+from lpcm.system.records import NamedTuple
 
 if TYPE_CHECKING:
     from lpcm.ports import Store

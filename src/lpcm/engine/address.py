@@ -11,12 +11,13 @@ Knows ``Config`` and text: opens nothing. What an address means while tests run 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from lpcm import caches, stores
 from lpcm.engine.config import CacheConfig, Config, cached_only, parse
 from lpcm.errors import ConfigError, PickleRefused
 from lpcm.system import process
+from lpcm.system.records import NamedTuple
 from lpcm.values.keys import partition
 from lpcm.values.path import shown as short
 

@@ -32,12 +32,13 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from lpcm import caches, stores
 from lpcm.errors import ConfigError
 from lpcm.ports.options import near_cache, truth
 from lpcm.redact import Secret, Url, conceal, redact
+from lpcm.system.records import NamedTuple
 from lpcm.values.keys import partition
 
 if TYPE_CHECKING:

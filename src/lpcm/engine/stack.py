@@ -7,9 +7,10 @@ and those servers alone, so that no item is taken for another one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from lpcm.engine.config import cache_secret
+from lpcm.system.records import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine

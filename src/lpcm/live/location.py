@@ -10,9 +10,10 @@ holds. It raises what the stored container would raise, and then nothing is writ
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lpcm.operations.retry import UNCHANGED
+from lpcm.system.records import NamedTuple
 from lpcm.values.path import DEPTH_LIMIT, depth
 
 if TYPE_CHECKING:

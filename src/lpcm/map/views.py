@@ -26,13 +26,14 @@ from collections.abc import (
     ValuesView,
 )
 from operator import index
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lpcm.engine.drive import do
 from lpcm.errors import BatchError, KeyEncodingError
 from lpcm.operations.absent import absent
 from lpcm.operations.damage import MANY
 from lpcm.ports import MAX_KEY, KeyRange, Scan
+from lpcm.system.records import NamedTuple
 from lpcm.values.keys import encode, prefix_range
 
 if TYPE_CHECKING:

@@ -6,7 +6,9 @@ Knows nothing else.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
+
+from lpcm.system.records import NamedTuple
 
 if TYPE_CHECKING:
     from datetime import timedelta

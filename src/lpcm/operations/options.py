@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from lpcm.system.records import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -19,8 +19,9 @@ Every store keeps these invariants; ``lpcm.testing.StoreContract`` checks them:
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from lpcm.system.records import NamedTuple
 from lpcm.values.codec import DAMAGED, Cell, Form
 
 if TYPE_CHECKING:

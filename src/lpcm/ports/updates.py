@@ -10,7 +10,9 @@ store must refuse a dict that is a tag: it represents a value of another type.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+from lpcm.system.records import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,9 +6,10 @@ makes text of it. Knows nothing of the types of values.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import ValueEncodingError
+from lpcm.system.records import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,9 +13,10 @@ from contextvars import ContextVar
 from enum import Enum, Flag
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from lpcm.errors import ConfigError, ValueDecodingError
+from lpcm.system.records import NamedTuple
 from lpcm.values.functions import is_async
 from lpcm.values.numpy_number import numpy_number
 
