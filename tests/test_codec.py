@@ -22,7 +22,8 @@ from django.utils.safestring import SafeString
 from hypothesis import given, settings
 
 from lpcm.errors import ValueDecodingError, ValueEncodingError
-from lpcm.values.codec import Codec, Form
+from lpcm.values.codec import Codec, Encoder, Form
+from lpcm.values.compact_json import compact_json
 from tests.strategies import BERLIN, Colour, same, values
 
 MANY = settings(max_examples=5 * settings().max_examples)
@@ -291,6 +292,34 @@ FROZEN: list[tuple[Any, Any, Any]] = [
     (UUID(int=1), ('{"!uuid":"00000000-0000-0000-0000-000000000001"}', "json"),
         ({"!uuid": "00000000-0000-0000-0000-000000000001"}, None)),
 ]  # fmt: skip
+
+
+def slowly(value: Any) -> str:
+    """Return a value's text by the encoder that knows all tags."""
+    return compact_json().dumps(Encoder(Form.TEXT).whole(value))
+
+
+@given(values())
+def test_the_short_way_is_the_long_one(value):
+    """A value without tags has the same text as by the way of all others."""
+    text, kind = TEXT.encode(value)
+    if kind == "json":
+        assert text == slowly(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"b": [1, "é", None, True, 1.5], "a": {"": {}}, "ä": [[]]},
+        {"!a": 1, "a": "!b", "c": ['"!']},
+        [math.nan, math.inf], [10**38, -(10**38), 10**38 - 1], [0.0, -0.0, 1e300],
+        {1: 2}, {"a": {1: 2}}, [b"x"], [{"a": {1}}], {"z": 1, "A": 2, " ": 3, "\x00": 4},
+    ],
+)  # fmt: skip
+def test_what_needs_tags_has_them(value):
+    """What only nearly needs no tags has the text of the long way, too."""
+    assert TEXT.encode(value) == (slowly(value), "json")
+    assert same(TEXT.decode(*TEXT.encode(value)), value)
 
 
 @pytest.mark.parametrize(("value", "text", "tree"), FROZEN)

@@ -27,7 +27,7 @@ from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.ports import Aborted
-from lpcm.ports.near import NOTHING
+from lpcm.ports.near import NOTHING, SHARE
 from lpcm.system import process
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class AgingCache:
         settled, since = begun
         with self._lock():
             row = self._row(map, sk)
-            if (self._dropped if row is None else row[3]) <= settled:
+            if (self._dropped if row is None else row[4]) <= settled:
                 self._keep(map, sk, entry, since + self.max_stale)
             elif row is None or entry is None or row[0] is None or row[0].etag != entry.etag:
                 self._keep(map, sk, None, -math.inf)
@@ -113,12 +113,22 @@ class AgingCache:
         if not process.same[0]:
             process.forked()
         row = self._row(map, sk)
-        if row is None or row[2] <= self.monotonic():
+        if row is None or row[3] <= self.monotonic():
             return None
         if sk not in self.state[1].get(map, ()):
             self._rejuvenate(map, sk)
         self.hits += 1
         return row
+
+    def keep(self, row: Row, value: Any, size: int) -> bool:
+        """Keep the decoded value with its row, unless it takes too much; tell whether."""
+        if size > self._half // SHARE:
+            return False
+        with self._lock():
+            row[1] = value
+            row[2] += size
+            self._grow(size)
+        return True
 
     def forget(self) -> None:
         """Serve nothing of what is kept, nor of what operations under way learn."""
@@ -157,19 +167,20 @@ class AgingCache:
         if self._closed:
             return
         self._settled += 1
-        row = [entry, NOTHING, until, self._settled]
+        size = _ROW + len(sk) + (0 if entry is None else 2 * _size(entry.data))
+        row = [entry, NOTHING, size, until, self._settled]
         self.state[1].setdefault(map, {})[sk] = row
-        self._grow(sk, row)
+        self._grow(size)
 
     def _rejuvenate(self, map: str, sk: str) -> None:
         with self._lock():
             row = self._row(map, sk)
             if row is not None and sk not in self.state[1].setdefault(map, {}):
                 self.state[1][map][sk] = row
-                self._grow(sk, row)
+                self._grow(row[2])
 
-    def _grow(self, sk: str, row: Row) -> None:
-        self._held += _ROW + len(sk) + (0 if row[0] is None else 2 * _size(row[0].data))
+    def _grow(self, size: int) -> None:
+        self._held += size
         if self._held > self._half:
             self.state = self.state[0], {}, self.state[1]
             self._held = 0

@@ -14,6 +14,7 @@ results of ``|`` and ``+``) is plain; its elements are shared as Python shares t
 
 from __future__ import annotations
 
+from decimal import Decimal
 from operator import index
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
@@ -22,18 +23,24 @@ from warnings import warn
 from lpcm.engine.drive import do
 from lpcm.errors import LiveValueWarning, OutcomeUnknown
 from lpcm.live import numbers as _numbers
-from lpcm.live.location import Mutation, ValuePath, perform
+from lpcm.live.location import Mutation, path_of, perform
 from lpcm.live.mutations import DictMethods, ListMethods, SetMethods
 from lpcm.live.numbers import LiveDecimal, LiveFloat, LiveInt
 from lpcm.values.codec import accept
-from lpcm.values.path import shown, step
+from lpcm.values.path import shown
 
 if TYPE_CHECKING:
+    from lpcm.live.location import Link, ValuePath
     from lpcm.operations.binding import MapBinding
 
 __all__ = ["CONTAINERS", "NUMBERS", "LiveDict", "LiveList", "LiveSet", "is_echo", "make_live"]
 
 NUMBERS = frozenset({LiveInt, LiveFloat, LiveDecimal})
+
+
+def _path(self: Any) -> ValuePath:
+    """Return where it is stored; made when that is asked for, which most copies never are."""
+    return path_of(self._link)
 
 
 def _apply(self: Any, mutation: Mutation[Any]) -> Any:
@@ -42,7 +49,7 @@ def _apply(self: Any, mutation: Mutation[Any]) -> Any:
         _check(self, 4)
     path: ValuePath = self._path
     after, result = do(perform, path.binding.use(), path, (self._kind,), mutation)
-    self._refresh(after)
+    _MAKERS[self._kind](after, self._link, self)
     return result if mutation.answer is None else mutation.answer(self)
 
 
@@ -52,7 +59,7 @@ async def _aapply(self: Any, mutation: Mutation[Any]) -> Any:
     path: ValuePath = self._path
     use = path.binding.ause()
     after, result = await use.drive(perform(use, path, (self._kind,), mutation))
-    self._refresh(after)
+    _MAKERS[self._kind](after, self._link, self)
     return result if mutation.answer is None else mutation.answer(self)
 
 
@@ -60,6 +67,7 @@ async def _aapply(self: Any, mutation: Mutation[Any]) -> Any:
 # nothing is stored. So each container keeps as ``_seen`` what the store had: the elements, or of a
 # long one a sketch of them. Both are compared at the next change, and when the container ends.
 
+_BARE: Final = frozenset({int, float, Decimal})
 _LONG: Final = 64
 _EXAMPLES: Final = {dict: "exec, dict.update", list: "heapq, list.append", set: "set.add"}
 _pending: list[tuple[ValuePath, LiveValueWarning]] = []
@@ -176,8 +184,8 @@ def _assign_back(self: Any, at: Any, value: Any) -> bool:
 
 def is_echo(value: Any, identity: tuple[int, str], key: object, steps: tuple[Any, ...]) -> bool:
     """Tell whether this assignment follows an operator like ``|=``, which has stored already."""
-    if value._echo and value._path.leads_to(identity, key, steps):
-        value._echo = False
+    if hasattr(value, "_echo") and value._path.leads_to(identity, key, steps):
+        del value._echo
         return True
     return False
 
@@ -185,11 +193,11 @@ def is_echo(value: Any, identity: tuple[int, str], key: object, steps: tuple[Any
 class LiveDict(dict[Any, Any]):
     """A dict that remembers where it was read."""
 
-    __slots__ = ("_echo", "_path", "_seen")
+    __slots__ = ("_echo", "_link", "_seen")
     vars().update(_methods_of(DictMethods))
     _kind = dict
-    _path: ValuePath
-    _echo: bool
+    _link: Link
+    _path = property(_path)
     _seen: Any
     __del__ = _end
 
@@ -197,23 +205,12 @@ class LiveDict(dict[Any, Any]):
         """Return a plain dict: only a map makes live ones."""
         return dict(*args, **more)
 
-    def _refresh(self, after: dict[Any, Any]) -> None:
-        after = after.copy()
-        if not _INNER.isdisjoint(map(type, after.values())):
-            named = {str}.issuperset(map(type, after))
-            for key, value in after.items():
-                if type(value) in _KINDS:
-                    path = self._path.inside(key, step(key) if named else None)
-                    after[key] = _live(value, path, dict.get(self, key))
-        dict.clear(self)
-        dict.update(self, after)
-        self._seen = after if len(after) <= _LONG else self._sketch()
-
     def _sketch(self) -> Any:
         return len(self), next(reversed(self.items()), None)
 
     def __getitem__(self, key: Any) -> Any:
-        return _numbers.element(dict.__getitem__(self, key), self._path, key)
+        value = dict.__getitem__(self, key)
+        return value if type(value) not in _BARE else _numbers.element(value, self._path, key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if not _assign_back(self, key, value):
@@ -226,11 +223,11 @@ class LiveDict(dict[Any, Any]):
 class LiveList(list[Any]):
     """A list that remembers where it was read."""
 
-    __slots__ = ("_echo", "_path", "_seen")
+    __slots__ = ("_echo", "_link", "_seen")
     vars().update(_methods_of(ListMethods))
     _kind = list
-    _path: ValuePath
-    _echo: bool
+    _link: Link
+    _path = property(_path)
     _seen: Any
     __del__ = _end
 
@@ -238,23 +235,12 @@ class LiveList(list[Any]):
         """Return a plain list: only a map makes live ones."""
         return list(*args)
 
-    def _refresh(self, after: list[Any]) -> None:
-        after = after.copy()
-        if not _INNER.isdisjoint(map(type, after)):
-            before = list(self)
-            for at, value in enumerate(after):
-                if type(value) in _KINDS:
-                    had = before[at] if at < len(before) else None
-                    after[at] = _live(value, self._path.inside(at, at), had)
-        list.__init__(self, after)
-        self._seen = after if len(after) <= _LONG else self._sketch()
-
     def _sketch(self) -> Any:
         return len(self), *list.__getitem__(self, slice(None, None, max(1, len(self) - 1)))
 
     def __getitem__(self, at: Any) -> Any:
         value = list.__getitem__(self, at)
-        if isinstance(at, slice):
+        if type(value) not in _BARE:
             return value
         return _numbers.element(value, self._path, index(at) % len(self))
 
@@ -272,22 +258,17 @@ class LiveList(list[Any]):
 class LiveSet(set[Any]):
     """A set that remembers where it was read."""
 
-    __slots__ = ("_echo", "_path", "_seen")
+    __slots__ = ("_echo", "_link", "_seen")
     vars().update(_methods_of(SetMethods))
     _kind = set
-    _path: ValuePath
-    _echo: bool
+    _link: Link
+    _path = property(_path)
     _seen: Any
     __del__ = _end
 
     def __new__(cls, *args: Any) -> set[Any]:  # type: ignore[misc]  # plain
         """Return a plain set: only a map makes live ones."""
         return set(*args)
-
-    def _refresh(self, after: set[Any]) -> None:
-        set.clear(self)
-        set.update(self, after)
-        self._seen = after.copy() if len(after) <= _LONG else self._sketch()
 
     def _sketch(self) -> Any:
         return (len(self),)
@@ -299,7 +280,6 @@ class LiveSet(set[Any]):
         return set, (set(self),)
 
 
-_INNER: Final = frozenset({dict, list, set, tuple})
 _KINDS: dict[type, Any] = {dict: LiveDict, list: LiveList, set: LiveSet, tuple: tuple}
 CONTAINERS: frozenset[type] = frozenset({LiveDict, LiveList, LiveSet})
 for _kind in (dict, list, set):
@@ -307,30 +287,86 @@ for _kind in (dict, list, set):
 
 
 def make_live(value: Any, binding: MapBinding, key: object) -> Any:
-    """Return the live container of one that was just read."""
+    """Return the live container of one that was just read; the plain one stays as it is."""
     if _pending:
         _raise_pending(binding, key)
-    # ValuePath's own constructor takes twice as long.
-    return _live(value, tuple.__new__(ValuePath, (binding, key, (), ())), None)
+    return _MAKERS[type(value)](value, (binding, key), None)
 
 
-def _live(value: Any, path: ValuePath, had: Any) -> Any:
-    """Return a live container: the one that was there before, if of the same kind."""
-    kind: Any = type(value)
-    if kind is tuple:
-        members = enumerate(value)
-        return tuple(
-            _live(member, path.inside(at, "!tuple", at), None) if type(member) in _KINDS else member
-            for at, member in members
-        )
-    live = _KINDS[kind]
-    if type(had) is live:
-        made = had
-        if made._seen != made:
-            _check(made)
+# Each makes the live container of a plain one: a new one, or ``had``, which shows the plain one's
+# elements then. One function each, and loops of Python: every read of a record runs them.
+
+_NAMES: Final = frozenset({str})
+
+
+def _dict(value: dict[Any, Any], link: Link, had: LiveDict | None) -> Any:
+    seen = value.copy()
+    named: type | None = tuple  # not known yet
+    for key, part in value.items():
+        if type(part) in _KINDS:
+            if named is tuple:
+                named = dict if _NAMES.issuperset(map(type, value)) else None
+            if had is None:
+                seen[key] = _MAKERS[type(part)](part, (link, key, named), None)
+            else:
+                seen[key] = _again(part, (link, key, named), dict.get(had, key))
+    made: Any = had
+    if had is None:
+        made = dict.__new__(LiveDict)
+        made._link = link
     else:
-        made = kind.__new__(live)
-        made._echo = False
-    made._path = path
-    made._refresh(value)
+        dict.clear(made)
+    dict.update(made, seen)
+    made._seen = seen if len(seen) <= _LONG else made._sketch()
     return made
+
+
+def _list(value: list[Any], link: Link, had: LiveList | None) -> Any:
+    seen = value.copy()
+    for at, part in enumerate(value):
+        if type(part) in _KINDS:
+            if had is None:
+                seen[at] = _MAKERS[type(part)](part, (link, at, list), None)
+            else:
+                before = list.__getitem__(had, at) if at < len(had) else None
+                seen[at] = _again(part, (link, at, list), before)
+    made: Any = had
+    if had is None:
+        made = list.__new__(LiveList)
+        made._link = link
+    list.__init__(made, seen)
+    made._seen = seen if len(seen) <= _LONG else made._sketch()
+    return made
+
+
+def _set(value: set[Any], link: Link, had: LiveSet | None) -> Any:
+    made: Any = had
+    if had is None:
+        made = set.__new__(LiveSet)
+        made._link = link
+    else:
+        set.clear(made)
+    set.update(made, value)
+    made._seen = value.copy() if len(value) <= _LONG else made._sketch()
+    return made
+
+
+def _tuple(value: tuple[Any, ...], link: Link, _: None) -> Any:
+    return tuple(
+        _MAKERS[type(part)](part, (link, at, tuple), None) if type(part) in _KINDS else part
+        for at, part in enumerate(value)
+    )
+
+
+_MAKERS: Final[dict[type, Any]] = {dict: _dict, list: _list, set: _set, tuple: _tuple}
+
+
+def _again(value: Any, link: Link, had: Any) -> Any:
+    """Return the live container: the one that was there before, if of the same kind."""
+    kind = type(value)
+    if kind is tuple or type(had) is not _KINDS[kind]:
+        return _MAKERS[kind](value, link, None)
+    if had._seen != had:
+        _check(had)
+    had._link = link
+    return _MAKERS[kind](value, link, had)

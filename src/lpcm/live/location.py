@@ -10,11 +10,11 @@ holds. It raises what the stored container would raise, and then nothing is writ
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from lpcm.operations.retry import UNCHANGED
 from lpcm.system.records import NamedTuple
-from lpcm.values.path import DEPTH_LIMIT, depth
+from lpcm.values.path import DEPTH_LIMIT, depth, step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +23,14 @@ if TYPE_CHECKING:
     from lpcm.operations.operations import Entries
     from lpcm.ports import Action, Step
 
-__all__ = ["Mutation", "ValuePath", "perform"]
+__all__ = ["Link", "Mutation", "ValuePath", "path_of", "perform"]
 
 R = TypeVar("R")
+
+Link: TypeAlias = "tuple[Any, ...]"
+"""What a path is made of, at the cost of a bare tuple: ``(binding, key)`` of an entry's value;
+``(outer, at, kind)`` of a part of the container with the link ``outer``, which is a ``list``, a
+``tuple``, a ``dict`` of str keys alone, or, as None, another dict."""
 
 
 class ValuePath(NamedTuple):
@@ -40,9 +45,8 @@ class ValuePath(NamedTuple):
 
     def inside(self, at: Any, *tree: Step | None) -> ValuePath:
         """Return the path of the value at a key or index of this container."""
-        below = None if self.tree is None or None in tree else (*self.tree, *tree)
-        # The class's own constructor takes twice as long.
-        return tuple.__new__(ValuePath, (self.binding, self.key, (*self.steps, at), below))
+        below: Any = None if self.tree is None or None in tree else (*self.tree, *tree)
+        return ValuePath(self.binding, self.key, (*self.steps, at), below)
 
     def find(self, value: Any) -> Any:
         """Return the container within the entry's value; KeyError, IndexError, TypeError."""
@@ -61,6 +65,19 @@ class ValuePath(NamedTuple):
             return None
         part = self.binding.engine.codec.part(value)
         return part if len(self.tree) + 1 + depth(part) <= DEPTH_LIMIT else None
+
+
+def path_of(link: Link) -> ValuePath:
+    """Return the path of a link."""
+    if len(link) == 2:
+        return ValuePath(*link)
+    outer, at, kind = link
+    path = path_of(outer)
+    if kind is tuple:
+        return path.inside(at, "!tuple", at)
+    if kind is list:
+        return path.inside(at, at)
+    return path.inside(at, step(at) if kind is dict else None)
 
 
 class Mutation(Generic[R]):

@@ -223,12 +223,9 @@ for _kind, _class in _CLASSES.items():
 
 
 def element(value: Any, path: ValuePath, at: Any) -> Any:
-    """Return a number of the container at that path live, anything else as it is."""
+    """Return a number of the container at that path live."""
     kind: Any = type(value)
-    made = _CLASSES.get(kind)
-    if made is None:
-        return value
-    live = kind.__new__(made, value)
+    live = kind.__new__(_CLASSES[kind], value)
     live._binding, live._key, live._container, live._at = path.binding, path.key, path, at
     return live
 

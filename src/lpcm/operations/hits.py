@@ -12,13 +12,13 @@ other reader sees.
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from lpcm.errors import ValueDecodingError
-from lpcm.ports.near import NOTHING
+from lpcm.ports.near import NOTHING, Nothing
 from lpcm.system.process import forked, same
+from lpcm.values.copies import COPIES, UNCHANGING, weight
 from lpcm.values.keys import encode
 
 if TYPE_CHECKING:
@@ -30,9 +30,16 @@ if TYPE_CHECKING:
 
 __all__ = ["hits"]
 
-_UNCHANGING: Final = frozenset({
-    type(None), str, bytes, int, float, bool, Decimal, date, datetime, time, timedelta,
-})  # fmt: skip
+# How the value of a row that was read goes on:
+_ONCE: Final[Any] = Nothing()  # decoded once, and kept when that is asked for again
+_ANEW: Final[Any] = Nothing()  # decoded for each reader
+
+
+def _copier(copy: Callable[[Any], Any]) -> MakeLive:
+    return lambda value, _binding, _key: copy(value)
+
+
+_PLAIN: Final = {kind: _copier(copy) for kind, copy in COPIES.items()}
 
 
 class Owner(Protocol):
@@ -52,6 +59,7 @@ def hits(near: Near, access: Owner, makers: Mapping[type, MakeLive]) -> Callable
     place = near.place
     now = access._now
     ages, monotonic = near.ages, near.monotonic
+    makers = {**_PLAIN, **makers}  # each makes a copy
 
     def hit(key: object) -> Any:
         # One state, its row, and only then the look at the header: a write that comes meanwhile
@@ -70,19 +78,21 @@ def hits(near: Near, access: Owner, makers: Mapping[type, MakeLive]) -> Callable
             near.view.raw != header
             or not place.since <= moment < place.until
             or moment >= access._until
-            or (ages and row[2] <= monotonic())
+            or (ages and row[3] <= monotonic())
         ):
             return NOTHING
         expires = row[0][3]
         if expires is not None and expires <= moment:
             return NOTHING
         value = row[1]
-        if value is NOTHING:
-            value = _decoded(access, key, row)
+        kind = type(value)
+        if kind is Nothing:
+            value = _decoded(near, access, key, row)
             if value is NOTHING:
                 return NOTHING
+            kind = type(value)
         near.hits += 1
-        make = makers.get(type(value))
+        make = makers.get(kind)
         if make is None:
             return value
         try:
@@ -93,15 +103,21 @@ def hits(near: Near, access: Owner, makers: Mapping[type, MakeLive]) -> Callable
     return hit
 
 
-def _decoded(access: Owner, key: str, row: Row) -> Any:
+def _decoded(near: Near, access: Owner, key: str, row: Row) -> Any:
     """Return the value of a row; NOTHING where the row is not this key's, or cannot be read."""
     if encode(key) != key:  # then it is of a key that is no str
         return NOTHING
-    data, kind, _, _ = row[0]
+    (data, kind, _, _), before = row[:2]
     try:
         value = access.codec.decode(data, kind)
-    except ValueDecodingError:
+        if type(value) in UNCHANGING:
+            row[1] = value
+        elif before is NOTHING:
+            row[1] = _ONCE
+        elif before is _ONCE:
+            size = weight(value)
+            if size is None or not near.keep(row, value, size + getsizeof(data)):
+                row[1] = _ANEW
+    except (ValueDecodingError, RecursionError):
         return NOTHING
-    if type(value) in _UNCHANGING:
-        row[1] = value
     return value

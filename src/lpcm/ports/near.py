@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOTHING",
+    "SHARE",
     "Near",
     "NearState",
+    "Nothing",
     "Period",
     "Row",
     "Rows",
@@ -29,15 +31,24 @@ __all__ = [
     "read_kept",
 ]
 
+SHARE: Final = 32
+"""No decoded value is kept that takes more than this part of the room for young rows."""
+
 Row: TypeAlias = "list[Any]"
-"""``[entry, value]``: a ``Stored``, or None where the key is absent; and its value, where nothing
-can change that, once it was read under a str key that is its own encoding, else NOTHING. A row
-that ages has two more: until when it is served, by ``Near.monotonic``, and its number."""
+"""``[entry, value, size]``: a ``Stored``, or None where the key is absent; its value, decoded, or
+a ``Nothing``; the bytes that the row takes. Nobody changes the value, but replaces it as a whole.
+A row that ages has two more: until when it is served, by ``Near.monotonic``, and its number."""
 Rows: TypeAlias = "dict[str, dict[str, Row]]"
 """By map and encoded key."""
 
-NOTHING: Final[Any] = type("Nothing", (), {"__slots__": ()})()
-"""What is not there, where None may be."""
+
+class Nothing:
+    """The type of what is not there, where None may be."""
+
+    __slots__ = ()
+
+
+NOTHING: Final[Any] = Nothing()
 
 
 NearState: TypeAlias = "tuple[bytes | None, Rows, Rows]"
@@ -75,6 +86,10 @@ class Near(Protocol):
 
     def monotonic(self) -> float:
         """Return seconds that never go back."""
+        ...
+
+    def keep(self, row: Row, value: Any, size: int) -> bool:
+        """Keep the decoded value with its row, unless it takes too much; tell whether."""
         ...
 
 

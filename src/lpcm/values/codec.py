@@ -41,10 +41,10 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from lpcm.errors import KeyEncodingError, ValueDecodingError, ValueEncodingError
+from lpcm.errors import KeyEncodingError, ValueEncodingError
 from lpcm.values import datetimes, keys, limits, registry
 from lpcm.values.compact_json import compact_json
-from lpcm.values.decode import DAMAGED, decode_number, decode_text, plain
+from lpcm.values.decode import DAMAGED, decode_text, decode_tree, plain
 from lpcm.values.form import Cell, Form
 from lpcm.values.native_number import LIMIT, gives_back, gives_back_float
 from lpcm.values.path import DEPTH_LIMIT, INSIDE, NAME_LIMIT, Member, check_text, depth, where
@@ -77,30 +77,18 @@ class Codec:
 
     def __init__(self, form: Form) -> None:
         self.form = form
-        self.encode: Callable[[object], Cell] = _encode_text if form is Form.TEXT else _encode_tree
+        text = form is Form.TEXT
+        self.encode: Callable[[object], Cell] = _encode_text if text else _encode_tree
+        self.decode: Callable[[Any, str | None], Any] = decode_text if text else decode_tree
+        """Return the value of a cell's data and kind, a new object each time.
+
+        **Raises** ValueDecodingError for an unregistered class, a newer version, or text that no
+        codec has written.
+        """
 
     def part(self, value: object) -> object:
         """Return a value as a part of a tree; a number is tagged where the form requires it."""
         return Encoder(self.form).whole(value)
-
-    def decode(self, data: Any, kind: str | None) -> Any:
-        """Return the value of a cell, a new object each time.
-
-        **Raises** ValueDecodingError for an unregistered class, a newer version, or text
-        that no codec has written.
-        """
-        if self.form is Form.TEXT:
-            if kind is not None:
-                return decode_text(data, kind)
-            if data is None:  # None is stored as JSON
-                raise ValueDecodingError("not a stored value: NULL")
-            return data
-        if kind is not None:
-            return decode_number(data, kind)
-        try:
-            return plain(data)
-        except RecursionError as error:
-            raise ValueDecodingError("not a stored value: it nests too deep") from error
 
 
 def _encode_text(value: object) -> Cell:
@@ -115,8 +103,48 @@ def _encode_text(value: object) -> Cell:
         return Cell(value, None)
     if kind in _PLAIN:
         return _encode_text(_PLAIN[kind](value))
-    tree = Encoder(Form.TEXT).whole(value)
-    return Cell(compact_json().dumps(tree), "json")
+    text = _json(value) if kind is dict or kind is list else None
+    if text is None:
+        text = compact_json().dumps(Encoder(Form.TEXT).whole(value))
+    return tuple.__new__(Cell, (text, "json"))  # its own constructor takes twice as long
+
+
+_SHALLOW: Final = 9
+"""Containers that nest no deeper need no count: see ``Encoder.whole``."""
+_NAMES: Final = frozenset({str})
+_JSON_LEAVES: Final = frozenset({str, float, bool, type(None)})
+
+
+def _json(value: Any) -> str | None:
+    """Return a value's text at once where it needs no tags; None where it may need some."""
+    if not _is_json(value, _SHALLOW):
+        return None
+    try:
+        text = compact_json().dumps(value)
+        if not text.isascii():
+            text.encode()
+    except ValueError:  # nan, inf, a lone surrogate
+        return None
+    return None if '"!' in text else text
+
+
+def _is_json(value: Any, levels: int) -> bool:
+    """Tell whether a list, or a dict, has only what JSON has, and no deeper than so many levels."""
+    parts = value
+    if type(value) is dict:
+        if not _NAMES.issuperset(map(type, value)):
+            return False
+        parts = value.values()
+    for part in parts:
+        kind = type(part)
+        if kind in _JSON_LEAVES:
+            continue
+        if kind is int:
+            if not -LIMIT < part < LIMIT:
+                return False
+        elif not ((kind is dict or kind is list) and levels and _is_json(part, levels - 1)):
+            return False
+    return True
 
 
 def _encode_tree(value: object) -> Cell:
@@ -189,10 +217,13 @@ class Encoder:
     def _tag(self, tag: str, payload: object) -> dict[str, object]:
         return {tag: payload}
 
-    def _members(self, members: Iterable[object]) -> list[object]:
+    def _members(self, members: Iterable[Any]) -> list[object]:
         path = self._enter()
         parts: list[object] = []
         for index, member in enumerate(members):
+            if type(member) is str and member.isascii():  # as in ``tree``, without its call
+                parts.append(member)
+                continue
             path.append(index)
             parts.append(self.tree(member))
             path.pop()
@@ -251,8 +282,8 @@ class Encoder:
         return sorted(parts, key=_order)
 
     def _dict(self, value: dict[Any, object]) -> object:
-        if all(type(key) is str for key in value):
-            if self._text or all(0 < len(key) <= NAME_LIMIT for key in value):
+        if _NAMES.issuperset(map(type, value)):
+            if self._text or ("" not in value and max(map(len, value), default=0) <= NAME_LIMIT):
                 return self._str_dict(value)
             ordered = sorted(value)
         else:
@@ -270,14 +301,19 @@ class Encoder:
             path.pop()
         return self._tag("!dict", pairs)
 
-    def _str_dict(self, value: dict[str, object]) -> object:
+    def _str_dict(self, value: dict[str, Any]) -> object:
         path = self._enter()
         tree: dict[str, object] = {}
         for key in sorted(value):
+            name = f"!{key}" if key[:1] == "!" else key
+            member = value[key]
+            if type(member) is str and member.isascii() and key.isascii():  # as in _members
+                tree[name] = member
+                continue
             path.append(key)
             if not key.isascii():
                 check_text(key, path)
-            tree[f"!{key}" if key[:1] == "!" else key] = self.tree(value[key])
+            tree[name] = self.tree(member)
             path.pop()
         return tree
 

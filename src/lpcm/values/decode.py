@@ -21,7 +21,7 @@ from lpcm.values.path import DEPTH_LIMIT, shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["DAMAGED", "decode_number", "decode_text", "plain"]
+__all__ = ["DAMAGED", "decode_text", "decode_tree", "plain"]
 
 DAMAGED: Final = "!damaged"
 """The kind of a cell that lpcm did not write; its data say why, and so does its decoding error."""
@@ -65,10 +65,14 @@ def _check_depth(text: str) -> None:
         raise ValueDecodingError("not a stored value: it nests too deep")
 
 
-def decode_text(text: str, kind: str) -> Any:
-    """Return the value of JSON text."""
+def decode_text(text: Any, kind: str | None) -> Any:
+    """Return the value of a cell of text, a new object each time."""
     if kind != "json":
-        raise _unknown_kind(text, kind)
+        if kind is not None:
+            raise _unknown_kind(text, kind)
+        if text is None:  # None is stored as JSON
+            raise ValueDecodingError("not a stored value: NULL")
+        return text
     try:
         if len(text) > 2 * _DEEP and text.count("[") + text.count("{") > _DEEP:
             _check_depth(text)
@@ -80,7 +84,7 @@ def decode_text(text: str, kind: str) -> Any:
         raise ValueDecodingError(f"not a stored value: {shown(text)}") from error
 
 
-def decode_number(data: Any, kind: str) -> Any:
+def _decode_number(data: Any, kind: str) -> Any:
     """Return the value of a bare number of that kind."""
     try:
         return _NUMBERS[kind, type(data)](data)
@@ -97,17 +101,35 @@ def _unknown_kind(data: object, kind: object) -> ValueDecodingError:
     return ValueDecodingError(f"unknown kind {shown(kind)} of a stored value: upgrade lpcm")
 
 
+def decode_tree(data: Any, kind: str | None) -> Any:
+    """Return the value of a cell of a tree, or of a bare number."""
+    if kind is not None:
+        return _decode_number(data, kind)
+    try:
+        return plain(data)
+    except RecursionError as error:
+        raise ValueDecodingError("not a stored value: it nests too deep") from error
+
+
+_LEAVES: Final = frozenset({str, int, float, bool, type(None), Decimal, bytes})
+
+
 def plain(part: Any) -> Any:
     """Return the value of a tree."""
     kind = type(part)
     if kind is list:
-        return [plain(member) for member in part]
+        return [member if type(member) in _LEAVES else plain(member) for member in part]
     if kind is dict:
         if len(part) == 1:
             ((tag, payload),) = part.items()
             if tag[:1] == "!" and tag[:2] != "!!":
                 return _untag(tag, payload)
-        return dict(sorted(((_name(key), plain(part[key])) for key in part), key=_first))
+        made: dict[str, Any] = {}
+        for key in sorted(part):  # the order of their names, too: see _name
+            member = part[key]
+            name = key if key[:1] != "!" else _name(key)
+            made[name] = member if type(member) in _LEAVES else plain(member)
+        return made
     if kind is frozenset or kind is set:
         if len(part) > limits.ALIKE:
             limits.check_hashes(part)
@@ -115,13 +137,8 @@ def plain(part: Any) -> Any:
     return part
 
 
-def _first(pair: tuple[str, Any]) -> str:
-    return pair[0]
-
-
 def _name(key: str) -> str:
-    if key[:1] != "!":
-        return key
+    """Return the name that a key with a ``!`` in front has, where it has one more."""
     if key[:2] != "!!":
         raise ValueDecodingError(f"not a stored value: the tag {key!r} beside other keys")
     return key[1:]

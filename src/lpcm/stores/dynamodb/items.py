@@ -93,6 +93,16 @@ def _encode_set(part: frozenset[Any]) -> dict[str, Any]:
     raise ValueEncodingError(f"DynamoDB holds no such set: {part!r}")
 
 
+def _encode_list(part: list[Any]) -> dict[str, Any]:
+    # Text without a call: most parts are.
+    return {"L": [{"S": each} if type(each) is str else encode(each) for each in part]}
+
+
+def _encode_dict(part: dict[str, Any]) -> dict[str, Any]:
+    members = part.items()
+    return {"M": {k: {"S": each} if type(each) is str else encode(each) for k, each in members}}
+
+
 _ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {
     str: lambda part: {"S": part},
     int: _encode_number,
@@ -101,8 +111,8 @@ _ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {
     float: _encode_number,
     Decimal: _encode_number,
     bytes: lambda part: {"B": b64encode(part).decode()},
-    list: lambda part: {"L": [encode(member) for member in part]},
-    dict: lambda part: {"M": {name: encode(member) for name, member in part.items()}},
+    list: _encode_list,
+    dict: _encode_dict,
     frozenset: _encode_set,
 }
 

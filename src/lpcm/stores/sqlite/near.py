@@ -33,11 +33,11 @@ import sys
 from struct import Struct
 from sys import getsizeof
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import finalize, ref
 
 from lpcm.errors import LPCMError
-from lpcm.ports.near import NOTHING
+from lpcm.ports.near import NOTHING, SHARE
 from lpcm.stores.sqlite.connections import Connection, operations
 from lpcm.system import process
 
@@ -56,7 +56,7 @@ operations.add(__name__)
 _HEADER = 48
 _FIELDS = Struct("=8x I 4x I 12x 8s 8x")  # the counter of commits, the last frame, the salts
 _VERSION = (3007000).to_bytes(4, sys.byteorder)
-_ROW = 450  # bytes of what is kept of an entry, beside its key and its data
+_ROW = 330  # bytes of what is kept of an entry, beside its key and its data
 _PAGE = 4096
 WORTH = 16  # reads after which a program is one that reads
 _NETWORK = frozenset({
@@ -176,26 +176,43 @@ class NearCache:
             rows = state[2].get(map)
             row = None if rows is None else rows.get(sk)
             if row is not None:
-                self.fill(state, state[0], map, sk, row)
+                self._add(state, map, sk, row)
         if row is not None:
             self.hits += 1
         return row
 
-    def fill(self, state: NearState, header: bytes | None, map: str, sk: str, row: Row) -> None:
+    def fill(
+        self, state: NearState, header: bytes, map: str, sk: str, stored: Stored | None
+    ) -> None:
         """Add what a SELECT found between two looks at this header; ``state``: before both."""
         if state[0] != header:
             state = self.state
             if state[0] != header:
                 state = self.state = (header, {}, {})
                 self.held = 0
+        size = _ROW + len(sk) + (0 if stored is None else getsizeof(stored[0]))
+        self._add(state, map, sk, [stored, NOTHING, size])
+
+    def _add(self, state: NearState, map: str, sk: str, row: Row) -> None:
+        """Add a row to the young ones."""
         rows = state[1].get(map)
         if rows is None:
             rows = state[1].setdefault(map, {})
         rows.setdefault(sk, row)  # never replaced: see the module
-        stored = row[0]
-        self.held += _ROW + len(sk) + (0 if stored is None else getsizeof(stored[0]))
+        self.held += row[2]
         if self.held > self.half:
             self._turn(state)
+
+    def keep(self, row: Row, value: Any, size: int) -> bool:
+        """Keep the decoded value with its row, unless it takes too much; tell whether."""
+        if size > self.half // SHARE:
+            return False
+        row[1] = value
+        row[2] += size
+        self.held += size
+        if self.held > self.half:
+            self._turn(self.state)
+        return True
 
     def wrote(self, before: bytes, rows: Sequence[tuple[str, str, Stored | None]]) -> None:
         """Replace rows by what one commit of ours has written, after it has returned.
@@ -216,8 +233,9 @@ class NearCache:
             entries = young.get(where)
             if entries is None:
                 entries = young.setdefault(where, {})
-            entries[sk] = [stored, NOTHING]
-            held += _ROW + len(sk) + (0 if stored is None else getsizeof(stored[0]))
+            size = _ROW + len(sk) + (0 if stored is None else getsizeof(stored[0]))
+            entries[sk] = [stored, NOTHING, size]
+            held += size
         self.state = state = (after, young, old)
         self.held += held
         if self.held > self.half:

@@ -34,7 +34,6 @@ from lpcm.ports import (
     Update,
     When,
 )
-from lpcm.ports.near import NOTHING
 from lpcm.stores.sqlite import catalogue
 from lpcm.stores.sqlite.access import mend, writable
 from lpcm.stores.sqlite.bulk import OF_ONE_WRITE, chunks, puts, read_many
@@ -165,7 +164,7 @@ class SQLiteStore:
             return entry(row, now)
         if header:
             if near.view.raw == header:
-                near.fill(state, header, map, sk, [found, NOTHING])
+                near.fill(state, header, map, sk, found)
         elif near.wanted:
             near.open()
         return alive(found, now)
