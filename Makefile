@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo django-demo django-load test coverage embedded docs faults counts applications fuzz aws clients check-coherence lint servers format bench clean python dev
+.PHONY: help demo django-demo screenshots django-load test coverage embedded docs faults counts applications fuzz aws clients check-coherence lint servers format bench clean python dev
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -26,6 +26,9 @@ demo: python  ## Run the example; ARGS="DIRECTORY ..." is passed on.
 
 django-demo: dev  ## Serve a small Django site on maps, with its admin; ARGS=8080: the port.
 	@$(VENV)/bin/python examples/django_site/demo.py $(ARGS)
+
+screenshots: dev  ## Take the documentation's pictures of the admin anew.
+	@$(VENV)/bin/python scripts/screenshots.py $(ARGS)
 
 django-load: dev  ## Load that site for 30 s under threads and 30 s under ASGI.
 	@$(VENV)/bin/python -m tests.django.load $(ARGS)

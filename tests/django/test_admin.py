@@ -6,13 +6,14 @@ import html
 import re
 
 import pytest
-from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client, override_settings
 from django.urls import reverse
 
 from lpcm import LPCM
-from lpcm.django.browsing import PAGE, AdminUrl
+from lpcm.django.addresses import AdminUrl
+from lpcm.django.browsing import PAGE
 from lpcm.values.keys import encode
 
 EDITABLE = {"default": {"ADMIN_EDIT": True}, "fixed": {"STORE": "memory://fixed"}}
@@ -63,7 +64,8 @@ def test_who_may_not_look_sees_nothing(user, database):
     """Without the permission, and without logging in, no page is shown."""
     LPCM("users")["a"] = 1
     client = user()
-    for path in (LIST, address(), address("a"), address("a", page="delete")):
+    pages = (address("a", page="delete"), address(page="add_entry"))
+    for path in (LIST, address(), address("a"), *pages):
         assert client.get(path).status_code == 403
         assert Client().get(path).status_code == 302
 
@@ -91,8 +93,159 @@ def test_keys_come_in_pages(user):
 def test_keys_are_found_by_prefix(user):
     """A search shows the text keys that begin so."""
     LPCM("users").update({"eu/a": 1, "eu/b": 2, "us/a": 3, 7: 4})
-    page = text(user("view").get(address(), {"prefix": "eu/"}))
+    page = text(user("view").get(address(), {"q": "eu/"}))
     assert re.findall(r"<bdi>&quot;(\w+/\w)&quot;</bdi>", page) == ["eu/a", "eu/b"]
+
+
+def links(page):
+    """Return where the links to the pages before and behind lead, by their relation."""
+    return {rel: html.unescape(to) for to, rel in re.findall(r'href="([^"]+)" rel="(\w+)"', page)}
+
+
+def shown(page):
+    """Return the keys of a page as they are shown."""
+    return [html.unescape(key) for key in re.findall(r'class="lpcm-key">.*?<bdi>(.*?)</bdi>', page)]
+
+
+@pytest.mark.parametrize("query", ["", "k"])
+def test_pages_lead_back(user, query):
+    """From the last page one comes back to the first, by the same pages; also in a search."""
+    LPCM("users").update({f"k{n:03}": n for n in range(2 * PAGE + 7)})
+    if query:
+        LPCM("users")[7] = "not found by it"
+    client = user("view")
+    there = [text(client.get(address(), {"q": query}))]
+    while "next" in links(there[-1]):
+        there.append(text(client.get(address() + links(there[-1])["next"])))
+    back = [there[-1]]
+    while "prev" in links(back[-1]):
+        back.append(text(client.get(address() + links(back[-1])["prev"])))
+    assert len(there) == 3
+    assert [shown(page) for page in back] == [shown(page) for page in reversed(there)]
+    assert "prev" not in links(there[0])
+    assert "first" in there[1]
+
+
+def test_the_page_before_is_never_a_piece(user):
+    """What was deleted meanwhile makes the first page no shorter, and loses no page."""
+    m = LPCM("users")
+    m.update({f"k{n:03}": n for n in range(2 * PAGE)})
+    client = user("view")
+    second = text(client.get(address() + links(text(client.get(address())))["next"]))
+    for n in range(PAGE - 5):
+        del m[f"k{n:03}"]
+    first = text(client.get(address() + links(second)["prev"]))
+    assert shown(first) == [f'"k{n:03}"' for n in range(PAGE - 5, 2 * PAGE - 5)]
+
+
+KEYS = [
+    "eu/a", "eu/b", "7", "7th", "", 'quo"te', "\u202eevil\n", 7, -2.5, True, None, b"\xff\x00",
+    b"\xff", ("eu", 7), ("eu", 8), ("eu", 8, "deep"), (), 10**30,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", KEYS, ids=repr)
+def test_a_key_is_found_as_it_is_shown(user, key):
+    """What a page shows of a key, pasted into the search, finds its entry first or with few."""
+    LPCM("users").update(dict.fromkeys(KEYS, 1))
+    client = user("view")
+    LPCM("one")[key] = 1
+    (as_shown,) = shown(text(client.get(address(name="one"))))
+    found = shown(text(client.get(address(), {"q": as_shown})))
+    assert found[0] == as_shown
+    assert len(found) < len(KEYS) or key == ""
+
+
+@pytest.mark.parametrize(
+    ("query", "keys"),
+    [
+        ("eu/", ['"eu/a"', '"eu/b"']),
+        ('"eu/', ['"eu/a"', '"eu/b"']),
+        ("7", ["7", '"7"', '"7th"']),
+        ('"7', ['"7"', '"7th"']),
+        ('{"!tuple": ["eu", 8]}', ['{"!tuple":["eu",8]}', '{"!tuple":["eu",8,"deep"]}']),
+        ("[1]", []),
+        ("{", []),
+        ("8", []),
+    ],
+)
+def test_searches(user, query, keys):
+    """A search finds the key, and the keys that begin with it."""
+    LPCM("users").update(dict.fromkeys(KEYS, 1))
+    assert shown(text(user("view").get(address(), {"q": query}))) == keys
+
+
+@override_settings(LPCM=EDITABLE)
+@pytest.mark.parametrize("given", ["seven", "7", '"7"', '{"!tuple": ["eu", 7]}', '""'])
+def test_an_entry_is_added(user, given):
+    """Key and value of the form are stored with their types, and it is logged."""
+    m = LPCM("users")
+    client = user("view", "add")
+    assert address(page="add_entry") in text(client.get(address()))
+    assert "<textarea" in text(client.get(address(page="add_entry")))
+    form = {"key": given, "value": '{"!set": [1, 2]}', "ttl": "60"}
+    response = client.post(address(page="add_entry"), form, follow=True)
+    assert "was added" in text(response)
+    key = {"seven": "seven", "7": 7, '"7"': "7", '""': ""}.get(given, ("eu", 7))
+    assert m.copy() == {key: {1, 2}}
+    assert type(next(iter(m))) is type(key)
+    assert 50 < m.ttl(key) <= 60
+    logged = LogEntry.objects.get()
+    assert (logged.action_flag, logged.get_admin_url()) == (ADDITION, address(key))
+
+
+@override_settings(LPCM=EDITABLE)
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ({"key": "a"}, "an entry of this key already"),
+        ({"key": ""}, "A key is missing"),
+        ({"key": "["}, "not JSON"),
+        ({"key": "[1]"}, "list"),
+        ({"key": "x" * 2000}, "too long|bytes"),
+        ({"value": "no json"}, "not JSON"),
+        ({"value": ""}, "not JSON"),
+        ({"ttl": "0"}, "above 0"),
+    ],
+)
+def test_what_cannot_be_added_is_refused(user, form, words):
+    """A wrong or taken key, value or expiry is said to be so; the form keeps its texts."""
+    m = LPCM("users")
+    m["a"] = "there"
+    given = {"key": "b", "value": "1", "ttl": "", **form}
+    page = html.unescape(text(user("view", "add").post(address(page="add_entry"), given)))
+    assert re.search(f'class="errornote" role="alert">[^<]*({words})', page)
+    assert f'name="key" value="{given["key"]}"' in page
+    assert m.copy() == {"a": "there"}
+    assert not LogEntry.objects.exists()
+
+
+def test_adding_needs_the_setting_and_the_permission(user):
+    """Neither alone lets anybody add, and an entry has no page to add to."""
+    m = LPCM("users")
+    m["a"] = 1
+    client = user("view", "change", "add")
+    where, form = address(page="add_entry"), {"key": "b", "value": "2"}
+    assert client.post(where, form).status_code == 403
+    assert "Add entry" not in text(client.get(address()))
+    with override_settings(LPCM=EDITABLE):
+        assert client.get(address("a", page="add_entry")).status_code == 404
+        assert client.post(address(page="add_entry", alias="fixed"), form).status_code == 403
+        for kept in (("view", "change"), ("add",)):
+            names = [f"{name}_map" for name in kept]
+            User.objects.get().user_permissions.set(Permission.objects.filter(codename__in=names))
+            assert client.post(where, form).status_code == 403
+    assert m.copy() == {"a": 1}
+
+
+@override_settings(LPCM=EDITABLE)
+def test_a_value_is_shown_once(user):
+    """Whoever may change an entry has its value in the form, and nowhere else on the page."""
+    LPCM("users")["a"] = "huge " * 1000
+    client = user("view", "change")
+    assert text(client.get(address("a"))).count("huge " * 1000) == 1
+    User.objects.get().user_permissions.set([Permission.objects.get(codename="view_map")])
+    assert text(client.get(address("a"))).count("huge " * 1000) == 1
 
 
 def test_an_entry_is_shown_whole(user):
@@ -144,7 +297,7 @@ def test_it_says_whether_an_entry_is_cached(user, memcached, real, tmp_path):
         assert m["b"] == 3
         assert "<td>yes</td>" in text(client.get(address("b")))
         page = text(client.get(address()))
-        assert re.findall(r'"nowrap">(yes|no|another value)<', page) == ["another value", "yes"]
+        assert re.findall(r'"Cached">(yes|no|another value)<', page) == ["another value", "yes"]
 
 
 def test_changing_needs_the_setting_and_the_permission(user):

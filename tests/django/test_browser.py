@@ -19,6 +19,8 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from lpcm import LPCM, Engine
+
 SITE = Path(__file__).parents[2] / "examples" / "django_site"
 pytestmark = pytest.mark.timeout(180)
 
@@ -127,7 +129,7 @@ def test_a_person_changes_an_entry(site, logged_in):
     browser.find_element(By.LINK_TEXT, "hits").click()
     see(browser, "#searchbar").send_keys("fruit/k")
     press(browser, "Search")
-    WebDriverWait(browser, 30).until(lambda driver: "prefix=" in driver.current_url)
+    WebDriverWait(browser, 30).until(lambda driver: "q=" in driver.current_url)
     see(browser, "#result_list")
     rows = browser.find_elements(By.CSS_SELECTOR, "#result_list tbody tr")
     assert [row.text.split() for row in rows] == [['"fruit/kiwi"', "1", "int", "never"]]
@@ -144,6 +146,48 @@ def test_a_person_changes_an_entry(site, logged_in):
     click(browser, see(browser, ".deletelink"))
     press(browser, "Yes, delete it")
     assert "was deleted" in see(browser, ".messagelist .success").text
+
+
+LONG = "a-name-without-spaces-" * 12
+
+
+def test_every_page_fits_a_phone(site, logged_in, data):
+    """Names and keys of any length wrap: no page is wider than the screen."""
+    browser = logged_in
+    with Engine.open(f"sqlite:///{data}/maps.sqlite3") as engine:
+        LPCM(LONG, using=engine)[LONG] = {LONG: LONG}
+    token = [urlsafe_b64encode(LONG.encode()).decode()] * 2
+    listed, entry = (quote("/".join(["default", *token[:n]])) for n in (1, 2))
+    pages = ["", f"{listed}/change/", f"{listed}/add/", f"{entry}/change/", f"{entry}/delete/"]
+    screen = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    try:
+        for page in pages:
+            browser.get(f"{site}admin/lpcm/map/{page}")
+            see(browser, "#content")
+            browser.execute_script("document.getElementById('djDebugRoot')?.remove()")
+            width = browser.execute_script("return document.documentElement.scrollWidth")
+            assert width == 360, page
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_person_adds_an_entry(site, logged_in):
+    """From a map's keys to a new entry, and back by a search for its key as it is shown."""
+    browser = logged_in
+    urllib.request.urlopen(f"{site}fruit/kiwi/", timeout=60).close()
+    browser.get(f"{site}admin/lpcm/map/")
+    browser.find_element(By.LINK_TEXT, "hits").click()
+    click(browser, see(browser, ".object-tools .addlink"))
+    see(browser, "#id_key").send_keys('{"!tuple": ["by", "hand"]}')
+    see(browser, "#id_value").send_keys("7")
+    press(browser, "Save")
+    assert "was added" in see(browser, ".messagelist .success").text
+    browser.find_element(By.LINK_TEXT, "hits").click()
+    see(browser, "#searchbar").send_keys('{"!tuple":["by","hand"]}')
+    press(browser, "Search")
+    WebDriverWait(browser, 30).until(lambda driver: "q=" in driver.current_url)
+    assert see(browser, "#result_list .lpcm-key").text == '{"!tuple":["by","hand"]}'
 
 
 def test_hostile_values_do_nothing(site, logged_in):

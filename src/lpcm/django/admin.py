@@ -1,8 +1,8 @@
 """The browse page: maps, their keys and entries in Django's admin.
 
-Reading needs the permission ``lpcm.view_map``. Changing and deleting need ``lpcm.change_map``
-and ``lpcm.delete_map`` *and* ``"ADMIN_EDIT": True`` in the alias's settings; each is written to
-the admin's log. What is shown is in ``browsing``.
+Reading needs the permission ``lpcm.view_map``. Adding, changing and deleting need ``lpcm.add_map``,
+``lpcm.change_map`` and ``lpcm.delete_map`` *and* ``"ADMIN_EDIT": True`` in the alias's settings;
+each is written to the admin's log. What is shown is in ``browsing``, where it is in ``addresses``.
 
 Invariant: whatever stands in an address, a query or a form, and whatever the store answers, is
 a page: what was asked for, "not found", or what is wrong, in words.
@@ -19,15 +19,17 @@ from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import path, reverse
+from django.utils.text import Truncator
 
 from lpcm.django import browsing, conf
-from lpcm.django.browsing import AdminUrl
+from lpcm.django.addresses import AdminUrl
 from lpcm.django.models import Map
 from lpcm.errors import Conflict, LPCMError
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
+    from django.urls import URLPattern
 
     _Admin = admin.ModelAdmin[Map]
 else:
@@ -43,7 +45,7 @@ class MapAdmin(_Admin):
     def has_add_permission(
         self, request: HttpRequest, obj: Any = None
     ) -> bool:  # Django's signature
-        """Refuse: a map begins with its first entry."""
+        """Refuse: no map is added, but entries are (``_may_add``)."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Map | None = None) -> bool:
@@ -63,6 +65,12 @@ class MapAdmin(_Admin):
         """Return what an address leads to, which the caller has unquoted."""
         del request, from_field
         return _object(_found(object_id))
+
+    def get_urls(self) -> list[URLPattern]:
+        """Return Django's addresses, and the one where an entry is added."""
+        view = self.admin_site.admin_view(self.add_entry_view)
+        own = path("<path:object_id>/add/", view, name="lpcm_map_add_entry")
+        return [own, *super().get_urls()]
 
     # Pages
 
@@ -89,15 +97,52 @@ class MapAdmin(_Admin):
         return self._page(request, "lpcm/admin/failed.html", {"title": url.map})
 
     def _keys(self, request: HttpRequest, url: AdminUrl) -> HttpResponse:
-        prefix, after = request.GET.get("prefix", ""), request.GET.get("after", "")
-        shown = browsing.page(url, prefix, after)
-        more = urlencode({"prefix": prefix, "after": shown.after})
-        context = {"url": url, "title": url.map, "prefix": prefix, "page": shown}
-        return self._page(
-            request,
-            "lpcm/admin/keys.html",
-            {**context, "next": f"?{more}" if shown.after else "", "first": not after},
-        )
+        wanted = request.GET.get("q", "")
+        after, before = request.GET.get("after", ""), request.GET.get("before", "")
+        shown = browsing.page(url, wanted, after, before)
+        context = {
+            "url": url,
+            "title": url.map,
+            "wanted": wanted,
+            "page": shown,
+            "all": f"?{urlencode({'q': wanted})}" if wanted else "?",
+            "previous": _query(wanted, before=shown.before),
+            "next": _query(wanted, after=shown.after),
+            "may_add": self._may_add(request, _object(url)),
+        }
+        return self._page(request, "lpcm/admin/keys.html", context)
+
+    def add_entry_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show the form of a new entry of a map, and add it."""
+        url = _url(object_id)
+        if url.stored_key is not None:
+            raise Http404("an entry has no entries")
+        if not (self.has_view_permission(request) and self._may_add(request, _object(url))):
+            raise PermissionDenied
+        given = {name: request.POST.get(name, "").strip() for name in ("key", "value", "ttl")}
+        error = ""
+        if request.method == "POST":
+            try:
+                ttl = _seconds(given["ttl"]) if given["ttl"] else None
+                made = browsing.add(url, given["key"], given["value"], ttl)
+            except (LPCMError, ValueError, TypeError) as failure:
+                error = str(failure)
+            else:
+                if made is not None:
+                    self.log_addition(request, _object(made), "Added.")
+                    messages.success(request, f"The entry {made.key} was added.")
+                    return HttpResponseRedirect(_address(made))
+                error = "There is an entry of this key already. Nothing was changed."
+        context = {
+            "url": url,
+            "title": "Add an entry",
+            "adding": True,
+            "error": error,
+            "key": given["key"],
+            "text": given["value"],
+            "ttl": given["ttl"],
+        }
+        return self._page(request, "lpcm/admin/add.html", context)
 
     def _entry(self, request: HttpRequest, url: AdminUrl) -> HttpResponse:
         made = _object(url)
@@ -117,7 +162,7 @@ class MapAdmin(_Admin):
             return HttpResponseRedirect(_address(url.whole_map))
         context = {
             "url": url,
-            "title": url.key,
+            "title": Truncator(url.key).chars(80),
             "original": made,
             "object_id": quote(str(url)),
             "shown": shown,
@@ -178,6 +223,10 @@ class MapAdmin(_Admin):
 
     # Pieces
 
+    def _may_add(self, request: HttpRequest, made: Map) -> bool:
+        user: Any = request.user
+        return bool(user.has_perm("lpcm.add_map")) and _editable(made)
+
     def _check_view(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request):
             raise PermissionDenied
@@ -205,6 +254,13 @@ def _object(url: AdminUrl) -> Map:
 
 def _address(url: AdminUrl) -> str:
     return reverse("admin:lpcm_map_change", args=(quote(str(url)),))
+
+
+def _query(wanted: str, **position: str) -> str:
+    """Return the query of another page of a search; empty where there is none."""
+    if not all(position.values()):
+        return ""
+    return f"?{urlencode({**({'q': wanted} if wanted else {}), **position})}"
 
 
 def _editable(made: Map | None) -> bool:

@@ -1,33 +1,22 @@
 """What the browse page shows and does: maps, pages of keys, and single entries.
 
-Knows maps and how to write keys into addresses; nothing of requests or templates.
+Knows maps; nothing of requests or templates. Where an entry is, is in ``addresses``.
 
 Invariant: looking fills no cache and writes nothing; a change is made only to the entry that
-was looked at, by its etag. A map that is private (``conf.private_maps``) has no ``AdminUrl``, so
-no page, search, history or form leads to it.
+was looked at, by its etag, and only what is not there is added.
 """
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode, urlsafe_b64encode
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lpcm import LPCM
 from lpcm import maps as maps_of
 from lpcm.administration import Records, is_cached
 from lpcm.django import conf, stores
+from lpcm.django.addresses import AdminUrl, aliases, as_json, parse_key, search
 from lpcm.errors import CacheUnavailable, LPCMError
-from lpcm.text import (
-    check_name,
-    decode_key,
-    encode_key,
-    foreign,
-    from_json,
-    printable,
-    to_json,
-)
+from lpcm.text import decode_key, encode_key, foreign, from_json, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,12 +24,11 @@ if TYPE_CHECKING:
     from lpcm.ports import Stored
 
 __all__ = [
-    "AdminUrl",
     "Listed",
     "Row",
     "Shown",
     "Whole",
-    "aliases",
+    "add",
     "change",
     "look",
     "page",
@@ -50,61 +38,6 @@ __all__ = [
 
 PAGE = 50
 _PREVIEW = 100
-
-
-class AdminUrl(NamedTuple):
-    """A map, or an entry of one, as an address names it."""
-
-    alias: str
-    map: str
-    stored_key: str | None = None
-    """The entry's encoded key."""
-
-    @classmethod
-    def of(cls, address: str) -> AdminUrl:
-        """Return what ``address`` leads to. **Raises** ValueError, also for a private map."""
-        alias, *tokens = address.split("/")
-        try:
-            words = [b64decode(token, b"-_", validate=True).decode() for token in tokens]
-        except (binascii.Error, ValueError) as error:
-            raise ValueError(address) from error
-        if len(words) not in {1, 2} or alias not in aliases():
-            raise ValueError(address)
-        url = cls(alias, *words)
-        check_name(url.map)
-        if url.stored_key is not None and encode_key(decode_key(url.stored_key)) != url.stored_key:
-            raise ValueError(address)
-        if url.map in conf.private_maps(alias):
-            raise ValueError(address)
-        return url
-
-    def __str__(self) -> str:
-        words = (self.map,) if self.stored_key is None else (self.map, self.stored_key)
-        tokens = [urlsafe_b64encode(word.encode()).decode("ascii") for word in words]
-        return "/".join((self.alias, *tokens))
-
-    @property
-    def records(self) -> Records:
-        """The entries of the map as they are stored."""
-        return Records(self.map, using=stores[self.alias])
-
-    @property
-    def key(self) -> str:
-        """The key in words."""
-        return _json(decode_key(self.stored_key)) if self.stored_key is not None else ""
-
-    def open(self) -> LPCM[Any, Any]:
-        """Return the map."""
-        return LPCM(self.map, using=self.alias, live=False)
-
-    @property
-    def whole_map(self) -> AdminUrl:
-        """The map it is of."""
-        return self._replace(stored_key=None)
-
-    def within(self, stored_key: str) -> AdminUrl:
-        """Return the address of an entry of this map."""
-        return self._replace(stored_key=stored_key)
 
 
 class Listed(NamedTuple):
@@ -135,8 +68,10 @@ class Whole(NamedTuple):
     """A page of keys."""
 
     rows: Sequence[Row]
+    before: str
+    """The stored key that the page before ends at; empty: this is the first one."""
     after: str
-    """Where the next page begins; empty: this is the last one."""
+    """The stored key that the next page begins behind; empty: this is the last one."""
     is_cached: bool
     """Whether a cache stands in front of this map."""
 
@@ -158,12 +93,6 @@ class Shown(NamedTuple):
     """Why the value cannot be shown."""
 
 
-def aliases() -> list[str]:
-    """Return the aliases of the settings, ``default`` first."""
-    known = {"default": None, **dict.fromkeys(sorted(conf.aliases()))}
-    return list(known)
-
-
 def look() -> list[Listed]:
     """Return the maps of each alias, from its catalogue. Cost: one read for each."""
     found: list[Listed] = []
@@ -180,40 +109,74 @@ def look() -> list[Listed]:
     return found
 
 
-def page(url: AdminUrl, prefix: str, after: str) -> Whole:
-    """Return the keys that begin with ``prefix`` behind the one called ``after``.
+def page(url: AdminUrl, wanted: str = "", after: str = "", before: str = "") -> Whole:
+    """Return the entries that a search finds behind, or else before, a stored key.
 
     An entry that cannot be read is shown as such, among the others.
 
-    Cost: one page of the store, and one look at the cache.
+    Cost: one page of the store, and one look at the cache; the first page of a search for a key
+    that is no text one read more.
     """
-    records = url.records
-    found = records.page(prefix=prefix or None, after=after or None, limit=PAGE)
-    cached = _cached(records, found.entries)
-    rows = [
-        _row(url, records, stored_key, stored, cached[stored_key])
-        for stored_key, stored in found.entries
-    ]
-    return Whole(rows, found.resume or "", is_cached(records.engine))
+    records, (prefix, exact) = url.records, search(wanted)
+    if before:
+        entries, more = _look(records, prefix, before, reverse=True)
+        if more:
+            return _page(url, records, entries[::-1], before=more, after=entries[0][0])
+        after = ""  # the first page is whole, however few entries are left before
+    entries, more = _look(records, prefix, after)
+    first = entries[0][0] if after and entries else ""
+    if exact is not None and not after:
+        (stored,) = records.read([exact])
+        entries = [*([] if stored is None else [(exact, stored)]), *entries]
+    return _page(url, records, entries, before=first, after=more)
+
+
+def _look(
+    records: Records, prefix: Any, after: str, *, reverse: bool = False
+) -> tuple[Sequence[tuple[str, Stored]], str]:
+    """Return a page's entries, and the last one's key where there are more behind."""
+    at: str | None = after or None
+    while True:
+        found = records.page(prefix=prefix, after=at, limit=PAGE + 1, reverse=reverse)
+        if len(found.entries) > PAGE:
+            return found.entries[:PAGE], found.entries[PAGE - 1][0]
+        if found.entries or found.resume is None:
+            return found.entries, found.resume or ""
+        at = found.resume  # a page of expired entries, say
+
+
+def _page(
+    url: AdminUrl,
+    records: Records,
+    entries: Sequence[tuple[str, Stored]],
+    *,
+    before: str,
+    after: str,
+) -> Whole:
+    cached = _cached(records, entries)
+    rows = [_row(url, records, key, stored, cached[key]) for key, stored in entries]
+    return Whole(rows, before, after, is_cached(records.engine))
 
 
 def _row(url: AdminUrl, records: Records, stored_key: str, stored: Stored, cached: str) -> Row:
     text, kind, problem = _read(records, stored)
-    where: AdminUrl | None = url.within(stored_key)
+    key = key_of(stored_key)
+    where = url.within(stored_key) if _has_address(key, stored_key) else None
+    return Row(where, as_json(key), problem or _short(text), kind, _moment(stored.expires), cached)
+
+
+def _has_address(key: Any, stored_key: str) -> bool:
     try:
-        key = decode_key(stored_key)
-        shown = _json(key)
-        where = where if encode_key(key) == stored_key else None
+        return encode_key(key) == stored_key == encode_key(decode_key(stored_key))
     except LPCMError:
-        shown, where = printable(repr(stored_key)), None
-    return Row(where, shown, problem or _short(text), kind, _moment(stored.expires), cached)
+        return False
 
 
 def _read(records: Records, stored: Stored) -> tuple[str, str, str]:
     """Return a value in words, its type, and what is wrong with it."""
     try:
         value = records.value(stored)
-        return _json(value), type(value).__name__, ""
+        return as_json(value), type(value).__name__, ""
     except (LPCMError, RecursionError) as error:
         return "", "?", f"cannot be read: {error}"
 
@@ -229,7 +192,7 @@ def whole(url: AdminUrl) -> Shown:
     left = None if stored.expires is None else stored.expires - records.now()
     return Shown(
         url,
-        _json(key),
+        as_json(key),
         text,
         kind,
         stored.etag,
@@ -250,6 +213,17 @@ def change(url: AdminUrl, text: str, etag: int, ttl: float | None) -> None:
         url.open().replace(decode_key(url.stored_key), from_json(text), if_etag=etag, ttl=ttl)
 
 
+def add(url: AdminUrl, key: str, text: str, ttl: float | None) -> AdminUrl | None:
+    """Store what the JSON says under a key that is not there; return where, None: it is there.
+
+    **Raises** ValueError for what is no key or no value.
+    """
+    with foreign():
+        named = parse_key(key)
+        added = url.whole_map.open().add(named, from_json(text), ttl=ttl)
+    return url.within(encode_key(named)) if added else None
+
+
 def remove(url: AdminUrl) -> None:
     """Delete the entry, if it is there."""
     assert url.stored_key is not None
@@ -257,11 +231,6 @@ def remove(url: AdminUrl) -> None:
 
 
 # Words
-
-
-def _json(value: object) -> str:
-    with foreign():
-        return printable(to_json(value))
 
 
 def _short(text: str) -> str:

@@ -24,11 +24,11 @@ class Map(models.Model):
     objects = NoRows()
 
     class Meta:
-        """No table; no adding, for maps begin with their first entry."""
+        """No table; the permissions are for the entries of maps."""
 
         managed = False
         base_manager_name = "objects"
-        default_permissions = ("view", "change", "delete")
+        default_permissions = ("view", "add", "change", "delete")
         verbose_name = "map"
 
     def __init__(self, *args: object, shown: str = "", **options: object) -> None:

@@ -13,6 +13,7 @@ from lpcm.events import recorded
 from lpcm.text import foreign, printable, to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
     from django.http import HttpRequest, HttpResponse
@@ -59,16 +60,19 @@ class LPCMPanel(Panel):  # type: ignore[misc]  # see above
     def generate_stats(self, request: HttpRequest, response: HttpResponse) -> None:
         """Put what was collected into words."""
         del request, response
-        reads = Counter(_read(call) for call in self._calls if call.kind == "read")
+        repeated = _repeated(self._calls)
         answered = Counter(call.answered for call in self._calls)
         self.record_stats(
             {
-                "calls": [_shown(call, reads) for call in self._calls],
+                "calls": [
+                    _shown(call, repeated=again)
+                    for call, again in zip(self._calls, repeated, strict=True)
+                ],
                 "milliseconds": 1000 * sum(call.seconds for call in self._calls),
                 "answered": sorted(answered.items()),
                 "read_units": sum(call.requests.read_units for call in self._calls),
                 "write_units": sum(call.requests.write_units for call in self._calls),
-                "repeated": sum(number - 1 for number in reads.values() if number > 1),
+                "repeated": sum(repeated),
             }
         )
 
@@ -79,11 +83,24 @@ class LPCMPanel(Panel):  # type: ignore[misc]  # see above
         self.record_server_timing("lpcm", "Maps", stats.get("milliseconds", 0))
 
 
-def _read(call: Operation) -> tuple[str, str, tuple[Any, ...]]:
-    return call.location, call.map, tuple(call.keys)
+def _repeated(calls: Sequence[Operation]) -> list[bool]:
+    """Tell of each call whether it read what had been read, and not been written since."""
+    found: list[bool] = []
+    known: dict[tuple[str, str], set[Any]] = {}
+    for call in calls:
+        read = known.setdefault((call.location, call.map), set())
+        reads = call.kind == "read" and not call.error
+        found.append(reads and bool(call.keys) and read.issuperset(call.keys))
+        if reads:
+            read.update(call.keys)
+        elif call.kind == "clear":
+            read.clear()
+        else:
+            read.difference_update(call.keys)
+    return found
 
 
-def _shown(call: Operation, reads: Counter[tuple[str, str, tuple[Any, ...]]]) -> dict[str, Any]:
+def _shown(call: Operation, *, repeated: bool) -> dict[str, Any]:
     return {
         "map": call.map,
         "operation": call.kind,
@@ -93,7 +110,7 @@ def _shown(call: Operation, reads: Counter[tuple[str, str, tuple[Any, ...]]]) ->
         "units": call.requests.read_units + call.requests.write_units,
         "requests": call.requests.calls,
         "error": call.error,
-        "repeated": call.kind == "read" and reads[_read(call)] > 1,
+        "repeated": repeated,
     }
 
 

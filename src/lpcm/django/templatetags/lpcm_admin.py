@@ -9,7 +9,7 @@ from django.contrib.admin.utils import quote
 from django.urls import reverse
 
 if TYPE_CHECKING:
-    from lpcm.django.browsing import AdminUrl
+    from lpcm.django.addresses import AdminUrl
 
 register = template.Library()
 
