@@ -60,7 +60,8 @@ async def increment_existing(
 
     ``added`` makes the sum of the stored value, where it is not an int plus an int.
     """
-    check_stored(added)
+    if added is not None:
+        check_stored(added)
     sk = encode(key)
     initial = use.default()
     if type(delta) is int and (initial is MISSING or type(initial) is int):
