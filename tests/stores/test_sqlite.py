@@ -550,7 +550,7 @@ def test_max_value(path):
 def test_max_value_is_at_most_what_sqlite_takes(path):
     """Without an option the limit is SQLite's own, with room for the key."""
     store = sqlite.open_store(str(path), max_value=10**12)
-    assert 500_000_000 < store._max_value < 2**31
+    assert 500_000_000 < store._limit.most < 2**31
     store.close()
 
 

@@ -11,22 +11,40 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
-from lpcm.ports import Applied, Put, Stored
+from lpcm.errors import ValueTooLarge
+from lpcm.ports import Applied, Put, Stored, When
 from lpcm.stores.sqlite.foreign import is_not_text
-from lpcm.stores.sqlite.statements import ENTRY, find, new
+from lpcm.stores.sqlite.pages import RANGE
+from lpcm.stores.sqlite.statements import ENTRY, PUT, find, new
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from lpcm.ports import Op, Outcome
-    from lpcm.stores.sqlite.connections import Execute
+    from lpcm.stores.sqlite.connections import Connection, Execute
 
-__all__ = ["OF_ONE_WRITE", "chunks", "puts", "read_many"]
+__all__ = [
+    "OF_ONE_WRITE",
+    "chunks",
+    "clear_some",
+    "drop_some",
+    "forget_maps",
+    "put_all",
+    "read_many",
+]
 
 _READ_CHUNK = 100
 _READ_MANY = (
     f"SELECT sk, {ENTRY} FROM entries WHERE pk = ? AND sk IN ({', '.join('?' * _READ_CHUNK)})"
 )
+
+_CLEAR_CHUNK = 4000
+_DROP = (
+    "DELETE FROM entries WHERE rowid IN"
+    f" (SELECT rowid FROM entries WHERE pk >= ? AND pk < ? LIMIT {_CLEAR_CHUNK})"
+)
+_NTH = f"SELECT sk FROM entries WHERE {RANGE} ORDER BY sk LIMIT 1 OFFSET {_CLEAR_CHUNK}"
+
 
 OF_ONE_WRITE = (
     OverflowError,
@@ -58,22 +76,53 @@ def read_many(execute: Execute, map: str, sks: Sequence[str], now: float) -> dic
     return found
 
 
-def puts(
-    map: str, writes: Sequence[tuple[str, Op]], check: Callable[[Put], object]
-) -> tuple[list[tuple[object, ...]], list[Outcome | Exception]]:
-    """Return the rows of unconditional puts, and what becomes of them."""
+def put_all(
+    connection: Connection,
+    map: str,
+    writes: Sequence[tuple[str, Op]],
+    check: Callable[[Put], object],
+) -> list[Outcome | Exception] | None:
+    """Do unconditional puts in one go; None if others are among them, or one cannot be done.
+
+    Some of them may be done then: to do each of them again, by itself, leaves the same.
+    """
     rows: list[tuple[object, ...]] = []
     outcomes: list[Outcome | Exception] = []
-    for sk, op in writes:
-        assert isinstance(op, Put)
-        check(op)
-        (data, kind), etag, expires, _ = op
-        rows.append((map, sk, kind, etag, expires, data))
-        outcomes.append(new(Applied, (new(Stored, (data, kind, etag, expires)), None)))
-    return rows, outcomes
+    cursor = connection.cursor
+    assert cursor is not None, "a transaction was begun with it"
+    try:
+        for sk, op in writes:
+            if type(op) is not Put or op.when is not When.ALWAYS:
+                return None
+            check(op)
+            (data, kind), etag, expires, _ = op
+            rows.append((map, sk, kind, etag, expires, data))
+            outcomes.append(new(Applied, (new(Stored, (data, kind, etag, expires)), None)))
+        cursor.executemany(PUT, rows)
+    except (ValueTooLarge, *OF_ONE_WRITE):
+        return None
+    return outcomes
 
 
 def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     """Return the items in pieces of that size."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def clear_some(map: str, low: str, high: str, connection: Connection) -> tuple[str] | None:
+    """Delete some entries of a range; return where the next ones begin."""
+    next_: tuple[str] | None = connection.execute(_NTH, (map, low, high)).fetchone()
+    bounds = (map, low, *(next_ or (high,)))
+    connection.execute(f"DELETE FROM entries WHERE {RANGE}", bounds)
+    return next_
+
+
+def drop_some(low: str, high: str, connection: Connection) -> int:
+    """Delete some entries of these partitions; return how many."""
+    return connection.execute(_DROP, (low, high)).rowcount
+
+
+def forget_maps(low: str, high: str, connection: Connection) -> None:
+    """Delete the rows of these partitions in the catalogue."""
+    connection.execute("DELETE FROM maps WHERE pk >= ? AND pk < ?", (low, high))

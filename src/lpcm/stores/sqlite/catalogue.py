@@ -45,15 +45,10 @@ def describe(execute: Execute, path: str, namespace: str, name: str) -> MapState
 
 
 def register(execute: Execute, path: str, namespace: str, info: MapInfo) -> MapState:
-    """Enter a map, and the namespace's identity, unless they are there."""
-    state = describe(execute, path, namespace, info.name)
-    if state.identity is None or state.info is None:
-        execute("BEGIN IMMEDIATE")
-        execute(_NEW_MAP, (partition(namespace, info.name), namespace, *info))
-        execute(f"{_NEW_IDENTITY} NOTHING", _row(namespace))
-        state = describe(execute, path, namespace, info.name)
-        execute("COMMIT")
-    return state
+    """Enter a map, and the namespace's identity, unless they are there; in a transaction."""
+    execute(_NEW_MAP, (partition(namespace, info.name), namespace, *info))
+    execute(f"{_NEW_IDENTITY} NOTHING", _row(namespace))
+    return describe(execute, path, namespace, info.name)
 
 
 def renew(execute: Execute, namespace: str) -> None:

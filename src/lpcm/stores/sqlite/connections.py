@@ -64,6 +64,8 @@ class File(Database, Protocol):
     """A file whose connections are kept here."""
 
     idle: Idle
+    busy_timeout: float
+    """Seconds to wait for others."""
 
 
 class Connection:
@@ -76,6 +78,7 @@ class Connection:
         "execute",
         "file",
         "forking",
+        "hasty",
         "lock",
         "nested",
         "raw",
@@ -91,6 +94,8 @@ class Connection:
         self.busy = False
         # Whether a thread that forks holds the lock.
         self.forking = False
+        # Whether SQLite does not wait for others now.
+        self.hasty = False
         self.raw: sqlite3.Connection | None = None
         self.cursor: sqlite3.Cursor | None = None
         # Either the cursor's or _first: so that being open costs the hot path no question.
@@ -119,8 +124,21 @@ class Connection:
                 raw.close()
                 raise
             self.raw = raw
+            self.hasty = False
         _bury()
         return raw
+
+    def hasten(self) -> None:
+        """Have SQLite not wait for others, but raise at once. For writes: see ``commit``."""
+        if not self.hasty:
+            self.execute("PRAGMA busy_timeout = 0")
+            self.hasty = True
+
+    def calm(self) -> None:
+        """Have SQLite wait for others, as it does at first."""
+        if self.hasty:
+            self.execute(f"PRAGMA busy_timeout = {round(self.file.busy_timeout * 1000)}")
+            self.hasty = False
 
     def end_statement(self) -> None:
         """Let go of a statement that still has rows, and with it of its locks."""

@@ -34,7 +34,7 @@ from lpcm.system.process import forked, same
 if TYPE_CHECKING:
     from lpcm.stores.sqlite.connections import Connection
 
-__all__ = ["APPLICATION_ID", "FORMAT", "File"]
+__all__ = ["APPLICATION_ID", "FORMAT", "File", "is_busy"]
 
 operations.add(__name__)
 
@@ -242,6 +242,10 @@ class File:
                 "(a network drive?): use a local one"
             )
 
+    def busy(self) -> StoreBusy:
+        """Return the error of a write that has waited for others long enough."""
+        return StoreBusy(f"{self.path}: others held its lock for the whole busy_timeout")
+
     def translated(self, error: sqlite3.Error) -> Exception:
         """Return lpcm's exception for one of SQLite's."""
         name = getattr(error, "sqlite_errorname", None) or type(error).__name__
@@ -266,6 +270,11 @@ _KINDS: dict[int | None, tuple[type[Exception], str]] = {
     sqlite3.SQLITE_NOTADB: (StoreCorrupt, ": choose another file name"),
     sqlite3.SQLITE_TOOBIG: (ValueTooLarge, ""),
 }
+
+
+def is_busy(error: BaseException) -> bool:
+    """Tell whether others hold the lock of the file: nothing was done."""
+    return isinstance(error, sqlite3.Error) and _code(error) == sqlite3.SQLITE_BUSY
 
 
 def _code(error: sqlite3.Error) -> int | None:

@@ -1,4 +1,4 @@
-"""Pages of a SQLite map: as many entries of a range as go into about a megabyte.
+"""Ranges of a SQLite map: pages of about a megabyte, and how many entries there are.
 
 Knows the columns and no connection. Invariant: a row that lpcm did not write takes no other
 row out of its page.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lpcm.stores.sqlite.connections import Execute
 
-__all__ = ["RANGE", "page"]
+__all__ = ["RANGE", "count", "page"]
 
 _PAGE_BYTES = 1_000_000
 RANGE = "pk = ? AND sk >= ? AND sk < ?"
@@ -33,6 +33,24 @@ _SCAN = {
     for values in (True, False)
     for reverse in (True, False)
 }
+
+# The first count reads the key index alone, the last only what has expired: asking each row for
+# its x would read five times as much. But where more has expired, in the whole file, than the
+# range has rows, each of those is asked.
+_COUNT = (
+    f"WITH held(n) AS MATERIALIZED (SELECT count(*) FROM entries WHERE {RANGE}),"
+    " gone(n) AS MATERIALIZED (SELECT count(*) FROM (SELECT 1 FROM entries INDEXED BY expiry"
+    " WHERE x <= ? LIMIT (SELECT n FROM held)))"
+    " SELECT CASE WHEN gone.n < held.n THEN held.n -"
+    f" (SELECT count(*) FROM entries INDEXED BY expiry WHERE x <= ? AND {RANGE})"
+    f" ELSE (SELECT count(*) FROM entries WHERE {RANGE} AND {LIVE}) END FROM held, gone"
+)
+
+
+def count(execute: Execute, bounds: tuple[str, str, str], now: float) -> int:
+    """Return how many entries ``map, low, high`` has."""
+    given = (*bounds, now, now, *bounds, *bounds, now)
+    return int(execute(_COUNT, given).fetchone()[0])
 
 
 def page(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lpcm.ports import (
     DAMAGED,
+    Aborted,
     Add,
     Applied,
     Cell,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from lpcm.ports import Change, Check, Op, Outcome
     from lpcm.stores.sqlite.connections import Execute
 
-__all__ = ["ENTRY", "LIVE", "PUT", "READ", "changes", "failing", "new", "update", "write"]
+__all__ = ["ENTRY", "LIVE", "PUT", "READ", "changes", "find", "new", "transact", "update", "write"]
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
@@ -238,7 +239,21 @@ def _is_damaged(current: Stored | None) -> bool:
     return current is not None and current.kind == DAMAGED
 
 
-def failing(
+def transact(
+    execute: Execute, changes: Sequence[Change], checks: Sequence[Check], now: float
+) -> list[Applied] | Aborted:
+    """Do all changes, in a transaction of the caller's; none where a condition does not hold."""
+    if reasons := _failing(execute, changes, checks, now):
+        return Aborted(reasons)
+    applied: list[Applied] = []
+    for pk, sk, op in changes:
+        outcome = write(execute, pk, sk, op, now)
+        assert isinstance(outcome, Applied)
+        applied.append(outcome)
+    return applied
+
+
+def _failing(
     execute: Execute, changes: Sequence[Change], checks: Sequence[Check], now: float
 ) -> list[tuple[str, str, Refused]]:
     """Return each condition of a transaction that does not hold, with what refuses it."""

@@ -15,15 +15,14 @@ v      any     str as TEXT, int as INTEGER, float as REAL, bytes as BLOB
 ====== ======= ======================================================================
 """
 
-# ruff: noqa: S608  # every part of every statement is a constant of this module
-
 from __future__ import annotations
 
 import os
 import sqlite3
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lpcm.errors import LPCMError, StoreCorrupt, ValueTooLarge
+from lpcm.errors import LPCMError, StoreBusy, StoreCorrupt, StoreError
 from lpcm.ports import (
     Aborted,
     Applied,
@@ -36,23 +35,32 @@ from lpcm.ports import (
 )
 from lpcm.stores.sqlite import catalogue
 from lpcm.stores.sqlite.access import mend, writable
-from lpcm.stores.sqlite.bulk import OF_ONE_WRITE, chunks, puts, read_many
+from lpcm.stores.sqlite.bulk import (
+    OF_ONE_WRITE,
+    chunks,
+    clear_some,
+    drop_some,
+    forget_maps,
+    put_all,
+    read_many,
+)
+from lpcm.stores.sqlite.commit import Commits, Write
 from lpcm.stores.sqlite.confirm import confirm
 from lpcm.stores.sqlite.connections import another, operations
-from lpcm.stores.sqlite.file import File
+from lpcm.stores.sqlite.file import File, is_busy
 from lpcm.stores.sqlite.foreign import entry, infos, is_not_text
+from lpcm.stores.sqlite.limit import Limit
 from lpcm.stores.sqlite.location import GONE, directory
 from lpcm.stores.sqlite.near import NearCache, alive
 from lpcm.stores.sqlite.options import NEAR_CACHE, OPTIONS
-from lpcm.stores.sqlite.pages import RANGE, page
+from lpcm.stores.sqlite.pages import count, page
 from lpcm.stores.sqlite.statements import (
-    LIVE,
     PUT,
     READ,
     changes,
-    failing,
     find,
     new,
+    transact,
     update,
     write,
 )
@@ -61,11 +69,11 @@ from lpcm.system.process import forked, same
 from lpcm.values.keys import partition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from lpcm.ports import Change, Check, KeyRange, MapInfo, MapState, Op, Outcome, Scan
     from lpcm.ports.findings import Report
-    from lpcm.stores.sqlite.connections import Execute
+    from lpcm.stores.sqlite.connections import Connection, Execute
     from lpcm.stores.sqlite.readonly import ReadOnlyStore
 
 __all__ = ["OPTIONS", "SQLiteStore", "examine", "open_store"]
@@ -74,20 +82,7 @@ operations.add(__name__)
 
 _SLACK = 16_384  # of SQLite's limit on a row, for the key and the other columns
 _WRITE_CHUNK = 1000
-_CLEAR_CHUNK = 4000
-
-# The first count reads the key index alone, the last only what has expired: asking each row for
-# its x would read five times as much. But where more has expired, in the whole file, than the
-# range has rows, each of those is asked.
-_COUNT = (
-    f"WITH held(n) AS MATERIALIZED (SELECT count(*) FROM entries WHERE {RANGE}),"
-    " gone(n) AS MATERIALIZED (SELECT count(*) FROM (SELECT 1 FROM entries INDEXED BY expiry"
-    " WHERE x <= ? LIMIT (SELECT n FROM held)))"
-    " SELECT CASE WHEN gone.n < held.n THEN held.n -"
-    f" (SELECT count(*) FROM entries INDEXED BY expiry WHERE x <= ? AND {RANGE})"
-    f" ELSE (SELECT count(*) FROM entries WHERE {RANGE} AND {LIVE}) END FROM held, gone"
-)
-_NTH = f"SELECT sk FROM entries WHERE {RANGE} ORDER BY sk LIMIT 1 OFFSET {_CLEAR_CHUNK}"
+_TYPICAL = 500  # bytes of an entry, where it is not worth while to count them
 
 
 class SQLiteStore:
@@ -101,8 +96,10 @@ class SQLiteStore:
         self._near = NearCache(file, near_cache)
         self._idle = file.idle
         self._place = file.place
-        self._max_value = max_value
+        self._limit = Limit(file.path, max_value)
+        self._check_size = self._limit.check
         self._upkeep = Upkeep(file)
+        self._commits = Commits(file, self._near)
 
     @property
     def identity(self) -> str:
@@ -148,8 +145,8 @@ class SQLiteStore:
         except BaseException as error:
             try:
                 connection.failed(error)
-            except StoreCorrupt:
-                if not is_not_text(error):
+            except (StoreBusy, StoreCorrupt):
+                if not is_busy(error) and not is_not_text(error):
                     raise
                 return self._find(map, sk, now)
             raise
@@ -171,25 +168,52 @@ class SQLiteStore:
 
     def _find(self, map: str, sk: str, now: float) -> Stored | None:
         with self._file.connection() as connection, connection.lock:
+            connection.calm()
             return find(connection.execute, map, sk, now)
 
     async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
         """Do one write. Cost: one statement, and one SELECT where it may be refused."""
         if type(op) is Put and op.when is When.ALWAYS and op.expires is None:
             return self._put(map, sk, op, now)
-        self._check_size(op)
+        size = self._check_size(op)
+        commits = self._commits
         near = self._near
         before = near.view.raw
-        with self._file.connection() as connection, connection.lock:
-            outcome = self._write(connection.execute, map, sk, op, now)
-            confirm(self._file, connection, wrote=type(outcome) is Applied, now=now)
+        if commits.crowd > 1 or commits.lead.locked():
+            return self._meet(map, sk, op, now, size)
+        try:
+            with self._file.connection() as connection, commits.lead, connection.lock:
+                if not connection.hasty:
+                    connection.hasten()
+                outcome = self._write(connection.execute, map, sk, op, now)
+                confirm(self._file, connection, wrote=type(outcome) is Applied, now=now)
+        except StoreBusy:
+            return self._meet(map, sk, op, now, size)
+        if commits.queue:
+            commits.wake_next()
         if near.state[0] == before and changes(op, outcome):
             near.wrote(before, ((map, sk, outcome.entry),))
         if type(outcome) is Applied:
             self._upkeep.wrote((op,), now)
         return outcome
 
-    def _put(self, map: str, sk: str, op: Put, now: float) -> Applied:
+    def _meet(self, map: str, sk: str, op: Op, now: float, size: int) -> Outcome:
+        """Do one write together with others, or when others have done theirs."""
+        outcome: Outcome
+        (outcome,) = self._commits.write(self._waiting(map, sk, op, now, size))
+        if type(outcome) is Applied:
+            self._upkeep.wrote((op,), now)
+        return outcome
+
+    def _waiting(self, map: str, sk: str, op: Op, now: float, size: int) -> Write:
+        return Write(
+            lambda connection: [self._write(connection.execute, map, sk, op, now)],
+            ((map, sk, op),),
+            now=now,
+            size=size,
+        )
+
+    def _put(self, map: str, sk: str, op: Put, now: float) -> Outcome:
         """Do what ``m[k] = v`` is, the most frequent write, by the shortest way: see read."""
         size = self._check_size(op)
         (data, kind), etag, _, _ = op
@@ -198,14 +222,19 @@ class SQLiteStore:
         idle = self._idle.connections
         place = self._place
         near = self._near
+        commits = self._commits
+        if commits.crowd > 1 or commits.lead.locked():
+            return self._meet(map, sk, op, now, size)
         before = near.view.raw
         try:
             connection = idle.pop()
         except IndexError:
             connection, idle = another(self._file)
         try:
-            with connection.lock:
+            with commits.lead, connection.lock:
                 connection.busy = True
+                if not connection.hasty:
+                    connection.hasten()
                 connection.execute(PUT, (map, sk, kind, etag, None, data))
                 # Is the file still in its place? See location; without its calls.
                 try:
@@ -216,9 +245,14 @@ class SQLiteStore:
                     confirm(self._file, connection)
                 connection.busy = False
         except BaseException as error:
-            connection.failed(error)
+            try:
+                connection.failed(error)
+            except StoreBusy:
+                return self._meet(map, sk, op, now, size)
             raise
         idle.append(connection)
+        if commits.queue:
+            commits.wake_next()
         if self._file.closed:
             self._file.close()
         upkeep = self._upkeep
@@ -233,6 +267,8 @@ class SQLiteStore:
     async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
         """Return the entries. Cost: one SELECT for each hundred keys."""
         with self._file.connection() as connection, connection.lock:
+            if connection.hasty:
+                connection.calm()
             found = read_many(connection.execute, map, sks, now)
             confirm(self._file, connection, wrote=False)
         return [found.get(sk) for sk in sks]
@@ -244,49 +280,39 @@ class SQLiteStore:
         outcomes: list[Outcome | Exception] = []
         # In pieces, so that other writers get their turn.
         for chunk in chunks(writes, _WRITE_CHUNK):
+            write = Write(
+                partial(self._apply_chunk, map, chunk, now),
+                [(map, sk, op) for sk, op in chunk],
+                now=now,
+                size=len(chunk) * _TYPICAL,
+                several=True,
+            )
             try:
-                outcomes += self._apply_chunk(map, chunk, now)
+                outcomes += await self._submit(write)
             except LPCMError as error:  # no other: a time limit of the program's must come out
                 if not outcomes:
                     raise
                 outcomes += [error] * (len(writes) - len(outcomes))
                 break
-        self._upkeep.wrote([op for _, op in writes], now)
+        await self._look_after([op for _, op in writes], now)
         return outcomes
 
     def _apply_chunk(
-        self, map: str, writes: Sequence[tuple[str, Op]], now: float
-    ) -> Iterable[Outcome | Exception]:
-        if all(type(op) is Put and op.when is When.ALWAYS for _, op in writes):
-            done = self._put_chunk(map, writes)
-            if done is not None:
-                return done
-        with self._file.connection() as connection, connection.lock:
-            execute = connection.execute
-            execute("BEGIN IMMEDIATE")
-            outcomes = [self._one_of_many(execute, map, sk, op, now) for sk, op in writes]
-            connection.execute("COMMIT")
-            confirm(self._file, connection)
-        return outcomes
+        self, map: str, writes: Sequence[tuple[str, Op]], now: float, connection: Connection
+    ) -> list[Outcome | Exception]:
+        done = put_all(connection, map, writes, self._check_size)
+        if done is not None:
+            return done
+        execute = connection.execute
+        return [self._one_of_many(execute, map, sk, op, now) for sk, op in writes]
 
-    def _put_chunk(
-        self, map: str, writes: Sequence[tuple[str, Op]]
-    ) -> list[Outcome | Exception] | None:
-        """Do unconditional puts in one go; None, and nothing is done, if one cannot be done."""
-        try:
-            rows, outcomes = puts(map, writes, self._check_size)
-        except ValueTooLarge:
-            return None
-        with self._file.connection() as connection, connection.lock:
-            cursor = connection.execute("BEGIN IMMEDIATE")
-            try:
-                cursor.executemany(PUT, rows)
-            except OF_ONE_WRITE:
-                connection.execute("ROLLBACK")
-                return None
-            connection.execute("COMMIT")
-            confirm(self._file, connection)
-        return outcomes
+    async def _submit(self, write: Write) -> Any:
+        """Do a write, perhaps together with others, and return its outcome."""
+        return self._commits.write(write)
+
+    async def _look_after(self, ops: Sequence[Op], now: float) -> None:
+        """Look after the file where these writes are due to."""
+        self._upkeep.wrote(ops, now)
 
     def _write(self, execute: Execute, map: str, sk: str, op: Op, now: float) -> Outcome:
         if type(op) is Update:
@@ -310,6 +336,7 @@ class SQLiteStore:
         elif after is not None:
             low = max(low, after + "\0")  # the very next string
         with self._file.connection() as connection, connection.lock:
+            connection.calm()
             bounds = (map, low, high, now, limit)
             entries, full = page(connection.execute, bounds, values=values, reverse=reverse)
             if full:
@@ -321,42 +348,46 @@ class SQLiteStore:
     async def count(self, map: str, keys: KeyRange, now: float) -> int:
         """Count the range. Cost: reads the keys' index."""
         with self._file.connection() as connection, connection.lock:
+            connection.calm()
             bounds = (map, *keys)
-            bound = (*bounds, now, now, *bounds, *bounds, now)
-            (count,) = connection.execute(_COUNT, bound).fetchone()
+            number = count(connection.execute, bounds, now)
             confirm(self._file, connection, wrote=False)
-        return int(count)
+        return number
 
     async def clear(self, map: str, keys: KeyRange) -> None:
         """Delete the range, four thousand entries at a time."""
         low, high = keys
-        with self._file.connection() as connection, connection.lock:
-            while next_ := connection.execute(_NTH, (map, low, high)).fetchone():
-                connection.execute(f"DELETE FROM entries WHERE {RANGE}", (map, low, *next_))
-                (low,) = next_
-            connection.execute(f"DELETE FROM entries WHERE {RANGE}", (map, low, high))
-            confirm(self._file, connection)
+        while next_ := await self._submit(Write(partial(clear_some, map, low, high))):
+            (low,) = next_
+        await self._give_back()
+
+    async def _give_back(self) -> None:
+        """Shrink the file."""
         self._upkeep.give_back()
 
     async def describe(self, namespace: str, name: str) -> MapState:
         """Return what the catalogue says of a map. Cost: two SELECTs."""
         with self._file.connection() as connection, connection.lock:
+            connection.calm()
             state = catalogue.describe(connection.execute, self._file.path, namespace, name)
             confirm(self._file, connection, wrote=False)
         return state
 
     async def register(self, namespace: str, info: MapInfo) -> MapState:
         """Enter a map into the catalogue. Cost: two SELECTs, and one write the first time."""
-        with self._file.connection() as connection, connection.lock:
-            state = catalogue.register(connection.execute, self._file.path, namespace, info)
-            confirm(self._file, connection)
-        return state
+        state = await self.describe(namespace, info.name)
+        if state.identity is not None and state.info is not None:
+            return state
+        path = self._file.path
+        new = Write(
+            lambda one: catalogue.register(one.execute, path, namespace, info), several=True
+        )
+        registered: MapState = await self._submit(new)
+        return registered
 
     async def renew(self, namespace: str) -> None:
         """Give the namespace a new identity. Cost: one write."""
-        with self._file.connection() as connection, connection.lock:
-            catalogue.renew(connection.execute, namespace)
-            confirm(self._file, connection)
+        await self._submit(Write(lambda one: catalogue.renew(one.execute, namespace)))
 
     async def transact(
         self, changes: Sequence[Change], checks: Sequence[Check], now: float
@@ -364,25 +395,21 @@ class SQLiteStore:
         """Do all changes, or none. Cost: one transaction, its conditions read first in it."""
         for change in changes:
             self._check_size(change.op)
-        applied: list[Applied] = []
-        with self._file.connection() as connection, connection.lock:
-            execute = connection.execute
-            execute("BEGIN IMMEDIATE")
-            reasons = failing(execute, changes, checks, now)
-            if not reasons:
-                for pk, sk, op in changes:
-                    outcome = write(execute, pk, sk, op, now)
-                    assert isinstance(outcome, Applied)
-                    applied.append(outcome)
-            execute("ROLLBACK" if reasons else "COMMIT")
-            confirm(self._file, connection, wrote=not reasons)
-        if applied:
-            self._upkeep.wrote([change.op for change in changes], now)
-        return Aborted(reasons) if reasons else applied
+        write = Write(
+            lambda one: transact(one.execute, changes, checks, now), changes,
+            now=now,
+            size=len(changes) * _TYPICAL,
+            several=True,
+        )  # fmt: skip
+        outcome: list[Applied] | Aborted = await self._submit(write)
+        if not isinstance(outcome, Aborted):
+            await self._look_after([change.op for change in changes], now)
+        return outcome
 
     async def maps(self, namespace: str) -> list[MapInfo]:
         """Return the namespace's catalogue. Cost: one SELECT."""
         with self._file.connection() as connection, connection.lock:
+            connection.calm()
             found = infos(connection.execute, self._file.path, namespace)
             confirm(self._file, connection, wrote=False)
         return found
@@ -391,16 +418,10 @@ class SQLiteStore:
         """Delete the namespace, four thousand entries at a time, its catalogue last."""
         low = partition(namespace)
         high = low[:-1] + chr(ord(low[-1]) + 1)
-        chunk = (
-            "DELETE FROM entries WHERE rowid IN"
-            f" (SELECT rowid FROM entries WHERE pk >= ? AND pk < ? LIMIT {_CLEAR_CHUNK})"
-        )
-        with self._file.connection() as connection, connection.lock:
-            while connection.execute(chunk, (low, high)).rowcount:
-                pass
-            connection.execute("DELETE FROM maps WHERE pk >= ? AND pk < ?", (low, high))
-            confirm(self._file, connection)
-        self._upkeep.give_back()
+        while await self._submit(Write(partial(drop_some, low, high))):
+            pass
+        await self._submit(Write(partial(forget_maps, low, high)))
+        await self._give_back()
 
     async def backup(self, path: str) -> None:
         """Copy the file to ``path``, as of one instant. Cost: reads and writes all of it."""
@@ -423,23 +444,7 @@ class SQLiteStore:
     def close(self) -> None:
         """Disconnect every thread; using the store again raises ``StoreError``."""
         self._file.close()
-
-    def _check_size(self, op: Op) -> int:
-        """Return the length of the value where it is text or bytes, else 0."""
-        if type(op) is not Put:
-            return 0
-        data = op.cell.data
-        if not isinstance(data, (str, bytes)):
-            return 0
-        length = len(data)
-        if length > self._max_value // 4:
-            size = len(data.encode(errors="replace")) if isinstance(data, str) else length
-            if size > self._max_value:
-                raise ValueTooLarge(
-                    f"{self._file.path}: a value of {size:,} bytes is over the limit of "
-                    f"{self._max_value:,}"
-                )
-        return length
+        self._commits.withdraw_all(StoreError(f"{self._file.path}: closed: nothing was written"))
 
 
 # Opening

@@ -106,14 +106,13 @@ class Upkeep:
         """
         with self._file.connection() as connection, connection.lock:
             connection.execute(f"PRAGMA busy_timeout = {round(patience * 1000)}")
+            connection.hasty = True
             try:
                 return work(connection)
             finally:
                 connection.end_statement()
                 if connection.raw is not None:
-                    connection.execute(
-                        f"PRAGMA busy_timeout = {round(self._file.busy_timeout * 1000)}"
-                    )
+                    connection.calm()
 
     def _tidy(self, now: float, most: int, connection: Connection) -> None:
         self._purge_some(connection, now, most)
@@ -166,6 +165,7 @@ class Upkeep:
         more = True
         while more:
             with self._file.connection() as connection, connection.lock:
+                connection.calm()
                 count = connection.execute(_PURGE, (now, _PURGE_BULK)).rowcount
                 confirm(self._file, connection)
             purged += count
@@ -176,6 +176,7 @@ class Upkeep:
     def vacuum(self) -> None:
         """Write the file anew, without free pages, and empty its log."""
         with self._file.connection() as connection, connection.lock:
+            connection.calm()
             # Takes effect where the file is written anew, so for files of earlier versions.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("VACUUM")
@@ -185,6 +186,7 @@ class Upkeep:
     def info(self, now: float) -> dict[str, Any]:
         """Return the sizes of the file and its log, in bytes, and how many entries it has."""
         with self._file.connection() as connection, connection.lock:
+            connection.calm()
             pragma = _pragmas(connection)
             page = pragma("page_size")
             size, free = pragma("page_count") * page, pragma("freelist_count") * page
