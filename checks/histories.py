@@ -86,9 +86,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 @contextmanager
-def own(store: str, directory: Path, *, strict: bool) -> Generator[Target, None, None]:
+def own(
+    store: str, directory: Path, *, strict: bool, options: str = ""
+) -> Generator[Target, None, None]:
     """Yield a memcached and a store that may be killed, paused and cut off at will.
 
+    ``options`` are more of the URL.
     ``store`` is ``sqlite``, a file in the directory, or ``dynamodb``: dynoxide, through a
     proxy that delays, loses and cuts. In ``available`` mode no client is killed: its pending
     invalidations would die with it, and only the cache TTL bounds that.
@@ -111,7 +114,9 @@ def own(store: str, directory: Path, *, strict: bool) -> Generator[Target, None,
                 "&budget=1.5&patience=0.4"
             )
         made = Target(
-            f"{url}&cache={cache}&on_cache_error={mode}", relaxed=not strict, kills_clients=strict
+            f"{url}&cache={cache}&on_cache_error={mode}{options}",
+            relaxed=not strict,
+            kills_clients=strict,
         )
         made.through("cache", front, *MEMCACHED)
         if back is not None:

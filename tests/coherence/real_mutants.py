@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lpcm.coherence import near
 from lpcm.coherence.item import item
 from lpcm.coherence.payload import pack, unpack
 from lpcm.coherence.tier import Coherent
@@ -9,7 +10,7 @@ from lpcm.errors import LPCMError
 from lpcm.ports import CacheLost, Get, Packet, Set
 from tests.coherence.mutants import NoR1
 
-__all__ = ["DeleteAfterWrite", "LeaseWithoutR1", "SetThrough"]
+__all__ = ["DeleteAfterWrite", "LeaseWithoutR1", "NearTooLong", "SetThrough"]
 
 LeaseWithoutR1 = NoR1
 
@@ -69,3 +70,14 @@ class DeleteAfterWrite(_Simple):
         outcome = await self._store.apply(map, sk, op, now)
         await self._send(item(await self._for_writing(map), map, sk), Set(b"", 0, 1))
         return outcome
+
+
+class NearTooLong(Coherent):
+    """A near cache that serves for four times as long as it may."""
+
+    def __init__(self, *given):
+        super().__init__(*given)
+        settle = near.AgingCache.settle
+        near.AgingCache.settle = lambda self, begun, *rest: settle(
+            self, (begun[0], begun[1] + 3 * self.max_stale), *rest
+        )

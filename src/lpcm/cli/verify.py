@@ -36,6 +36,7 @@ _SHOWN = {
     "overlapping writers": "writers of one key at the same time",
     "CacheUnavailable": "operations refused without the cache",
     "OutcomeUnknown": "writes of unknown outcome",
+    "near hits": "reads served from near caches",
 }
 
 
@@ -97,6 +98,8 @@ def verify(session: Session, seconds: float, clients: int, seed: int | None) -> 
         click.echo(f"\nBROKEN: {broken}")
         raise SystemExit(1)
     promise = "reads of values that were, writes in one order" if target.relaxed else "linearizable"
+    if settings.max_stale is not None and not target.relaxed:
+        promise += f", but for reads that are at most {settings.max_stale:g} s old"
     click.echo(f"\nThe promise held: {promise}.")
 
 

@@ -2,10 +2,11 @@
 
 Client processes work on a few keys through lpcm and log each operation (``client``), while a
 nemesis kills, stops, flushes and cuts off servers and clients (``nemesis``). Then each key's
-history is judged for linearizability (``judge``). When no fault is under way any more, every
-item that the cache would still serve is compared with the store. The promise this checks is in
-docs/explanation/coherence.md. In ``available`` mode that promise allows older reads while a client
-cannot reach the cache, so there a read is only judged to be of a value that its key once had.
+history is judged for linearizability (``judge``); with a near cache, reads may be as old as it is
+allowed to make them. When no fault is under way any more, every item that the cache would still
+serve is compared with the store. The promise this checks is in docs/explanation/coherence.md. In
+``available`` mode that promise allows older reads while a client cannot reach the cache, so there a
+read is only judged to be of a value that its key once had.
 
 A run is made of rounds of a few seconds, each with new keys, so that it may go on for ever. A
 *target* (``targets``) is where a run happens: servers of this machine that may be killed and
@@ -22,6 +23,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from lpcm.engine import config
 from lpcm.engine.drive import run
 from lpcm.ports import CacheLost
 from lpcm.values.keys import encode
@@ -157,10 +159,11 @@ def play(
     counts.update(target.counts())
     logs = sorted(directory.glob("log-*"))
     history = operations(logs)
-    violation = judge(history, relaxed=target.relaxed)
+    max_stale = config.parse(target.url).max_stale or 0.0
+    violation = judge(history, relaxed=target.relaxed, max_stale=max_stale)
     broken: Violation | Stale | None
     if violation is not None:
-        broken = smallest(violation, relaxed=target.relaxed)
+        broken = smallest(violation, relaxed=target.relaxed, max_stale=max_stale)
     elif counts["clients killed"] and any(counts[name] for name in FORGETTING):
         broken = None  # a dead client's mark may be lost: then only the cache TTL bounds staleness
     else:

@@ -27,6 +27,7 @@ from lpcm.coherence.tier import Coherent, Policy
 from lpcm.engine import config
 from lpcm.engine.drive import run
 from lpcm.engine.engine import open_adapters
+from lpcm.engine.stack import in_front
 from lpcm.errors import BatchError
 from lpcm.ports import Invalidate, Replies, Set
 from lpcm.verify.judge import STEP
@@ -59,7 +60,7 @@ class Spec(NamedTuple):
     tier: str = ""
     """``module:name`` of the class to use in place of ``Coherent``: a protocol with a mistake."""
     kinds: str = "all"
-    """``all``, or ``simple``: single reads and puts only."""
+    """``all``, or ``simple``: single reads and puts only; ``reads``: few of them puts."""
 
 
 class Counting:
@@ -115,7 +116,7 @@ def opened(url: str, tier: str = "") -> tuple[Engine, Counting | None]:
     prefix = engine.stack.coherent._prefixes  # type: ignore[union-attr]  # noqa: SLF001  # see Engine
     policy = POLICY._replace(strict=settings.strict, ttl=settings.cache_ttl)
     coherent = made(store, counting, engine.stack.clock, policy, prefix)
-    engine.stack = engine.stack._replace(tier=coherent, coherent=coherent)
+    engine.stack = engine.stack._replace(tier=in_front(coherent, engine.near), coherent=coherent)
     return engine, counting
 
 
@@ -248,6 +249,7 @@ _KINDS = {
         "get_many": 10, "set_many": 6,
     },
     "simple": {"get": 70, "put": 30},
+    "reads": {"get": 96, "put": 4},
 }  # fmt: skip
 
 
@@ -275,5 +277,7 @@ def main(text: str) -> None:
         while (left := run(coherent.flush())) and time.monotonic() < deadline:
             time.sleep(0.1)  # a server that was down is not asked at once
         counts["left pending"] = left
+    if engine.near is not None:
+        counts["near hits"] = engine.near.hits
     engine.close()
     sys.stdout.write(json.dumps(counts))

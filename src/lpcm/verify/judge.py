@@ -11,6 +11,9 @@ the operations under way have taken effect (Lowe 2017, just-in-time linearizatio
 are known here from the beginning. So an operation is tried only where it would return its known
 result, and a read is placed at the first instant that fits, which excludes no explanation.
 
+With a near cache a read may be of any instant up to ``max_stale`` seconds before it began, but of
+none before the instant of an operation that its own process had ended by then.
+
 Knows logs only: no store, cache or process.
 """
 
@@ -34,6 +37,7 @@ class Operation(NamedTuple):
     """One operation of a client on one key, as its log has it."""
 
     client: int
+    """Ten times the number of its process, plus that of its thread."""
     key: str
     kind: str
     """``get``, ``put``, ``add``, ``new`` (store if absent), ``del``, ``pop``."""
@@ -95,22 +99,28 @@ def operations(paths: Iterable[Path]) -> list[Operation]:
     return sorted(found, key=lambda each: each.began)
 
 
-def judge(history: Iterable[Operation], *, relaxed: bool = False) -> Violation | None:
+def judge(
+    history: Iterable[Operation], *, relaxed: bool = False, max_stale: float = 0.0
+) -> Violation | None:
     """Return a history that cannot be explained; None where each key's can.
 
     ``relaxed``: a read may return any value its key ever had; writes are judged as before.
+    ``max_stale``: the seconds that a read may be old.
 
     >>> put = Operation(1, "k", "put", 7, None, 0, 1)
     >>> judge([put, Operation(2, "k", "get", None, 7, 2, 3)])
     >>> judge([put, Operation(2, "k", "get", None, None, 2, 3)]).key
     'k'
     """
+    # Clocks are read as floats, and rounded.
+    age = round(max_stale * 1e9) + 1000 if max_stale else 0
     by_key: dict[str, list[Operation]] = {}
     for each in history:
         by_key.setdefault(each.key, []).append(each)
     for key, whole in by_key.items():
         own = _seen_or_ended(whole)
-        last = _first_unexplained(_without_reads(own) if relaxed else own)
+        judged = _without_reads(own) if relaxed else _thinned(own) if age else own
+        last = _first_unexplained(judged, age)
         if last is not None:
             return Violation(key, [each for each in own if each.began < last.ended])
         if relaxed and (invented := _invented(own)) is not None:
@@ -149,11 +159,46 @@ def _invented(history: Sequence[Operation]) -> Operation | None:
     return None
 
 
-def _first_unexplained(history: Sequence[Operation]) -> Operation | None:
+def _thinned(history: Sequence[Operation]) -> list[Operation]:
+    """Leave out reads that a thread's reads before and after them explain.
+
+    They return the same value, which no key has twice, and so has all the time in between: one that
+    was put, or counted up from there.
+    """
+    kept: set[Operation] = set()
+    last: dict[int, Operation] = {}
+    for each in history:
+        before = last.get(each.client)
+        alike = each.kind == "get" and each.result is not None and each.result >= STEP
+        if not (alike and before and before.kind == "get" and before.result == each.result):
+            kept.update({each} if before is None else {before, each})
+        last[each.client] = each
+    kept.update(last.values())
+    return [each for each in history if each in kept]
+
+
+def _waits(history: Sequence[Operation], age: int) -> list[set[int]]:
+    """Return, for each old read, the operations of its process that it must not be before.
+
+    Without those that had ended before it could have been: they have taken effect by then.
+    """
+    waits: list[set[int]] = []
+    recent: dict[int, list[int]] = {}
+    for index, each in enumerate(history):
+        own = recent.setdefault(each.client // 10, [])
+        own[:] = [other for other in own if history[other].ended >= each.began - age]
+        old = age and each.kind == "get"
+        waits.append({other for other in own if old and history[other].ended < each.began})
+        own.append(index)
+    return waits
+
+
+def _first_unexplained(history: Sequence[Operation], age: int = 0) -> Operation | None:
     """Return the first operation at whose end no configuration is left."""
     events: list[tuple[float, bool, int]] = []
+    waits = _waits(history, age)
     for index, each in enumerate(history):
-        events.append((each.began, False, index))
+        events.append((each.began - (age if each.kind == "get" else 0), False, index))
         if each.ended != _NEVER:
             events.append((each.ended, True, index))
     under_way: set[int] = set()
@@ -162,10 +207,12 @@ def _first_unexplained(history: Sequence[Operation]) -> Operation | None:
         if not ends:
             under_way.add(index)
             continue
-        configurations = _placed(history, under_way, configurations, index)
+        configurations = _placed(history, under_way, configurations, index, waits)
         if not configurations:
             return history[index]
         under_way.remove(index)
+        for other in under_way:
+            waits[other].discard(index)
     return None
 
 
@@ -174,14 +221,18 @@ def _placed(
     under_way: set[int],
     configurations: set[tuple[Any, frozenset[int]]],
     ending: int,
+    waits: Sequence[set[int]],
 ) -> set[tuple[Any, frozenset[int]]]:
     """Let operations under way take effect until the ending one has, which is then forgotten."""
-    reads = [index for index in under_way if history[index].kind == "get"]
+    reads = sorted(index for index in under_way if history[index].kind == "get")
     writes = [index for index in under_way if history[index].kind != "get"]
 
     def read(value: Any, took: frozenset[int]) -> tuple[Any, frozenset[int]]:
-        seen = [each for each in reads if each not in took and history[each].result == value]
-        return value, took.union(seen) if seen else took
+        seen = set(took)
+        for each in reads:  # in the order in which they began: one may wait for another
+            if history[each].result == value and waits[each] <= seen:
+                seen.add(each)
+        return value, frozenset(seen)
 
     todo = [read(*each) for each in configurations]
     known = set(todo)
@@ -222,7 +273,7 @@ def _step(operation: Operation, value: int | None) -> tuple[bool, int | None]:
     return not known or operation.result == after, after
 
 
-def smallest(violation: Violation, *, relaxed: bool = False) -> Violation:
+def smallest(violation: Violation, *, relaxed: bool = False, max_stale: float = 0.0) -> Violation:
     """Leave out of a violation what it does not need: reads, and writes no result shows.
 
     A history that has an explanation still has one without these. So a history that has none
@@ -237,7 +288,7 @@ def smallest(violation: Violation, *, relaxed: bool = False) -> Violation:
             seen = {_origin(each.result) for each in kept}
             if all(each.kind == "get" or _unseen(each, seen) for each in part):
                 rest = kept[:start] + kept[start + size :]
-                if judge(rest, relaxed=relaxed) is not None:
+                if judge(rest, relaxed=relaxed, max_stale=max_stale) is not None:
                     kept, dropped = rest, True
                     continue
             start += size
