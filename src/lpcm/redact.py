@@ -20,27 +20,25 @@ __all__ = ["Secret", "Url", "conceal", "redact", "redact_words"]
 
 HIDDEN = "***"
 
-_AT = re.compile("[@\uff20\ufe6b]|%(?:25)*40")
+# Texts, which ``re`` compiles, and keeps, when the first message is made: that takes as long as
+# a tenth of ``import lpcm``.
+_AT = "[@\uff20\ufe6b]|%(?:25)*40"
 """An @: as itself, in a compatibility form of Unicode, or percent-encoded."""
-_SCHEME = re.compile(
+_SCHEME = (
     r"(?:sqlite|memory|dynamodb|memcached|memcached\+tls|memcached\+unix|django|https?|rediss?"
     r"|postgres|postgresql|mysql|mongodb)://"
 )
 """Schemes by name: any other text before ``://`` may be the beginning of a password."""
-_OPTION = re.compile(
-    r"((?:^|[?&;]|%(?:25)*(?:3[fF]|26|3[bB]))"
+_OPTION = (
+    r"(?is)((?:^|[?&;]|%(?:25)*(?:3[fF]|26|3[bB]))"
     r"[^=&?;%]*(?:api|auth|token|key|secret|pass|signature|credential)[^=&?;%]*(?:=|%(?:25)*3[dD]))"
-    r".*",
-    re.IGNORECASE | re.DOTALL,
+    r".*"
 )
 """An option whose name says that it holds a secret, and all text behind it."""
-_PORT = re.compile(
-    r"(\[[^\[\]/?#]*\])|(?<!:)(?::|%(?:25)*3[aA])(?!/|%(?:25)*2[fF]|\d*(?:[/?#&,%\]]|$)).*",
-    re.DOTALL,
-)
+_PORT = r"(?s)(\[[^\[\]/?#]*\])|(?<!:)(?::|%(?:25)*3[aA])(?!/|%(?:25)*2[fF]|\d*(?:[/?#&,%\]]|$)).*"
 """A bracketed address, which stays; else text in the place of a port that is none, and the rest."""
-_WORD = re.compile(r"[^\s'\"()]+")
-_SIGNS = re.compile(r"(://|%3a%2f%2f)|(:|%3a)|(@|%40)", re.IGNORECASE)
+_WORD = r"[^\s'\"()]+"
+_SIGNS = r"(?i)(://|%3a%2f%2f)|(:|%3a)|(@|%40)"
 """A word may be a URL where it has the first of these signs, or the second before the third."""
 
 
@@ -57,17 +55,17 @@ def redact(url: str) -> str:
     'https://host?ttl=60&password=***'
     """
     text = str.__str__(url)
-    ats = list(_AT.finditer(text))
+    ats = list(re.finditer(_AT, text))
     if ats:
-        scheme = _SCHEME.match(text[: ats[-1].start()])
-        option = _OPTION.search(text)
+        scheme = re.match(_SCHEME, text[: ats[-1].start()])
+        option = re.search(_OPTION, text)
         hidden = f"{scheme[0] if scheme else ''}{HIDDEN}"
         if option is not None and option.end(1) <= ats[-1].start():
             return hidden  # the @ may be a part of the secret
         text = f"{hidden}@{text[ats[-1].end() :]}"
-    text = _OPTION.sub(rf"\1{HIDDEN}", text)
+    text = re.sub(_OPTION, rf"\1{HIDDEN}", text)
     if "arn:" not in text:  # the parts of a table's ARN are no ports
-        text = _PORT.sub(_shown, text)
+        text = re.sub(_PORT, _shown, text)
     return text
 
 
@@ -81,13 +79,15 @@ def redact_words(text: str) -> str:
     >>> redact_words("Invalid endpoint: http://user:secret@host, says bob@example.com")
     'Invalid endpoint: http://***@host, says bob@example.com'
     """
-    return _WORD.sub(lambda found: redact(found[0]) if _may_be_url(found[0]) else found[0], text)
+    return re.sub(
+        _WORD, lambda found: redact(found[0]) if _may_be_url(found[0]) else found[0], text
+    )
 
 
 def _may_be_url(word: str) -> bool:
     """Tell whether a word may be a URL; an e-mail address is none. One pass: text may be long."""
     colon = False
-    for found in _SIGNS.finditer(word):
+    for found in re.finditer(_SIGNS, word):
         if found[1] or (found[3] and colon):
             return True
         colon = colon or bool(found[2])
