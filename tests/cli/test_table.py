@@ -5,11 +5,20 @@ import os
 import subprocess
 import sys
 
+import boto3
+import moto
 import pytest
+from botocore.config import Config
 from click.testing import CliRunner
 
 from lpcm.cli import main
-from tests.dynamodb.tables import Table
+from lpcm.engine.drive import run as run_all
+from lpcm.stores.dynamodb.http.boto3_client import ClientTransport
+from lpcm.stores.dynamodb.table.advice import advice
+from lpcm.stores.dynamodb.table.design import Design
+from lpcm.stores.dynamodb.table.scaling import scale
+from lpcm.stores.dynamodb.table.table import OWN_KEY, Table, create_table, describe_table
+from tests.dynamodb import tables
 
 URL = "dynamodb://shop?region=eu-west-1"
 
@@ -64,7 +73,7 @@ def test_point_in_time_recovery(run, extenddb):
 
 def test_a_table_of_others_is_left_alone(run, dynoxide):
     """A table with other keys is refused by create, and shown as what it is, with exit code 1."""
-    table = Table(dynoxide.endpoint, "others")
+    table = tables.Table(dynoxide.endpoint, "others")
     table.call(
         "CreateTable",
         TableName="foreign",
@@ -118,6 +127,138 @@ def test_templates_say_the_same_table(run, options):
     assert all('"shop"' in text for text in made.values())
 
 
+ALL = (
+    "--read", 5, "--write", 7, "--scale-to", 50, 70, "--warm", 12000, 4000, "--recovery",
+    "--protected", "--kms-key", "arn:aws:kms:eu-west-1:1:key/k", "--infrequent",
+    "--tag", "team=shop", "--tag", 'q="${x}=1',
+)  # fmt: skip
+
+
+def test_templates_say_what_the_owner_wants(run):
+    """Each format has protection, key, class, tags, warm throughput and auto scaling."""
+    made = {
+        name: run("table", "template", "--format", name, *ALL).stdout
+        for name in ("cloudformation", "terraform", "cdk")
+    }
+    resources = json.loads(made["cloudformation"])["Resources"]
+    properties = resources["Table"]["Properties"]
+    assert properties["DeletionProtectionEnabled"] is True
+    assert properties["SSESpecification"] == {
+        "SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": "arn:aws:kms:eu-west-1:1:key/k",
+    }  # fmt: skip
+    assert properties["TableClass"] == "STANDARD_INFREQUENT_ACCESS"
+    assert properties["WarmThroughput"] == {
+        "ReadUnitsPerSecond": 12000, "WriteUnitsPerSecond": 4000,
+    }  # fmt: skip
+    tags = [{"Key": "team", "Value": "shop"}, {"Key": "q", "Value": '"${x}=1'}]
+    assert properties["Tags"] == tags
+    targets = [resources[f"{kind}Target"]["Properties"] for kind in ("Read", "Write")]
+    assert [(each["MinCapacity"], each["MaxCapacity"]) for each in targets] == [(5, 50), (7, 70)]
+    assert {"ReadPolicy", "WritePolicy"} <= resources.keys()
+    words = " ".join(made["terraform"].split())
+    for part in (
+        "deletion_protection_enabled = true",
+        'server_side_encryption { enabled = true kms_key_arn = "arn:aws:kms:eu-west-1:1:key/k" }',
+        'table_class = "STANDARD_INFREQUENT_ACCESS"',
+        "warm_throughput { read_units_per_second = 12000 write_units_per_second = 4000 }",
+        r"""tags = { "team" = "shop" "q" = "\"$${x}=1" }""",
+        "ignore_changes = [read_capacity, write_capacity]",
+        "min_capacity = 7 max_capacity = 70",
+        'predefined_metric_type = "DynamoDBWriteCapacityUtilization"',
+    ):
+        assert part in words, part
+    compile(made["cdk"], "cdk", "exec")
+    for part in (
+        "deletion_protection=True",
+        "TableClass.STANDARD_INFREQUENT_ACCESS",
+        "WarmThroughput(read_units_per_second=12000, write_units_per_second=4000)",
+        "min_capacity=7, max_capacity=70",
+        'add("q", "\\"${x}=1")',
+        'from_key_arn(self, "Key", "arn:aws:kms:eu-west-1:1:key/k")',
+    ):
+        assert part in made["cdk"], part
+    limited = run("table", "template", "--format", "json", "--most", 100, 50).stdout
+    assert json.loads(limited)["create-table"]["OnDemandThroughput"] == {
+        "MaxReadRequestUnits": 100, "MaxWriteRequestUnits": 50,
+    }  # fmt: skip
+
+
+def test_what_the_owner_wants_is_made(aws, monkeypatch):
+    """Botocore takes the whole request, as AWS's model of it says, and Application Auto Scaling."""
+    wanted = Design(
+        (5, 7), (50, 70), None, (12000, 4000), False, True, "alias/k", True, (("a", "b"),)
+    )
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with moto.mock_aws():
+        once = Config(retries={"total_max_attempts": 1})
+        client = boto3.client("dynamodb", region_name="eu-west-1", config=once)
+        assert run_all(create_table(ClientTransport(client), "whole", wanted)) is True
+        made = client.describe_table(TableName="whole")["Table"]
+        assert made["DeletionProtectionEnabled"] is True
+        assert made["SSEDescription"]["SSEType"] == "KMS"
+        arn = made["TableArn"]
+        assert client.list_tags_of_resource(ResourceArn=arn)["Tags"] == [{"Key": "a", "Value": "b"}]
+        found = run_all(describe_table(ClientTransport(client), "whole"))
+        assert found.protected
+        assert found.tags == (("a", "b"),)
+        scale("whole", wanted, "eu-west-1", None)
+        scaling = boto3.client("application-autoscaling", region_name="eu-west-1")
+        targets = scaling.describe_scalable_targets(ServiceNamespace="dynamodb")["ScalableTargets"]
+        policies = scaling.describe_scaling_policies(ServiceNamespace="dynamodb")["ScalingPolicies"]
+    limits = {
+        each["ScalableDimension"]: (each["MinCapacity"], each["MaxCapacity"]) for each in targets
+    }
+    assert limits == {
+        "dynamodb:table:ReadCapacityUnits": (5, 50), "dynamodb:table:WriteCapacityUnits": (7, 70),
+    }  # fmt: skip
+    assert {each["PolicyName"] for each in policies} == {"whole-read", "whole-write"}
+
+
+def test_a_table_is_compared_with_what_is_recommended(run, engine):
+    """Check says of each part whether it is well, with its fix; notes alone are no failure."""
+    missing = engine.replace("-cli?", "-missing?")
+    assert "lpcm table create" in run("--url", missing, "table", "check", code=1).stderr
+    run("--url", engine, "table", "create")
+    lines = run("--json", "--url", engine, "table", "check").stdout.splitlines()
+    found = {each["about"]: each for each in map(json.loads, lines)}
+    assert found["table"]["state"] == found["ttl"]["state"] == "ok"
+    assert found["recovery"]["state"] in {"ok", "note"}  # dynoxide does not tell
+    assert "--deletion-protection-enabled" in found["protection"]["fix"]
+    assert "Nothing is wrong." in run("--url", engine, "table", "check").stdout
+
+
+SCALED = ("--read", 5, "--write", 5, "--scale-to", 9, 9)
+FOUND = Table(
+    "t", "arn", "ACTIVE", ("pk HASH S", "sk RANGE S"), True, "on demand", 0, 0, "x", "on", True,
+    OWN_KEY, "STANDARD", "", "", (), "", (),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "about", "state"),
+    [
+        ({}, "protection", "ok"),
+        ({"replicas": ("eu-west-3",), "consistency": "EVENTUAL"}, "replicas", "wrong"),
+        ({"replicas": ("eu-west-3",), "consistency": "STRONG"}, "replicas", "note"),
+        ({"replicas": ("a",), "consistency": "STRONG", "ttl": "off"}, "ttl", "note"),
+        ({"ttl": "off"}, "ttl", "wrong"),
+        ({"ttl": "y"}, "ttl", "wrong"),
+        ({"status": "CREATING"}, "table", "wrong"),
+        ({"ours": False}, "table", "wrong"),
+        ({"table_class": "STANDARD_INFREQUENT_ACCESS"}, "class", "note"),
+        ({"most": "5 read and 5 write units"}, "limit", "note"),
+        ({"recovery": "off"}, "recovery", "note"),
+        ({"recovery": "unknown"}, "recovery", "ok"),
+    ],
+)
+def test_advice(changes, about, state):
+    """Each thing that may be otherwise is found, and what breaks a promise is wrong."""
+    found = {finding.about: finding for finding in advice(FOUND._replace(**changes))}
+    assert found[about].state == state
+    others = {finding.state for finding in found.values() if finding.about != about}
+    assert "wrong" not in others
+
+
 def test_the_policy_is_json_for_what_is_named(run):
     """The policy is for the table, a namespace or a map; --why says what each action is for."""
     whole = json.loads(run("iam").stdout)
@@ -145,6 +286,42 @@ def test_the_policy_is_json_for_what_is_named(run):
         (["--url", "sqlite:///x.sqlite3", "table", "show"], 2),
         (["table", "create", "--read", 5], 2),
         (["table", "create", "--read", 0, "--write", 1], 2),
+        (["table", "create", "--scale-to", 5, 5], 2),
+        (["table", "create", "--read", 5, "--write", 5, "--scale-to", 9, 4], 2),
+        (["table", "create", "--read", 5, "--write", 5, "--most", 9, 9], 2),
+        (["table", "create", "--tag", "team"], 2),
+        (
+            [
+                "--url",
+                f"{URL}&endpoint=http://127.0.0.1:1",
+                "table",
+                "create",
+                "--read",
+                5,
+                "--write",
+                5,
+                "--scale-to",
+                9,
+                9,
+            ],
+            2,
+        ),
+        (
+            [
+                "table",
+                "template",
+                "--format",
+                "json",
+                "--read",
+                5,
+                "--write",
+                5,
+                "--scale-to",
+                9,
+                9,
+            ],
+            2,
+        ),
         (["table", "template", "--format", "pulumi"], 2),
         (["--url", "dynamodb://arn:aws:dynamodb:eu-west-1:1:table/x", "table", "template"], 2),
         (["iam", "--registered"], 2),

@@ -18,6 +18,7 @@ from lpcm.stores.dynamodb.store import DynamoDBStore
 from lpcm.stores.dynamodb.table import iam as policy
 from lpcm.stores.dynamodb.table import table as schema
 from lpcm.stores.dynamodb.table import templates
+from lpcm.stores.dynamodb.table.design import Design
 from lpcm.values.codec import Codec, Form
 from lpcm.values.keys import partition
 
@@ -292,10 +293,12 @@ def test_administration(guarded, extenddb):
 
     made = policy.policy(policy.arn("made"), administration=True)
     transport = Guarded(SocketTransport(Credentials("eu-west-1", extenddb.endpoint)), made)
-    assert run(schema.create_table(transport, "made", recovery=True)) is True
-    assert run(schema.create_table(transport, "made", recovery=True)) is False
+    wanted = Design(recovery=True, tags=(("team", "shop"),))
+    assert run(schema.create_table(transport, "made")) is True
+    assert run(schema.create_table(transport, "made", wanted)) is False
     found = run(schema.describe_table(transport, "made"))
     assert (found.ours, found.status, found.ttl, found.recovery) == (True, "ACTIVE", "x", "on")
+    assert found.tags == wanted.tags
     assert transport.used == policy.ADMINISTRATION.keys()
     assert not any(allows(made, action, set()) for action in policy.READS | policy.WRITES)
     transport._transport.close()
@@ -306,7 +309,7 @@ def test_a_cloudformation_template_is_the_table(dynoxide_table, capacity):
     """The template's properties, sent as they stand, make a table that maps can use."""
     import json
 
-    text = templates.template("cloudformation", "formed", capacity=capacity)
+    text = templates.template("cloudformation", "formed", Design(capacity))
     properties = json.loads(text)["Resources"]["Table"]["Properties"]
     assert properties.pop("TimeToLiveSpecification") == {"AttributeName": "x", "Enabled": True}
     assert properties.pop("PointInTimeRecoverySpecification") == {

@@ -15,10 +15,12 @@ from lpcm.doctor import examine
 from lpcm.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lpcm.cli import Session
     from lpcm.doctor import Finding
 
-__all__ = ["doctor"]
+__all__ = ["doctor", "show_findings"]
 
 _COLOURS: Final = {"ok": "green", "note": "yellow", "wrong": "red"}
 _NAME: Final = 14
@@ -37,6 +39,17 @@ def doctor(session: Session, *, look_only: bool) -> None:
     """
     show = _show_json if session.json else _show
     findings = examine(session.using, url=session.url, write=not look_only, report=show)
+    _end(session, findings)
+
+
+def show_findings(session: Session, findings: Sequence[Finding]) -> None:
+    """Show findings; exit with 1 where something is wrong."""
+    for finding in findings:
+        (_show_json if session.json else _show)(finding)
+    _end(session, findings)
+
+
+def _end(session: Session, findings: Sequence[Finding]) -> None:
     wrong = sum(finding.wrong for finding in findings)
     if not session.json:
         click.echo(f"\n{wrong} wrong" if wrong else "\nNothing is wrong.")

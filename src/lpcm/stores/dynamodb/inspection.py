@@ -15,7 +15,8 @@ from lpcm.ports.findings import Finding
 from lpcm.stores.dynamodb.http.connection import Limits, dial
 from lpcm.stores.dynamodb.http.messages import Incoming, Malformed
 from lpcm.stores.dynamodb.http.port import NotSent
-from lpcm.stores.dynamodb.table.table import TTL, describe_table
+from lpcm.stores.dynamodb.table.advice import advice, is_usable
+from lpcm.stores.dynamodb.table.table import describe_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from lpcm.ports.findings import Report
     from lpcm.stores.dynamodb.http.credentials import Credentials, Route
     from lpcm.stores.dynamodb.http.port import Transport
-    from lpcm.stores.dynamodb.table.table import Table
 
 __all__ = ["look_at_credentials", "look_at_endpoint", "look_at_table"]
 
@@ -115,30 +115,6 @@ async def look_at_table(transport: Transport, path: str, report: Report) -> bool
         fix = "nothing, if maps work: `lpcm iam --administer` prints what looking takes"
         report(Finding("table", f"not looked at: {error}", fix))
         return True
-    usable = table.ours and table.status in {"ACTIVE", "UPDATING"}
-    report(_described(table, usable=usable))
-    if table.ttl == TTL:
-        report(Finding("ttl", f"on, by {TTL}"))
-    elif table.ttl == "off":
-        found = "off: what has expired stays, and is paid for"
-        report(Finding("ttl", found, "`lpcm table create` turns it on", wrong=True))
-    else:
-        fix = f"turn it off there; `lpcm table create` then turns {TTL} on"
-        report(Finding("ttl", f"by the attribute {table.ttl}, not {TTL}", fix, wrong=True))
-    _look_at_recovery(table.recovery, report)
-    return usable
-
-
-def _described(table: Table, *, usable: bool) -> Finding:
-    found = f"{table.name}: {table.status}, keys {', '.join(table.keys)}, {table.billing}"
-    fix = ""
-    if not table.ours:
-        fix = "choose another name, and `lpcm table create`: it has not lpcm's keys"
-    elif not usable:
-        fix = "wait until it is ACTIVE"
-    return Finding("table", found, fix, wrong=not usable)
-
-
-def _look_at_recovery(state: str, report: Report) -> None:
-    fix = "`lpcm table create --recovery` turns it on" if state == "off" else ""
-    report(Finding("recovery", f"point-in-time recovery is {state}", fix))
+    for finding in advice(table):
+        report(finding)
+    return is_usable(table)

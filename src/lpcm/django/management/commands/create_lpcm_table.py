@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from lpcm.config import find
 from lpcm.django import conf, stores
-from lpcm.dynamodb import create_table
+from lpcm.dynamodb import Design, create_table
 from lpcm.errors import LPCMError
 
 __all__ = ["Command"]
@@ -37,7 +37,7 @@ class Command(BaseCommand):
             if not location.startswith("dynamodb:"):
                 self.stdout.write(f"{location} needs no table.")
                 return
-            made = create_table(find(using), capacity=_capacity(units))
+            made = create_table(find(using), Design(capacity=_capacity(units)))
         except LPCMError as error:
             raise CommandError(f"{using}: {error}") from error
         what = "was created" if made else "was there"

@@ -42,6 +42,8 @@ ADMINISTRATION: Final[dict[str, str]] = {
     "DescribeContinuousBackups": "see whether point-in-time recovery is on",
     "DescribeTable": "see whether the table is ready, and has the right keys",
     "DescribeTimeToLive": "see whether what has expired is deleted",
+    "ListTagsOfResource": "show the table's tags",
+    "TagResource": "tag the table",
     "UpdateContinuousBackups": "turn point-in-time recovery on",
     "UpdateTimeToLive": "have what has expired deleted",
 }

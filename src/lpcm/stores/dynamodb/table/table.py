@@ -1,10 +1,9 @@
-"""The table: its keys and TTL attribute, its creation, and its description.
+"""The table: its creation, and its description.
 
-Knows the form of lpcm's table, in this one place, and nothing of entries. ``templates`` makes its
-texts for other tools from the same ``definition``.
+Makes what ``design`` describes, as ``templates`` does for other tools. Knows nothing of entries.
 
-Invariant: creating a table that exists only turns its TTL on, and its point-in-time recovery
-where that is asked for.
+Invariant: creating a table that exists only turns its TTL on, and where that is asked for its
+point-in-time recovery, and tags it.
 """
 
 from __future__ import annotations
@@ -15,56 +14,36 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from lpcm.errors import StoreError, StoreUnavailable
 from lpcm.stores.dynamodb.errors import failure
 from lpcm.stores.dynamodb.http.port import NotSent, ReplyLost
+from lpcm.stores.dynamodb.table.design import TTL, Design, definition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lpcm.stores.dynamodb.http.port import Reply, Transport
 
-__all__ = ["KEYS", "TTL", "Table", "create_table", "definition", "describe_table"]
+__all__ = ["OWN_KEY", "Table", "create_table", "describe_table"]
 
-KEYS: Final = (("pk", "HASH"), ("sk", "RANGE"))
-"""The primary key: attributes of type S, and their key types."""
-TTL: Final = "x"
-"""The attribute of epoch seconds after which DynamoDB deletes an item."""
+OWN_KEY: Final = "DynamoDB's own key"
 _WITHIN: Final = 10.0
 _ON: Final = frozenset({"ENABLED", "ENABLING"})
-
-
-def definition(table: str, *, capacity: tuple[int, int] | None = None) -> dict[str, Any]:
-    """Return the request that creates the table.
-
-    ``capacity``: provisioned read and write units a second; None: billed on demand.
-    """
-    made: dict[str, Any] = {
-        "TableName": table,
-        "AttributeDefinitions": [{"AttributeName": name, "AttributeType": "S"} for name, _ in KEYS],
-        "KeySchema": [{"AttributeName": name, "KeyType": kind} for name, kind in KEYS],
-    }
-    if capacity is None:
-        return made | {"BillingMode": "PAY_PER_REQUEST"}
-    read, write = capacity
-    units = {"ReadCapacityUnits": read, "WriteCapacityUnits": write}
-    return made | {"BillingMode": "PROVISIONED", "ProvisionedThroughput": units}
 
 
 async def create_table(
     transport: Transport,
     table: str,
+    design: Design = Design(),  # noqa: B008  # a tuple
     *,
-    capacity: tuple[int, int] | None = None,
-    recovery: bool = False,
     within: float = 120.0,
 ) -> bool:
     """Create the table unless it exists, wait until it can be used, and turn TTL on.
 
-    Return whether it was created now. ``recovery``: turn point-in-time recovery on, too.
+    Return whether it was created now. One that exists keeps its design, but for recovery and tags.
 
     **Raises** StoreDenied, StoreUnavailable; StoreError where a table of that name has
     other keys, or is not ready ``within`` that many seconds.
     """
     deadline = time.monotonic() + within
-    reply = await _call(transport, "CreateTable", definition(table, capacity=capacity))
+    reply = await _call(transport, "CreateTable", definition(table, design))
     made = reply.status == 200
     if not made and reply.error != "ResourceInUseException":
         raise failure(reply, "CreateTable", table, transport.endpoint)
@@ -79,7 +58,9 @@ async def create_table(
             "choose another"
         )
     await _enable_ttl(transport, table)
-    if recovery:
+    if design.tags and not made:
+        await _tag(transport, table, description["TableArn"], design)
+    if design.recovery:
         await _enable_recovery(transport, table, deadline)
     return made
 
@@ -103,14 +84,31 @@ class Table(NamedTuple):
     """``x`` where DynamoDB deletes expired items by it; else another attribute, or ``off``."""
     recovery: str
     """``on`` or ``off``: point-in-time recovery; ``unknown`` where the client may not ask."""
+    protected: bool
+    """Whether deleting it is refused."""
+    encryption: str
+    """``DynamoDB's own key``, or the ARN of the KMS key."""
+    table_class: str
+    """``STANDARD`` or ``STANDARD_INFREQUENT_ACCESS``."""
+    warm: str
+    """The units a second that it is ready for now; empty where the server does not tell."""
+    most: str
+    """The most units a second that are served on demand; empty: no limit but the account's."""
+    replicas: tuple[str, ...]
+    """The other regions of a global table."""
+    consistency: str
+    """``STRONG`` or ``EVENTUAL`` where there are replicas, else empty."""
+    tags: tuple[tuple[str, str], ...] | None
+    """None where the client may not ask."""
 
 
 async def describe_table(transport: Transport, table: str) -> Table:
     """Describe a table. **Raises** StoreMissing, StoreDenied, StoreUnavailable."""
     description = await _describe(transport, table, absent=False)
-    units = description.get("ProvisionedThroughput", {})
-    read, write = (units.get(f"{kind}CapacityUnits", 0) for kind in ("Read", "Write"))
-    billing = f"{read} read and {write} write units" if read or write else "on demand"
+    billing = _units(description, "ProvisionedThroughput", "{}CapacityUnits") or "on demand"
+    replicas = tuple(
+        sorted(str(each["RegionName"]) for each in description.get("Replicas") or () if each)
+    )
     keys = _keys(description)
     ttl = await _ttl(transport, table)
     return Table(
@@ -124,7 +122,35 @@ async def describe_table(transport: Transport, table: str) -> Table:
         description.get("TableSizeBytes", 0),
         ttl.get("AttributeName", TTL) if ttl.get("TimeToLiveStatus") in _ON else "off",
         await _recovery(transport, table),
+        protected=description.get("DeletionProtectionEnabled") is True,
+        encryption=(description.get("SSEDescription") or {}).get("KMSMasterKeyArn") or OWN_KEY,
+        table_class=(description.get("TableClassSummary") or {}).get("TableClass") or "STANDARD",
+        warm=_units(description, "WarmThroughput", "{}UnitsPerSecond"),
+        most=_units(description, "OnDemandThroughput", "Max{}RequestUnits"),
+        replicas=replicas,
+        consistency=description.get("MultiRegionConsistency") or "EVENTUAL" if replicas else "",
+        tags=await _tags(transport, description.get("TableArn", "")),
     )
+
+
+def _units(description: Mapping[str, Any], name: str, field: str) -> str:
+    given = description.get(name) or {}
+    read, write = (given.get(field.format(kind), 0) for kind in ("Read", "Write"))
+    # -1: no limit
+    return f"{read} read and {write} write units" if max(read, write) > 0 else ""
+
+
+async def _tags(transport: Transport, arn: str) -> tuple[tuple[str, str], ...] | None:
+    found: list[tuple[str, str]] = []
+    more: dict[str, str] = {}
+    while True:
+        reply = await _call(transport, "ListTagsOfResource", {"ResourceArn": arn, **more})
+        if reply.status != 200:
+            return None
+        found += [(each["Key"], each["Value"]) for each in reply.body.get("Tags", ())]
+        if not reply.body.get("NextToken"):
+            return tuple(sorted(found))
+        more = {"NextToken": reply.body["NextToken"]}
 
 
 def _keys(description: Mapping[str, Any]) -> tuple[str, ...]:
@@ -172,6 +198,13 @@ async def _enable_ttl(transport: Transport, table: str) -> None:
     reply = await _call(transport, "UpdateTimeToLive", request)
     if reply.status != 200:
         raise failure(reply, "UpdateTimeToLive", table, transport.endpoint)
+
+
+async def _tag(transport: Transport, table: str, arn: str, design: Design) -> None:
+    request = {"ResourceArn": arn, "Tags": definition(table, design)["Tags"]}
+    reply = await _call(transport, "TagResource", request)
+    if reply.status != 200:
+        raise failure(reply, "TagResource", table, transport.endpoint)
 
 
 async def _recovery(transport: Transport, table: str) -> str:
