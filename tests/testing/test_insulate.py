@@ -247,6 +247,14 @@ def test_what_was_closed_meanwhile_is_cleared_away(real: LPCM, tmp_path: Path):
     assert everything(tmp_path) == before
 
 
+def test_an_application_that_closes_within_its_tests(real: LPCM):
+    """``lpcm.close()`` in a test leaves no store to be opened in the directory that is gone."""
+    with insulate(scratch=True):
+        LPCM("users")["k"] = "test"
+        lpcm.close()
+    assert real["k"] == "real"
+
+
 def test_a_fork_that_leaves_the_block_clears_nothing_away(real: LPCM):
     """A child that unwinds through ``insulate`` leaves its parent's entries alone."""
     try:

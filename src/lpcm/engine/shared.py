@@ -99,10 +99,10 @@ def used() -> list[Engine]:
 
 
 def close_in(directory: str) -> None:
-    """Close every engine whose store is a file in this directory."""
+    """Close every engine whose store is a file in this directory, and forget that it was used."""
     with state.lock():
-        gone = [settings for settings in _shared if settings.path.startswith(directory)]
-        engines = [_shared.pop(settings) for settings in gone]
+        gone = [each for each in {**_used, **_shared} if each.path.startswith(directory)]
+        engines = [_shared.pop(settings) for settings in gone if settings in _shared]
         for settings in gone:
             _used.pop(settings, None)
         state.refresh()
