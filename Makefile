@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo django-demo screenshots django-load test coverage embedded docs faults counts applications fuzz aws clients check-coherence lint servers format bench clean python dev
+.PHONY: help demo django-demo screenshots django-load first-hour test coverage embedded docs faults counts applications fuzz aws clients check-coherence lint servers format bench clean python dev
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -35,7 +35,11 @@ django-load: dev  ## Load that site for 30 s under threads and 30 s under ASGI.
 
 docs: dev  ## Build the documentation as a site, into site/.
 	@echo "== docs"
-	@$(RUN) sphinx --quiet --fail-on-warning --keep-going -c docs -d build/doctrees . site
+	@$(RUN) sphinx --quiet --fail-on-warning --keep-going -c docs -d build/doctrees . site || \
+		{ rm -rf build/doctrees; exit 1; }  # so that it warns again of pages that did not change
+
+first-hour: servers  ## Follow the documentation as a new user, and write down what it looks like.
+	@"$(PYTHON)" -m tests.first_hour
 
 test: lint servers docs  ## Check everything: the linters, then all tests and doctests. CI runs this.
 	@$(VENV)/bin/python scripts/django_tests.py

@@ -134,7 +134,19 @@ def test_the_sdist_holds_no_litter(installed: Installed):
 
 def test_the_sdist_has_all_that_is_kept(installed: Installed):
     """What the project is made of is in the sdist: the list in pyproject.toml is complete."""
-    kinds = {".py", ".pyi", ".md", ".html", ".css", ".svg", ".png", ".typed", ".yml", ".toml"}
+    kinds = {
+        ".py",
+        ".pyi",
+        ".md",
+        ".html",
+        ".css",
+        ".svg",
+        ".png",
+        ".typed",
+        ".yml",
+        ".toml",
+        ".sh",
+    }
     folders = ("src", "tests", "checks", "docs", "benchmarks", "conformance", "examples", "scripts")
     kept = {
         path.relative_to(ROOT).as_posix()

@@ -27,21 +27,18 @@ from lpcm.errors import LPCMError, StoreDenied, StoreError, StoreReadOnly
 from lpcm.operations.entry import MISSING
 from lpcm.operations.operations import Entries
 from lpcm.operations.options import MapOptions
-from lpcm.ports import CacheLost
-from lpcm.ports.findings import Finding, Report
+from lpcm.ports import CacheLost, Finding
 from lpcm.redact import redact
 from lpcm.values.keys import encode, partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import TypeVar
 
     from lpcm.engine.config import Config
     from lpcm.engine.engine import Engine
+    from lpcm.ports import Report
 
-    T = TypeVar("T")
-
-__all__ = ["Finding", "Report", "examine"]
+__all__ = ["examine"]
 
 ROUNDS: Final = 10
 """Times that each of two engines writes what the other reads."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lpcm.cli import Session
-    from lpcm.doctor import Finding
+    from lpcm.ports import Finding
 
 __all__ = ["doctor", "show_findings"]
 
