@@ -73,6 +73,12 @@ def examine(
     found(Finding("maps", _described(settings)))
     reached = _ask_store(settings, found)
     caching = _ask_cache(settings, found)
+    if settings.max_stale is not None:
+        allowed = (
+            f"a read may be {settings.max_stale:g} s old (max_stale), of other processes' writes"
+        )
+        found(Finding("near cache", allowed))
+        settings = settings._replace(near_cache=0, max_stale=None)  # it would be taken for a fault
     if reached:
         _probe(settings, found, write=write, caching=caching)
     return findings

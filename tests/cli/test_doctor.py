@@ -110,6 +110,13 @@ def test_a_table_behind_memcached(table, memcached):
     assert table.items() == []
 
 
+def test_reads_that_may_be_old(table, memcached):
+    """A near cache with a bound is said, and what it may serve late is no fault."""
+    found = examined(f"{behind(table, memcached)}&near_cache=1000000&max_stale=30")
+    assert "30 s old" in found["near cache"]["found"]
+    assert found["sharing"]["state"] == "ok"
+
+
 def test_signatures_are_checked(extenddb, monkeypatch):
     """On an engine that checks signatures a wrong secret is found, and never shown."""
     table = Table(extenddb.endpoint, "doctor")
