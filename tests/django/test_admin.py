@@ -202,6 +202,7 @@ def test_an_entry_is_added(user, given):
         ({"key": ""}, "A key is missing"),
         ({"key": "["}, "not JSON"),
         ({"key": "[1]"}, "list"),
+        ({"key": '{"!key": "!x"}'}, "No map writes the key"),
         ({"key": "x" * 2000}, "too long|bytes"),
         ({"value": "no json"}, "not JSON"),
         ({"value": ""}, "not JSON"),

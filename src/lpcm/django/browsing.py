@@ -119,11 +119,11 @@ def page(url: AdminUrl, wanted: str = "", after: str = "", before: str = "") -> 
     """
     records, (prefix, exact) = url.records, search(wanted)
     if before:
-        entries, more = _look(records, prefix, before, reverse=True)
+        entries, more = _scan(records, prefix, before, reverse=True)
         if more:
             return _page(url, records, entries[::-1], before=more, after=entries[0][0])
         after = ""  # the first page is whole, however few entries are left before
-    entries, more = _look(records, prefix, after)
+    entries, more = _scan(records, prefix, after)
     first = entries[0][0] if after and entries else ""
     if exact is not None and not after:
         (stored,) = records.read([exact])
@@ -131,7 +131,7 @@ def page(url: AdminUrl, wanted: str = "", after: str = "", before: str = "") -> 
     return _page(url, records, entries, before=first, after=more)
 
 
-def _look(
+def _scan(
     records: Records, prefix: Any, after: str, *, reverse: bool = False
 ) -> tuple[Sequence[tuple[str, Stored]], str]:
     """Return a page's entries, and the last one's key where there are more behind."""
@@ -165,9 +165,9 @@ def _row(url: AdminUrl, records: Records, stored_key: str, stored: Stored, cache
     return Row(where, as_json(key), problem or _short(text), kind, _moment(stored.expires), cached)
 
 
-def _has_address(key: Any, stored_key: str) -> bool:
+def _has_address(key: Any, stored_key: str | None) -> bool:
     try:
-        return encode_key(key) == stored_key == encode_key(decode_key(stored_key))
+        return encode_key(decode_key(encode_key(key))) == stored_key
     except LPCMError:
         return False
 
@@ -220,8 +220,11 @@ def add(url: AdminUrl, key: str, text: str, ttl: float | None) -> AdminUrl | Non
     """
     with foreign():
         named = parse_key(key)
-        added = url.whole_map.open().add(named, from_json(text), ttl=ttl)
-    return url.within(encode_key(named)) if added else None
+        where = url.within(encode_key(named))
+        if not _has_address(named, where.stored_key):
+            raise ValueError(f"No map writes the key {as_json(named)}.")
+        added = url.open().add(named, from_json(text), ttl=ttl)
+    return where if added else None
 
 
 def remove(url: AdminUrl) -> None:

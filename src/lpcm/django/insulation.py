@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from lpcm.administration import drop
 from lpcm.errors import LPCMError
-from lpcm.testing import fence, insulate, rollback
+from lpcm.testing import insulate, rollback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,6 +40,8 @@ _run: AbstractContextManager[str] | None = None
 _each = False
 """Whether each test is undone."""
 _workers = 0
+_worker: AbstractContextManager[str] | None = None
+"""What this process is in, where it is one of ``test --parallel``."""
 
 
 def begin() -> None:
@@ -135,15 +137,15 @@ def _wrap_runner(module: Any) -> None:
 
 
 def _init_worker(*args: Any, **options: Any) -> None:
-    """Begin a process of ``test --parallel``, with a namespace inside its run's."""
+    """Begin a process of ``test --parallel``, in a namespace that is a copy of its run's."""
+    global _worker  # noqa: PLW0603  # see begin
     from django.test import runner
 
     real: Any = getattr(_init_worker, "real", None) or runner._init_worker  # type: ignore[attr-defined]  # noqa: SLF001  # the process was spawned
     real(*args, **options)
-    worker: int = runner._worker_id  # type: ignore[attr-defined]  # noqa: SLF001  # no other name for it
-    own = f"{os.environ.get('LPCM_NAMESPACE') or 'test'}-{worker}"
-    os.environ["LPCM_NAMESPACE"] = own
-    fence(own)
+    number: int = runner._worker_id  # type: ignore[attr-defined]  # noqa: SLF001  # no other name for it
+    _worker = rollback(namespace=f"{os.environ.get('LPCM_NAMESPACE') or 'test'}-{number}")
+    _worker.__enter__()  # for the rest of its life: the run's process clears it away
 
 
 def _wrap_cases(module: Any) -> None:

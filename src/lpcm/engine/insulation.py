@@ -197,12 +197,15 @@ def insulate(
 
 
 @contextmanager
-def rollback() -> Generator[str, None, None]:
+def rollback(*, namespace: str | None = None) -> Generator[str, None, None]:
     """Undo at the end of the block what was written to maps meanwhile; yield the block's namespace.
 
     The block works in a namespace of its own. The namespace begins as a copy of the one around the
     block, as far as it is in stores that this process has used there. Blocks nest. Where nothing
     is insulated, the block is, and begins with empty maps.
+
+    ``namespace``
+        The name of the block's namespace; it must be an empty one.
 
     **Cost**: one request for each of these stores and for each that the block uses, and what it
     takes to copy the entries and to delete them.
@@ -217,12 +220,12 @@ def rollback() -> Generator[str, None, None]:
     'dog'
     """
     around, engines = state.fence, _in_use()
-    with insulate() as namespace:
+    with insulate(namespace=namespace) as own:
         if around:
             for engine in engines:
                 _writers.add(engine)
-                run(_copy(engine, around, namespace))
-        yield namespace
+                run(_copy(engine, around, own))
+        yield own
 
 
 def _in_use() -> set[Engine]:
