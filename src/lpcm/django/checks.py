@@ -51,11 +51,14 @@ def _settings() -> Iterator[CheckMessage]:
         yield _warning("W001", f"{name} is a setting of 2012.", f"Write {conf.OLD[name]}.")
     try:
         known = conf.aliases()
-        conf.tests_use()
-        conf.tests_insulate()
     except ConfigError as error:
         yield _error("E001", f"{error}.", "Make LPCM a dict of dicts, one for each alias.")
         return
+    for asked in (conf.tests_use, conf.tests_insulate):
+        try:
+            asked()
+        except ConfigError as error:
+            yield _error("E001", f"{error}.", "Write one of the two.")
     if known and "default" not in known and not os.environ.get("LPCM_URL"):
         yield _warning(
             "W002",
