@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo django-demo screenshots django-load first-hour test coverage embedded docs faults counts applications fuzz aws clients check-coherence lint servers format bench clean python dev
+.PHONY: help demo django-demo screenshots django-load first-hour test coverage embedded docs faults counts applications fuzz aws clients check-coherence near lint servers format bench clean python dev
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -78,6 +78,9 @@ clients: python servers  ## Run other projects' own tests over maps; ARGS="limit
 check-coherence: dev servers  ## Search every interleaving, record histories under faults (40 minutes).
 	@$(VENV)/bin/python -m checks.explorer.scenarios $(ARGS)
 	@$(VENV)/bin/python -m checks.histories
+
+near: dev  ## Let a writer and three readers share a file for ten minutes: no near hit is stale.
+	@$(RUN) pytest tests/consistency/test_near_cache.py --near-seconds=600 --timeout=1800 $(ARGS)
 
 lint: dev  ## Check style, layers and types only: ruff, import-linter, mypy, pyright.
 	@echo "== ruff check"

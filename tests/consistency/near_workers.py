@@ -244,6 +244,29 @@ def load(file, *_):
     print(last(m))
 
 
+def statement(file, *_):
+    """Break off a read when its statement has begun, whose cursor the traceback keeps."""
+    engine, m, other = warmed(file)
+    commit(other, "a")  # all that is near is not current any more
+    assert m["a"] == 2
+    (connection,) = engine.store._idle.connections
+    original = connection.execute
+
+    def execute(*given):
+        connection.execute = original
+        cursor = original(*given)
+        raise KeyboardInterrupt(cursor)
+
+    connection.execute = execute
+    try:
+        m["b"]
+    except KeyboardInterrupt as error:
+        kept = error
+    commit(other)
+    print(last(m))
+    del kept
+
+
 if __name__ == "__main__":
     what, file, board, seconds = sys.argv[1:]
     globals()[what](file, Board(board), time.monotonic() + float(seconds))

@@ -1,10 +1,11 @@
 """No read of SQLite's near cache is stale: histories of processes, and mutants that are caught.
 
-Run for longer by ``--near-seconds=600``: some 10^8 reads.
+``make near`` runs for ten minutes: some 10^8 reads.
 """
 
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -41,6 +42,10 @@ def history(folder, seconds, source=None):
     while time.monotonic() < until:  # a writer is killed, and another goes on
         writer = start("write", folder, seconds, source)
         time.sleep(min(random.uniform(0.8, 2.5), max(0.1, until - time.monotonic())))
+        paused = random.choice([writer, *readers])
+        paused.send_signal(signal.SIGSTOP)
+        time.sleep(random.uniform(0, 0.2))
+        paused.send_signal(signal.SIGCONT)
         writer.kill()
         writer.wait()
         writer.stdout.close()
@@ -59,7 +64,7 @@ def test_histories(tmp_path, request):
 
 
 STORE, NEAR, HITS = "stores/sqlite/store.py", "stores/sqlite/near.py", "operations/hits.py"
-STATEMENTS = "stores/sqlite/statements.py"
+STATEMENTS, CONNECTIONS = "stores/sqlite/statements.py", "stores/sqlite/connections.py"
 LOOK = "near.view.raw != header\n            or not place"
 CLAUSES = {
     "refused": (  # "it wrote"
@@ -77,6 +82,11 @@ CLAUSES = {
         STORE,
         "            if near.view.raw == header:\n                near.fill(state, header,",
         "            if header := near.view.raw:\n                near.fill(state, header,",
+    ),
+    "statement": (  # no fill inside an open one
+        CONNECTIONS,
+        "            self.cursor.close()\n            self.cursor = None\n\n    def shut",
+        "            self.cursor = None\n\n    def shut",
     ),
 }
 
