@@ -100,7 +100,8 @@ def test_memory(url):
 def test_a_table_behind_memcached(table, memcached):
     """Of DynamoDB it says whose keys, how far and how the table is; of memcached how it is set."""
     found = examined(behind(table, memcached))
-    assert {name for name, each in found.items() if each["state"] != "ok"} <= {"times", "memory", "protection"}
+    noted = {name for name, each in found.items() if each["state"] != "ok"}
+    assert noted <= {"times", "memory", "protection"}
     assert found["credentials"]["found"] == "of the environment (AWS_ACCESS_KEY_ID)"
     assert "EXAMPLE" not in json.dumps(found)
     assert "ACTIVE" in found["table"]["found"]
