@@ -193,7 +193,7 @@ def transact(fn: Callable[[Transaction], T]) -> T:
             if not t._bindings:
                 raise
             retry = retry or _again(_any(t).use())
-            do(retry.pause)
+            do(retry.wait)
         else:
             return result
 
@@ -215,7 +215,7 @@ async def atransact(fn: Callable[[Transaction], Awaitable[T]]) -> T:
                 raise
             use = _any(t).ause()
             retry = retry or _again(use)
-            await use.drive(retry.pause())
+            await use.drive(retry.wait())
         else:
             return result
 

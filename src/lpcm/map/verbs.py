@@ -101,6 +101,8 @@ class Verbs(Closing, Generic[K, V]):
     def popitem(self, *, last: bool = True) -> tuple[K, V]:
         """Remove and return the last entry in key order, or the first.
 
+        Where others take it first: one of the last few, or first few.
+
         **Cost**: two requests, more when others take the same one. **Atomic**: no two
         callers get one entry. **Raises** KeyError when the map is empty.
 

@@ -25,7 +25,7 @@ from lpcm.ports.near import read_kept
 from lpcm.values.keys import encode, partition
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
     from lpcm.engine.engine import Engine
     from lpcm.engine.stack import Stack
@@ -155,6 +155,14 @@ class Access:
         """Return the entry as the store has it, past any cache."""
         return await self._store.read(self._map, sk, self._now())
 
+    async def _latest(self, sk: str) -> Stored | None:
+        """Return the entry for another attempt, after a write of it was refused and a pause.
+
+        Not the entry of the refusal: during the pause others may have written it again, and the
+        next attempt would be refused without fail. Of the store, which decides the attempt.
+        """
+        return await self._read_store(sk)
+
     async def _look(self, now: float) -> None:
         """Check that this version knows the map's format; see ``coherence.catalogue``."""
         await self._catalogue.look(self._store, self._map, now)
@@ -166,17 +174,18 @@ class Access:
         now = await self._moment()
         return await self._store.scan(self._map, wanted, now)
 
-    async def _first(
-        self, keys: KeyRange, *, last: bool = False, values: bool
-    ) -> tuple[str, Stored] | None:
-        """Return the first entry of the range in key order, or the last; None: it has none."""
-        wanted = Scan(keys, limit=1, reverse=last, values=values)
+    async def _some(
+        self, keys: KeyRange, count: int, *, last: bool = False, values: bool = False
+    ) -> Sequence[tuple[str, Stored]]:
+        """Return up to ``count`` of the first entries of the range in key order, or of the last.
+
+        None of them: the range has none.
+        """
+        wanted = Scan(keys, limit=count, reverse=last, values=values)
         while True:
             page = await self._scan(wanted)
-            if page.entries:
-                return page.entries[0]
-            if page.resume is None:
-                return None
+            if page.entries or page.resume is None:
+                return page.entries
             wanted = wanted._replace(after=page.resume)  # the entries that it passed have expired
 
     async def _moment(self) -> float:

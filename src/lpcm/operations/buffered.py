@@ -86,6 +86,10 @@ class BufferedEntries(Entries):
     async def _scan(self, wanted: Scan) -> Page:
         return await self._tier.scan(self._map, wanted)
 
+    async def _latest(self, sk: str) -> Stored | None:
+        """Return the entry as another task of this transaction has left it."""
+        return await self.find(sk)
+
     async def _read_store(self, sk: str) -> Stored | None:
         self._tier.check_reach()
         return await super()._read_store(sk)

@@ -288,7 +288,7 @@ class Entries(Access):
 
     async def any(self, keys: KeyRange) -> bool:
         """Tell whether the range has an entry, reading one key."""
-        return await self._first(keys, values=False) is not None
+        return bool(await self._some(keys, 1))
 
     async def count(self, keys: KeyRange) -> int:
         """Count the range's entries."""

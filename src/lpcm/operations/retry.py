@@ -9,7 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from lpcm.errors import Conflict
-from lpcm.system.backoff import backoff
+from lpcm.system.backoff import backoff, jitter
 
 if TYPE_CHECKING:
     from lpcm.ports import Clock
@@ -25,6 +25,12 @@ class Unchanged(Enum):
 
 UNCHANGED: Final = Unchanged.UNCHANGED
 
+_FIRST: Final = 0.001
+_MOST: Final = 0.032
+_LENGTHS: Final = 2
+_DOUBLINGS: Final = 3
+_PART: Final = 1 / 32
+
 
 class Retry:
     """The pauses between attempts of one compare-and-set, within the engine's timeout."""
@@ -33,15 +39,44 @@ class Retry:
         self._clock = clock
         self._timeout = timeout
         self._what = f"{what} in {name!r}"
-        self._deadline = clock.monotonic() + timeout
-        self._attempt = 0
+        self._began = clock.monotonic()
+        self._deadline = self._began + timeout
+        self._refusals = 0
 
-    async def pause(self) -> None:
-        """Wait a random moment, longer each time; raise Conflict when time is up."""
-        if self._clock.monotonic() >= self._deadline:
+    async def pause(self) -> bool:
+        """Wait a random moment after every other refusal; raise Conflict when time is up.
+
+        Return whether there was a pause. If so, the caller must read the entry anew: the one that
+        the refusal brought is old by now, and a write on an old etag is refused without fail. So
+        all writers that meet have the same chance, and the last winner no better one. The other
+        refusals are answered at once, with the entry that they brought: where a write has to wait
+        for a lock, as on SQLite, no read before that wait brings a newer one.
+        """
+        self._check_time()
+        self._refusals += 1
+        if self._refusals % 2:
+            return False
+        await self._clock.sleep(backoff(self._refusals // 2 - 1, first=_FIRST, most=_MOST))
+        return True
+
+    async def wait(self) -> None:
+        """Wait a random moment, by the length of the attempt; raise Conflict when time is up.
+
+        For attempts of several requests, each of which costs the others time: one that took long
+        met many others, or a busy store. So few of many are at it at a time.
+        """
+        now = self._check_time()
+        first = max(_FIRST, _LENGTHS * (now - self._began))
+        longest = first * 2 ** min(self._refusals, _DOUBLINGS)
+        self._refusals += 1
+        await self._clock.sleep(jitter(0.0, min(longest, self._timeout * _PART)))
+        self._began = self._clock.monotonic()
+
+    def _check_time(self) -> float:
+        now = self._clock.monotonic()
+        if now >= self._deadline:
             raise Conflict(
                 f"{self._what} lost against other writers for {self._timeout:g} s; nothing was "
                 "written"
             )
-        await self._clock.sleep(backoff(self._attempt, first=0.001, most=0.064))
-        self._attempt += 1
+        return now

@@ -8,7 +8,7 @@ made of the value that was stored in the instant of the write.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import ValueDecodingError
 from lpcm.operations.damage import give_back, read_again, readable
@@ -16,6 +16,7 @@ from lpcm.operations.entry import MISSING
 from lpcm.operations.retry import UNCHANGED
 from lpcm.ports import Applied, Delete, Update, When
 from lpcm.ports.etags import new_etag
+from lpcm.system.backoff import shuffled
 from lpcm.values.functions import check_plain
 from lpcm.values.keys import encode, key_of
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from lpcm.ports import Action, KeyRange, Step, Stored
 
 __all__ = ["check_stored", "mutate", "peekitem", "popitem", "transform", "update"]
+
+MOST_TO_PICK: Final = 16
+"""The entries among which ``popitem`` picks: a store reads them whole, values included."""
 
 
 async def mutate(
@@ -72,8 +76,7 @@ async def mutate(
         outcome = await use._apply(sk, put)
         if isinstance(outcome, Applied):
             return use._decode(*put.cell), result
-        current = outcome.entry
-        await retry.pause()
+        current = await use._latest(sk) if await retry.pause() else outcome.entry
 
 
 async def update(  # noqa: PLR0917  # a method's arguments, its object among them
@@ -85,7 +88,7 @@ async def update(  # noqa: PLR0917  # a method's arguments, its object among the
     fallback: object,
     ttl: TTL = None,
 ) -> Any:
-    """Compare-and-set, first on ``current``, then on the entry that each refusal brings.
+    """Compare-and-set, first on ``current``, then on the newest entry known: see ``Retry``.
 
     ``ttl`` is for a new entry; one that exists keeps its expiry.
     """
@@ -106,8 +109,7 @@ async def update(  # noqa: PLR0917  # a method's arguments, its object among the
         outcome = await use._apply(sk, put)
         if isinstance(outcome, Applied):
             return use._decode(*put.cell)
-        current = outcome.entry
-        await retry.pause()
+        current = await use._latest(sk) if await retry.pause() else outcome.entry
 
 
 async def transform(
@@ -132,28 +134,34 @@ def check_stored(fn: object) -> None:
 
 
 async def popitem(use: Access, keys: KeyRange, *, last: bool = True) -> tuple[Any, Any]:
-    """Remove the last entry in key order, or the first, and return it; else raise KeyError."""
+    """Remove the last entry in key order, or the first, and return it; else raise KeyError.
+
+    Where others take entries at the same time: one of the last few, or first few.
+    """
     retry = use._retry("popitem")
+    few = 1
     while True:
-        there = await use._first(keys, last=last, values=False)
-        if there is None:
+        there = await use._some(keys, few, last=last)
+        if not there:
             raise KeyError("popitem(): map is empty")
-        sk, found = there
-        key = key_of(sk)
-        outcome = await use._apply(sk, Delete(found.etag, returning=True))
-        if isinstance(outcome, Applied):
-            assert outcome.previous is not None, "asked for, of an entry that was there"
-            return key, await give_back(use, key, sk, outcome.previous)
-        if outcome.entry is not None and outcome.entry.etag == found.etag:
-            readable(use, key, outcome.entry)
-        await retry.pause()
+        # All who take the last one meet; of a few in random order most take different ones.
+        for sk, found in there if few == 1 else shuffled(there):
+            key = key_of(sk)
+            outcome = await use._apply(sk, Delete(found.etag, returning=True))
+            if isinstance(outcome, Applied):
+                assert outcome.previous is not None, "asked for, of an entry that was there"
+                return key, await give_back(use, key, sk, outcome.previous)
+            if outcome.entry is not None and outcome.entry.etag == found.etag:
+                readable(use, key, outcome.entry)
+        few = min(MOST_TO_PICK, few * 4)
+        await retry.wait()
 
 
 async def peekitem(use: Access, keys: KeyRange, *, last: bool = True) -> tuple[Any, Any]:
     """Return the last entry in key order, or the first; else raise KeyError."""
-    there = await use._first(keys, last=last, values=True)
-    if there is None:
+    there = await use._some(keys, 1, last=last, values=True)
+    if not there:
         raise KeyError("peekitem(): map is empty")
-    sk, found = there
+    ((sk, found),) = there
     key = key_of(sk)
     return key, use._live(key, readable(use, key, found))

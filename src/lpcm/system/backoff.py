@@ -6,7 +6,14 @@ their ``random`` has, and whether or not one is a fork of the other.
 
 from __future__ import annotations
 
-__all__ = ["backoff", "jitter"]
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["backoff", "jitter", "shuffled"]
+
+T = TypeVar("T")
 
 _DOUBLINGS = 30
 
@@ -17,6 +24,15 @@ def jitter(least: float, most: float) -> float:
 
     # Of the system: users seed the module's own, and it goes on alike after a fork in C.
     return SystemRandom().uniform(least, most)
+
+
+def shuffled(items: Iterable[T]) -> list[T]:
+    """Return the items in an order that rivals do not share."""
+    from random import SystemRandom  # see jitter
+
+    found = list(items)
+    SystemRandom().shuffle(found)
+    return found
 
 
 def backoff(attempt: int, first: float, most: float) -> float:

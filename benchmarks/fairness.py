@@ -1,0 +1,154 @@
+"""Writers that meet on one key: what each of them gets, and how long each of them waits.
+
+Run ``python benchmarks/fairness.py``; ``--seconds 5`` is the length of a round, ``--only sqlite``
+takes one store. Processes begin together and work for the same time. A round's figures are the
+operations a second of all, Jain's index of fairness (1: all got the same; 1/n: one got all), the
+longest wait of one operation in seconds, the conflicts, and whether the result is exact. DynamoDB
+is dynoxide, on this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from benchmarks.messages import create_table
+from checks import servers
+from lpcm import LPCM, transact
+from lpcm.errors import Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STOCK = 12_000
+"""The entries that ``popitem`` takes from."""
+
+
+class Work(NamedTuple):
+    """What each process does again and again; ``before`` and ``after`` see the map alone."""
+
+    before: Callable[[Any], None]
+    once: Callable[[Any], object]
+    after: Callable[[Any], float]
+    """Return how many operations the map shows to have happened."""
+
+
+def move(m: Any) -> None:
+    def both(t: Any) -> None:
+        t[m]["a"] += 0.5
+        t[m]["b"] -= 0.5
+
+    transact(both)
+
+
+def balanced(m: Any) -> float:
+    assert m["a"] + m["b"] == 0
+    return float(m["a"] * 2)
+
+
+WORKS = {
+    "increment by 0.5": Work(
+        lambda m: m.set("k", 0.0), lambda m: m.increment("k", 0.5), lambda m: m["k"] * 2
+    ),
+    "popitem": Work(
+        lambda m: m.set_many({number: number for number in range(STOCK)}),
+        lambda m: m.popitem(),
+        lambda m: STOCK - len(m),
+    ),
+    "transact": Work(lambda m: m.update(a=0.0, b=0.0), move, balanced),
+}
+ROUNDS = [
+    ("increment by 0.5", 8),
+    ("increment by 0.5", 32),
+    ("popitem", 16),
+    ("transact", 32),
+]
+
+
+def work(url: str, name: str, seconds: float, begin: Any, out: Any) -> None:
+    m: Any = LPCM("fair", url=url)
+    once = WORKS[name].once
+    done = conflicts = 0
+    longest = 0.0
+    begin.wait()
+    now = time.monotonic()
+    until = now + seconds
+    while now < until:
+        started = now
+        try:
+            once(m)
+            done += 1
+        except Conflict:
+            conflicts += 1
+        except KeyError:  # nothing is left to take
+            break
+        now = time.monotonic()
+        longest = max(longest, now - started)
+    out.put((done, conflicts, longest, now - until + seconds))
+
+
+def jain(shares: list[int]) -> float:
+    squares = sum(share * share for share in shares)
+    return sum(shares) ** 2 / (len(shares) * squares) if squares else 0.0
+
+
+def measure(url: str, name: str, processes: int, seconds: float) -> str:
+    m: Any = LPCM("fair", url=url)
+    m.clear()
+    WORKS[name].before(m)
+    context = get_context("spawn")
+    begin, out = context.Barrier(processes), context.Queue()
+    workers = [
+        context.Process(target=work, args=(url, name, seconds, begin, out))
+        for _ in range(processes)
+    ]
+    for each in workers:
+        each.start()
+    results = [out.get(timeout=seconds + 120) for _ in workers]
+    for each in workers:
+        each.join()
+    shares = [done for done, *_ in results]
+    length = max(worked for *_, worked in results)
+    exact = "yes" if WORKS[name].after(m) == sum(shares) else "NO"
+    return (
+        f"| {name} | {processes} | {sum(shares) / length:,.0f} | {jain(shares):.2f} "
+        f"| {max(longest for _, _, longest, _ in results):.2f} "
+        f"| {sum(conflicts for _, conflicts, *_ in results)} | {exact} |"
+    )
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--seconds", type=float, default=8)
+    asked.add_argument("--only", default="")
+    given = asked.parse_args()
+    os.environ |= servers.AWS
+    with (
+        tempfile.TemporaryDirectory(prefix="lpcm-fairness-") as folder,
+        servers.dynoxide() as engine,
+    ):
+        create_table(engine.endpoint, "fair", "pk", "sk")
+        urls = {
+            "sqlite": f"sqlite:///{folder}/fair.sqlite3",
+            "dynamodb": f"dynamodb://fair?endpoint={engine.endpoint}",
+        }
+        print("| store | work | processes | a second | Jain | longest | conflicts | exact |")
+        print("|---|---|--:|--:|--:|--:|--:|---|")
+        for store, url in urls.items():
+            if given.only not in {"", store}:
+                continue
+            for name, processes in ROUNDS:
+                line = measure(url, name, processes, given.seconds)
+                print(f"| {store} {line}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""Writers that meet on one key get the same, and none of them waits long.
+
+The writers run in simulated time: every request to the store and every pause takes its time of a
+clock that no busy machine slows down. So the bounds are bounds on what the writers do.
+"""
+
+import heapq
+import random
+from itertools import count
+from types import coroutine
+
+import pytest
+
+from lpcm import LPCM, Conflict, Engine
+from lpcm.engine import config
+from lpcm.engine.drive import run
+from lpcm.operations.retry import Retry
+from lpcm.ports import Applied, KeyRange, Put
+from lpcm.testing import FakeClock
+
+TRIP = 0.0004
+"""Seconds that a request takes to the store, and as many back."""
+POLL = 0.001
+"""Seconds between two looks at a lock."""
+
+
+def trip():
+    """Return how long one takes: never quite the same."""
+    return TRIP * random.uniform(0.7, 1.4)
+
+
+@coroutine
+def tick(seconds):
+    yield seconds
+
+
+class World:
+    """The clock, and the writers that wait for it."""
+
+    def __init__(self):
+        self.time = 1_800_000_000.0
+        self._waiting = []
+        self._numbers = count()
+
+    def now(self):
+        return self.time
+
+    monotonic = now
+
+    async def sleep(self, seconds):
+        await tick(seconds)
+
+    def start(self, writer):
+        heapq.heappush(self._waiting, (self.time, next(self._numbers), writer))
+
+    def run(self, seconds):
+        end = self.time + seconds
+        while self._waiting:
+            self.time, _, writer = heapq.heappop(self._waiting)
+            if self.time > end:
+                writer.close()
+                continue
+            try:
+                wait = writer.send(None)
+            except StopIteration:
+                continue
+            heapq.heappush(self._waiting, (self.time + wait, next(self._numbers), writer))
+
+
+class FarStore:
+    """A store that is a network away."""
+
+    def __init__(self, store):
+        self._store = store
+        self.applied = 0
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    async def _far(self, call, *args):
+        await tick(trip())
+        result = await call(*args)
+        await tick(trip())
+        return result
+
+    async def read(self, *args):
+        return await self._far(self._store.read, *args)
+
+    async def scan(self, *args):
+        return await self._far(self._store.scan, *args)
+
+    async def apply(self, *args):
+        self.applied += 1
+        return await self._far(self._store.apply, *args)
+
+    async def transact(self, *args):
+        return await self._far(self._store.transact, *args)
+
+
+class LockedStore(FarStore):
+    """A store in a file: a write waits for its lock, looking for it now and then."""
+
+    def __init__(self, store):
+        super().__init__(store)
+        self._locked = False
+
+    async def read(self, *args):
+        await tick(trip() / 20)
+        return await self._store.read(*args)
+
+    async def apply(self, *args):
+        while self._locked:
+            await tick(POLL + trip() / 20)
+        self._locked = True
+        await tick(trip() / 20)
+        outcome = await self._store.apply(*args)
+        if isinstance(outcome, Applied):
+            await tick(trip() / 2)
+        self._locked = False
+        return outcome
+
+
+def meet(kind, writers, once, entries, seconds=2.0):
+    """Let so many writers do ``once`` all the time.
+
+    Return the map, the number of operations of each, the longest wait, and the store.
+    """
+    world, inner = World(), Engine.open("memory://")
+    stored = LPCM("m", using=inner)
+    stored.update(entries)
+    store = kind(inner.store)
+    engine = Engine(store, config.parse("memory://"), clock=world)
+    engine.catalogue.registered.add(stored._use()._map)
+    use = LPCM("m", using=engine)._use()
+    use._until = use._until_whole = float("inf")  # the catalogue is asked no more
+    shares, waits = [0] * writers, [0.0]
+
+    async def work(number):
+        while True:
+            began = world.time
+            await once(use)
+            shares[number] += 1
+            waits.append(world.time - began)
+            await tick(trip() / 20)
+
+    for number in range(writers):
+        world.start(work(number))
+    world.run(seconds)
+    return stored, shares, max(waits), store
+
+
+def jain(shares):
+    """Return Jain's index of fairness: 1 where all have the same."""
+    return sum(shares) ** 2 / (len(shares) * sum(share * share for share in shares))
+
+
+def increment(use):
+    return use.increment("k", 0.5)
+
+
+def transform(use):
+    return use.transform("k", lambda value: value + 0.5)
+
+
+@pytest.mark.parametrize("kind", [FarStore, LockedStore])
+@pytest.mark.parametrize(
+    ("once", "writers", "longest"),
+    [(increment, 8, 1.0), (increment, 32, 1.9), (transform, 8, 1.0)],
+    ids=["8 increments", "32 increments", "8 transforms"],
+)
+def test_compare_and_set(kind, once, writers, longest):
+    """All writers of one key get about the same, and wait for a short time only."""
+    stored, shares, waited, _ = meet(kind, writers, once, {"k": 0.0})
+    assert jain(shares) > 0.8
+    assert waited < longest
+    # The last ones may have been done without an answer.
+    assert sum(shares) <= stored["k"] * 2 <= sum(shares) + writers
+    assert sum(shares) > 900
+
+
+def test_mutations():
+    """So do those that change a value in place."""
+
+    def change(value):
+        value["n"] += 0.5
+
+    _, shares, waited, _ = meet(
+        FarStore, 8, lambda use: use.mutate("k", change, None), {"k": {"n": 0.0}}
+    )
+    assert jain(shares) > 0.8
+    assert waited < 1
+
+
+@pytest.mark.parametrize("kind", [FarStore, LockedStore])
+def test_popitem(kind):
+    """Those who take entries at the same time take different ones, after few attempts."""
+    entries = dict.fromkeys(range(20_000), 1)
+    stored, shares, waited, store = meet(kind, 16, lambda use: use.popitem(KeyRange()), entries, 1)
+    taken = len(entries) - len(stored)
+    assert sum(shares) <= taken <= sum(shares) + 16
+    assert store.applied < 4 * taken
+    assert jain(shares) > 0.8
+    assert waited < 0.5
+    assert max(stored) < len(entries) - taken + 16 * 16, "the last ones went first"
+
+
+@pytest.mark.parametrize("writes", [1, 2, 3], ids=["each time", "every other", "every third"])
+def test_a_rival_in_each_pause(writes):
+    """A write in each pause makes no compare-and-set fail: it reads after the pause."""
+
+    class Rival(FakeClock):
+        pauses = 0
+
+        async def sleep(self, seconds):
+            await super().sleep(seconds)
+            self.pauses += 1
+            if self.pauses % writes == 0:
+                stored["k"] += 1
+
+    class Late:
+        """A store that another write reaches first, the first two times."""
+
+        left = 2
+
+        def __init__(self, store):
+            self._store = store
+
+        def __getattr__(self, name):
+            return getattr(self._store, name)
+
+        async def apply(self, map, sk, op, now):
+            if self.left and isinstance(op, Put) and type(op.when) is int:
+                self.left -= 1
+                stored["k"] += 1
+            return await self._store.apply(map, sk, op, now)
+
+    inner, clock = Engine.open("memory://"), Rival()
+    stored = LPCM("m", using=inner)
+    stored["k"] = 0
+    engine = Engine(Late(inner.store), config.parse("memory://"), clock=clock)
+    m = LPCM("m", using=engine)
+    m.increment("k", 0.5)
+    assert clock.pauses == 1
+    assert m["k"] == stored["k"] == (3 if writes == 1 else 2) + 0.5
+
+
+def test_pauses_of_transactions():
+    """Pauses are as long as the attempts that were refused, but end with the timeout."""
+    clock = FakeClock()
+    pauses = []
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+        clock.advance(seconds)
+
+    clock.sleep = sleep
+    retry = Retry(clock, 8.0, "a transaction", "m")
+    for _ in range(20):
+        clock.advance(0.01)
+        run(retry.wait())
+    assert max(pauses[:1]) <= 0.02
+    assert 0.02 < max(pauses) <= 0.16
+    clock.advance(8)
+    with pytest.raises(Conflict, match="nothing was written"):
+        run(retry.wait())
