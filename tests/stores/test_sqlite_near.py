@@ -105,6 +105,39 @@ def test_an_absent_key_is_near_too(engine, m):
     assert [one for one in statements if "entries" in one] == []
 
 
+class Missing(LPCM):
+    """A map that makes what is missing."""
+
+    def __missing__(self, key):
+        return f"no {key}"
+
+
+def test_a_miss_is_one_statement(engine, m):
+    """What is not near is asked for once, be it there or not, by each way to read one key."""
+    warm(m, k=1, record={"a": [1]}, text="x")
+    with_default = LPCM("m", using=engine, default=dict)
+    missing = Missing("m", using=engine)
+    missing.get("k")
+    with_default.get("k")
+    for read, wanted in (
+        (lambda: m["k"], 1),
+        (lambda: m.get("text"), "x"),
+        (lambda: m["record"]["a"], [1]),
+        (lambda: m.get("none"), None),
+        (lambda: m.get("none", 5), 5),
+        (lambda: missing["none"], "no none"),
+        (lambda: with_default["none"], {}),
+        (lambda: with_default.get("none", 3), 3),
+    ):
+        near(engine).state = near_cache._EMPTY
+        statements = asked(engine)
+        assert read() == wanted
+        assert len([one for one in statements if "FROM entries" in one]) == 1
+    near(engine).state = near_cache._EMPTY
+    with pytest.raises(KeyError, match="none"):
+        m["none"]
+
+
 def test_own_writes_keep_what_else_is_near(engine, m):
     """A write of this process replaces its entry, and takes no other out."""
     warm(m, a=1, b=2)

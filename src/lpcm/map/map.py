@@ -214,11 +214,11 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
     def __getitem__(self, key: K) -> R_co:  # type: ignore[override]  # a V, read live
         bound = self._bound
         use = bound[1] if bound[0] == state.epoch else self._bind()
-        if use.hit_item is not None:
-            value = use.hit_item(key)
-            if value is not NOTHING:
-                return value  # type: ignore[no-any-return]  # as below
         try:  # ``drive.do``, without its call
+            if use.hit_item is not None:
+                value = use.hit_item(key)
+                if value is not NOTHING:
+                    return value  # type: ignore[no-any-return]  # as below
             use.item(key).send(None)
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]  # as the map is annotated
@@ -240,7 +240,7 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
         """
         use = self._use()
         if use.hit is not None:
-            value = use.hit(key)
+            value = use.hit(key, default)
             if value is not NOTHING:
                 return value
         value = do(use.get, key, default)

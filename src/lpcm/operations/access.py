@@ -37,6 +37,15 @@ if TYPE_CHECKING:
 __all__ = ["Access"]
 
 
+def _default(_: object, default: object) -> Any:
+    """Return what ``get`` returns for a key without an entry, of a map without a default."""
+    return None if default is MISSING else default
+
+
+def _missing(key: object, _: object) -> Any:
+    raise KeyError(key)
+
+
 class Access:
     """The entries of one map of one engine, for the operations on them."""
 
@@ -49,6 +58,7 @@ class Access:
         *,
         namespace: str,
         binding: Any,
+        blocking: bool = False,
     ) -> None:
         default, ttl, (self._makers, self._number_makers), fit, caching = options
         self._engine = engine
@@ -85,10 +95,15 @@ class Access:
         # Of the tier itself: a wrapper that passes other attributes on may count or refuse reads.
         has_near = caching and hasattr(type(stack.tier), "near")
         near: Near | None = getattr(stack.tier, "near") if has_near else None  # noqa: B009  # no part of the port
-        self.hit = self.hit_item = None if near is None else hits(near, self, self._makers)
+        self.hit = self.hit_item = None
         """What serves ``get``, and ``item``, where the tier has a near cache."""
-        if near is not None and self._number_makers is not self._makers:
-            self.hit_item = hits(near, self, self._number_makers)
+        if near is not None:
+            plain = self._factory is None and self._default is None
+            absent, missing = (_default, _missing) if plain else (None, None)
+            select = getattr(stack.tier, "select", None) if blocking else None
+            self.hit = hits(near, self, self._makers, absent=absent, select=select)
+            makers = self._number_makers
+            self.hit_item = hits(near, self, makers, absent=missing, select=select)
 
     # Values
 

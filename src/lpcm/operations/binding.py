@@ -53,7 +53,7 @@ class MapBinding:
         if known is not None and known[0] == state.epoch:
             return known[1]
         now = state.epoch  # before looking: a change meanwhile must not go unseen
-        entries = self._entries(self.engine.stack)
+        entries = self._entries(self.engine.stack, blocking=True)
         self._blocking = now, entries
         return entries
 
@@ -64,7 +64,7 @@ class MapBinding:
         if known is not None and known[0] == state.epoch and known[1] is loop:
             return known[2]
         now = state.epoch
-        entries = self._entries(self.engine.awaitable())
+        entries = self._entries(self.engine.awaitable(), blocking=False)
         self._awaited = now, loop, entries
         return entries
 
@@ -79,7 +79,7 @@ class MapBinding:
         self.closed = True
         self._blocking = self._awaited = None
 
-    def _entries(self, stack: Stack) -> Entries:
+    def _entries(self, stack: Stack, *, blocking: bool) -> Entries:
         if self.closed:
             raise closed_error(self.name)
         if not self._options.caching:
@@ -91,4 +91,5 @@ class MapBinding:
             self._options,
             namespace=self.namespace,
             binding=self,
+            blocking=blocking,
         )

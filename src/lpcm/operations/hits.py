@@ -1,7 +1,8 @@
 """Hits in a near cache: a value without a coroutine, a thread or a statement.
 
 What ``Entries.get`` does, where the near cache of the store has the row under a str key and the
-row is current. Whatever is out of the ordinary is left to that. Knows no store.
+row is current; and, for blocking callers, where one statement finds it. Whatever is out of the
+ordinary is left to ``Entries.get``. Knows no store.
 
 Invariant: what is served was the entry's value at one moment between call and return, or where the
 near cache ages, at one that is not longer ago than it says; and what one reader can change of it no
@@ -16,6 +17,7 @@ from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from lpcm.errors import ValueDecodingError
+from lpcm.operations.entry import MISSING
 from lpcm.ports.near import NOTHING, Nothing
 from lpcm.system.process import forked, same
 from lpcm.values.copies import COPIES, UNCHANGING, weight
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from lpcm.operations.options import MakeLive
-    from lpcm.ports.near import Near, Row
+    from lpcm.ports.near import Near, Row, Select
     from lpcm.values.codec import Codec
 
 __all__ = ["hits"]
@@ -52,24 +54,53 @@ class Owner(Protocol):
     _until: float
 
 
-def hits(near: Near, access: Owner, makers: Mapping[type, MakeLive]) -> Callable[[object], Any]:
-    """Return what gives the value of a key, or NOTHING where the store must be asked."""
+def hits(
+    near: Near,
+    access: Owner,
+    makers: Mapping[type, MakeLive],
+    *,
+    absent: Callable[[object, object], Any] | None,
+    select: Select | None,
+) -> Callable[..., Any]:
+    """Return what gives the value of a key, or NOTHING where the store must be asked.
+
+    With ``select`` the store is asked at once, without a coroutine. ``absent`` is called with the
+    key and the caller's default then, if there is no entry.
+    """
     partition = access._map
     binding = access.binding
     place = near.place
     now = access._now
     ages, monotonic = near.ages, near.monotonic
-    makers = {**_PLAIN, **makers}  # each makes a copy
+    copiers = {**_PLAIN, **makers}  # for a value that is kept; each makes a copy
 
-    def hit(key: object) -> Any:
+    def hit(key: object, default: object = MISSING) -> Any:
         # One state, its row, and only then the look at the header: a write that comes meanwhile
         # has not returned yet, or has left another header.
-        header, young, _ = near.state
-        rows = young.get(partition)
-        if rows is None or type(key) is not str:
+        state = near.state
+        header, young, old = state
+        if type(key) is not str:
             return NOTHING
-        row = rows.get(key)
-        if row is None or row[0] is None:
+        rows = young.get(partition)
+        row = None if rows is None else rows.get(key)
+        if row is None:  # a miss: the body of ``Entries.get`` once more
+            if select is None or absent is None or (old and key in old.get(partition, ())):
+                return NOTHING
+            moment = now()
+            header = near.view.raw
+            if not header or not same[0] or moment >= access._until or encode(key) != key:
+                return NOTHING
+            stored = select(partition, key, moment, state, header)
+            if stored is None:
+                return absent(key, default)
+            data, form, _, _ = stored
+            try:
+                value = data if form is None else access.codec.decode(data, form)
+                make = makers.get(type(value))
+                return value if make is None else make(value, binding, key)
+            except (ValueDecodingError, RecursionError):
+                return NOTHING
+        if row[0] is None:
             return NOTHING
         if not same[0]:  # then there is nothing to look at any more
             forked()
@@ -92,7 +123,7 @@ def hits(near: Near, access: Owner, makers: Mapping[type, MakeLive]) -> Callable
                 return NOTHING
             kind = type(value)
         near.hits += 1
-        make = makers.get(kind)
+        make = copiers.get(kind)
         if make is None:
             return value
         try:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from lpcm.ports.store import Stored, Tier
 
     Read: TypeAlias = Callable[[str, str, float], Awaitable[Stored | None]]
+    Select: TypeAlias = "Callable[[str, str, float, NearState, bytes], Stored | None]"
+    """What reads an entry that is not near, blocking, and keeps it: of a map and an encoded key, at
+    a time, where the state, and after it the header, were taken before."""
 
 __all__ = [
     "NOTHING",

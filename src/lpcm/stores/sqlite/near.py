@@ -190,8 +190,14 @@ class NearCache:
             if state[0] != header:
                 state = self.state = (header, {}, {})
                 self.held = 0
-        size = _ROW + len(sk) + (0 if stored is None else getsizeof(stored[0]))
-        self._add(state, map, sk, [stored, NOTHING, size])
+        rows = state[1].get(map)
+        if rows is None:
+            rows = state[1].setdefault(map, {})
+        size = _ROW + len(sk) if stored is None else _ROW + len(sk) + getsizeof(stored[0])
+        rows.setdefault(sk, [stored, NOTHING, size])  # never replaced: see the module
+        self.held = held = self.held + size
+        if held > self.half:
+            self._turn(state)
 
     def _add(self, state: NearState, map: str, sk: str, row: Row) -> None:
         """Add a row to the young ones."""

@@ -73,6 +73,7 @@ if TYPE_CHECKING:
 
     from lpcm.ports import Change, Check, KeyRange, MapInfo, MapState, Op, Outcome, Scan
     from lpcm.ports.findings import Report
+    from lpcm.ports.near import NearState
     from lpcm.stores.sqlite.connections import Connection, Execute
     from lpcm.stores.sqlite.readonly import ReadOnlyStore
 
@@ -130,6 +131,14 @@ class SQLiteStore:
             kept = near.find(state, map, sk)
             if kept is not None:
                 return alive(kept[0], now)
+        return self.select(map, sk, now, state, header)
+
+    def select(
+        self, map: str, sk: str, now: float, state: NearState, header: bytes
+    ) -> Stored | None:
+        """Read an entry that is not near, and keep it: see ``ports.near.Select``."""
+        near = self._near
+        place = self._place
         idle = self._idle.connections
         try:
             connection = idle.pop()
@@ -164,7 +173,7 @@ class SQLiteStore:
                 near.fill(state, header, map, sk, found)
         elif near.wanted:
             near.open()
-        return alive(found, now)
+        return found if found is None or found[3] is None else alive(found, now)
 
     def _find(self, map: str, sk: str, now: float) -> Stored | None:
         with self._file.connection() as connection, connection.lock:
