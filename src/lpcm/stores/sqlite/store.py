@@ -358,7 +358,7 @@ class SQLiteStore:
         """Count the range. Cost: reads the keys' index."""
         with self._file.connection() as connection, connection.lock:
             connection.calm()
-            bounds = (map, *keys)
+            bounds = (map, keys.low, keys.high)
             number = count(connection.execute, bounds, now)
             confirm(self._file, connection, wrote=False)
         return number
