@@ -20,7 +20,7 @@ MOST: Mapping[str, Mapping[str, int]] = {
         "m[k], a hit": 10,
         "m[k], a miss": 72,
         "m[k] = v": 88,
-        "m[k] += 1": 126,
+        "m[k] += 1": 128,
         "m[k].append(x)": 160,
     },
     "SQLite": {"m[k]": 6, "m[k] = v": 14, "m[k] += 1": 41, "m[k].append(x)": 80},

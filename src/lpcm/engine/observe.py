@@ -35,9 +35,7 @@ if TYPE_CHECKING:
         Outcome,
         Page,
         Scan,
-        Store,
         Stored,
-        Tier,
     )
 
 __all__ = ["wrap_with_hooks"]
@@ -51,7 +49,7 @@ def wrap_with_hooks(stack: Stack, engine: Engine, name: str) -> Stack:
     """Return the stack for the map of that name: one that emits its operations, if it must."""
     if not events.has_listeners(events.Operation):
         return stack
-    tier = Observed(stack.tier, stack.store, engine, name)
+    tier = Observed(stack, engine, name)
     return stack._replace(tier=tier, store=tier)
 
 
@@ -72,11 +70,12 @@ def _change(op: Op) -> str:
 class Observed:
     """A ``ports.Store`` that emits an ``events.Operation`` before and after each operation."""
 
-    def __init__(self, tier: Tier, store: Store, engine: Engine, name: str) -> None:
-        self._tier = tier
+    def __init__(self, stack: Stack, engine: Engine, name: str) -> None:
+        store = stack.store
+        self._tier = stack.tier
         self._store = store
         self._name = name
-        self._cached = tier is not store
+        self._cached = stack.coherent is not None or stack.near is not None
         self._location = engine.location
         self.form: Form = store.form
         self.identity: str = store.identity

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lpcm.coherence.near import AgingCache
     from lpcm.coherence.tier import Coherent
     from lpcm.engine import config
+    from lpcm.engine.combining import Increments
     from lpcm.ports import Cache, Clock, Store, Tier
 
 __all__ = ["Drive", "Stack", "as_it_is", "flush", "in_front", "near_cache", "shut", "stacked"]
@@ -50,6 +51,8 @@ class Stack(NamedTuple):
     cache: Cache | None = None
     near: AgingCache | None = None
     """What the tier keeps in this process, where it is a near cache."""
+    increments: Increments | None = None
+    """What sends increments of one key together, where the store is on a network."""
 
     def uncached(self) -> Stack:
         """Return the same for a map that reads past the cache."""
@@ -57,7 +60,8 @@ class Stack(NamedTuple):
             return self
         from lpcm.coherence.tier import Uncached  # 5 ms to import, for maps that are cached
 
-        return self._replace(tier=in_front(Uncached(self.coherent), self.near))
+        tier = in_front(Uncached(self.coherent), self.near)
+        return self._replace(tier=_combined(tier, self.increments))
 
 
 def in_front(tier: Tier, near: AgingCache | None) -> Tier:
@@ -67,6 +71,26 @@ def in_front(tier: Tier, near: AgingCache | None) -> Tier:
     from lpcm.coherence.near import NearTier  # for those who want one
 
     return NearTier(tier, near)
+
+
+def _combined(tier: Tier, increments: Increments | None) -> Tier:
+    """Return a tier whose increments go together, where something sends them so."""
+    if increments is None:
+        return tier
+    from lpcm.engine.combining import Combining  # for stores on a network alone
+
+    return Combining(tier, increments)
+
+
+def _combining(stack: Stack) -> Stack:
+    """Return the stack, which sends increments of one key together if its store is remote."""
+    store, tier = stack.store, stack.tier
+    if not getattr(store, "remote", False):
+        return stack
+    from lpcm.engine.combining import combine  # for stores on a network alone
+
+    increments = combine(tier.apply, stack.clock.now, blocking=store.blocking)
+    return stack._replace(tier=_combined(tier, increments), increments=increments)
 
 
 def _coherent(
@@ -96,9 +120,10 @@ def stacked(
 ) -> Stack:
     """Return a store with the caches in front of it, if there are any."""
     if cache is None:
-        return Stack(store, in_front(store, near), clock, drive, near=near)
+        return _combining(Stack(store, in_front(store, near), clock, drive, near=near))
     coherent = _coherent(store, cache, clock, settings, catalogue)
-    return Stack(store, in_front(coherent, near), clock, drive, coherent, cache, near)
+    tier = in_front(coherent, near)
+    return _combining(Stack(store, tier, clock, drive, coherent, cache, near))
 
 
 def near_cache(settings: config.Config, clock: Clock) -> AgingCache | None:

@@ -295,7 +295,11 @@ class Tier(Protocol):
 
 
 class Store(Tier, Protocol):
-    """The truth: where entries live."""
+    """The truth: where entries live.
+
+    It may have ``remote = True``, where each write is a request on a network: then increments of
+    one key that meet in a process are sent as one ``Add``.
+    """
 
     form: Form
     """The form of ``Stored.data`` in this store; the codec is made for it."""

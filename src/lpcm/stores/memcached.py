@@ -82,6 +82,7 @@ class MemcachedStore:
 
     form = Form.TEXT
     blocking = True
+    remote = True
 
     def __init__(self, cache: Memcached, max_value: int) -> None:
         self.identity = f"only:{cache.identity}"

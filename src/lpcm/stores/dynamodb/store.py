@@ -72,6 +72,7 @@ class DynamoDBStore:
     """A ``ports.Store`` in one DynamoDB table. See ``open_store``."""
 
     form = Form.TREE
+    remote = True
 
     def __init__(
         self,
