@@ -13,7 +13,7 @@ HEAD = """\
 Each page of the tutorial, followed to the letter on a machine with nothing but Python: what was
 typed, and what came. Everything ran in a new directory beside the checkout. This page is made by
 `make first-hour`; the test suite follows the pages again and compares all but the times.
-`# FILE: as above` stands for a file that the page shows.
+`# FILE: as the page shows it` stands for the file.
 """
 
 
