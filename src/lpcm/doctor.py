@@ -13,7 +13,7 @@ what was there is not changed; what is written stands in a namespace of its own,
 from __future__ import annotations
 
 import secrets
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -44,7 +44,8 @@ ROUNDS: Final = 10
 """Times that each of two engines writes what the other reads."""
 SLOW: Final = 0.05
 """Seconds of a read or write from which on the way to the store is long, or its disk slow."""
-_KEY: Final = "probe"
+_MAP: Final = "probe"
+_KEY: Final = "key"
 
 
 def examine(
@@ -123,8 +124,16 @@ class _Side(NamedTuple):
     """One of two engines, and the probe's map on it."""
 
     engine: Engine
+    namespace: str
     entries: Entries
     pk: str
+
+    @classmethod
+    def of(cls, engine: Engine, namespace: str) -> _Side:
+        """Return the side of an engine, with a map in that namespace."""
+        options = MapOptions(MISSING, None, ({}, {}))
+        entries = Entries(engine, engine.stack, _MAP, options, namespace=namespace, binding=None)
+        return cls(engine, namespace, entries, partition(namespace, _MAP))
 
     def stored(self) -> object:
         """Read the entry from the store."""
@@ -139,6 +148,11 @@ class _Side(NamedTuple):
         except CacheLost:
             return False
 
+    def drop(self) -> None:
+        """Delete the namespace."""
+        with suppress(StoreError):  # it was not written, or what failed has been said
+            run(self.engine.store.drop(self.namespace))
+
 
 def _probe(settings: Config, found: Report, *, write: bool, caching: bool) -> None:
     """Use the store as maps do, through two engines."""
@@ -152,6 +166,7 @@ def _probe(settings: Config, found: Report, *, write: bool, caching: bool) -> No
         if not write:
             found(_times({"store": read}))
             return
+        stack.callback(sides[0].drop)
         try:
             _exchange(sides, found, read, caching=caching)
         except (StoreDenied, StoreReadOnly) as error:
@@ -165,21 +180,7 @@ def _open(settings: Config, stack: ExitStack) -> list[_Side]:
     alone = settings.scheme == "memory" and not settings.path  # no other engine has its entries
     engines = [stack.enter_context(open_engine(settings)) for _ in range(1 if alone else 2)]
     namespace = f"{engines[0].namespace}.doctor.{secrets.token_hex(4)}"
-    stack.callback(_drop, engines[0], namespace)
-    return [_side(engine, namespace) for engine in (engines[0], engines[-1])]
-
-
-def _side(engine: Engine, namespace: str) -> _Side:
-    options = MapOptions(MISSING, None, ({}, {}))
-    entries = Entries(engine, engine.stack, "probe", options, namespace=namespace, binding=None)
-    return _Side(engine, entries, partition(namespace, "probe"))
-
-
-def _drop(engine: Engine, namespace: str) -> None:
-    try:
-        run(engine.store.drop(namespace))
-    except StoreError:
-        pass  # it was not written, or what failed has been said
+    return [_Side.of(engine, namespace) for engine in (engines[0], engines[-1])]
 
 
 def _timed(work: Callable[[], object], times: int = ROUNDS) -> float:

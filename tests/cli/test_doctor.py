@@ -18,6 +18,7 @@ from checks import servers
 from lpcm import LPCM, doctor
 from lpcm.cli import main
 from lpcm.stores.sqlite import inspection
+from lpcm.stores.sqlite.store import SQLiteStore
 from tests.dynamodb.tables import Table
 
 FIELDS = {"state", "about", "found", "fix"}
@@ -82,9 +83,9 @@ def test_it_leaves_nothing(file, tmp_path):
 
 def test_look_only_writes_nothing(file, monkeypatch):
     """With --look-only nothing is written, and so nothing is said of sharing."""
-    lpcm.close()
     written = []
-    monkeypatch.setattr("lpcm.stores.sqlite.store.SQLiteStore.apply", written.append)
+    for name in ("apply", "drop", "register"):
+        monkeypatch.setattr(SQLiteStore, name, written.append)
     found = examined(file, "--look-only")
     assert "sharing" not in found
     assert written == []

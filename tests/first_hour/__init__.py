@@ -143,7 +143,9 @@ def _copied(page: Path, name: str) -> str:
     )
     assert found, f"{page} shows no {name}"
     into = ">>" if name.endswith("settings.py") else ">"
-    return f"echo '# {name}: as the page shows it' && cat {into} {name} <<'LPCM'\n{''.join(found)}LPCM"
+    return (
+        f"echo '# {name}: as the page shows it' && cat {into} {name} <<'LPCM'\n{''.join(found)}LPCM"
+    )
 
 
 def _free_ports(number: int) -> list[int]:
