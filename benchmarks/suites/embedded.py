@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import json
-import pickle
-import shelve
 import sqlite3
-import subprocess
-import sys
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import diskcache
 import sqlitedict
+from entries import (
+    N,
+    again,
+    fill,
+    filled,
+    importing,
+    keys,
+    loop,
+    many,
+    mapping_get,
+    mapping_put,
+    pairs,
+    record,
+    some,
+    text,
+)
 from harness import Action, Candidate, Limit, Scale, Target, elsewhere
+from key_values import with_dbm, with_lmdb, with_lru, with_rocksdict, with_shelve
 
 from lpcm import LPCM, Engine
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Callable, Iterator, Sequence
 
 TITLE = "lpcm and other embedded maps"
@@ -35,7 +47,14 @@ from one thread: one kept handle, values of 100 characters, or for *record* a di
 - *diskcache* and *bare sqlite3* put a batch in one transaction, *sqlitedict* in one commit. None
   of them reads a batch at once but lpcm and, by hand, SQLite.
 - *sqlitedict* works through threads, which slow down whoever shares the process, so it has one of
-  its own.
+  its own; *rocksdict*, RocksDB with its threads, too.
+- *lmdb* has a transaction for each read and each write, or one for a batch, and text as bytes.
+  *lmdb* keeps records as JSON, *rocksdict* as pickles. *dbm.sqlite3*, where this Python has it, is
+  of the standard library and commits each put durably.
+- *cachetools LRU* is a cache in the process: no other process sees what it holds, and nothing
+  survives. It returns the same object each time.
+- *again*: what was read three times a moment before, and nobody has written since. From that lpcm serves by its
+  near cache; *near_cache=0* is without.
 - *live=False* is lpcm with plain values: what it costs that numbers and records know where they
   came from.
 - *increment* is atomic for all that do it; the others cannot.
@@ -44,36 +63,12 @@ from one thread: one kept handle, values of 100 characters, or for *record* a di
 - *copy* makes a dict of all entries; its time is for each entry.
 - *import* is processor time in a fresh interpreter.
 """
-N = 5_000
-
-
-def some(rng: random.Random, count: int) -> list[str]:
-    return [f"user/{rng.randrange(N):06d}" for _ in range(count)]
-
-
-def text(rng: random.Random) -> str:
-    return f"{rng.getrandbits(400):0100x}"[:100]
-
-
-def record(rng: random.Random) -> dict[str, Any]:
-    number = rng.randrange(10**6)
-    return {"id": number, "name": f"user {number}", "score": number / 7, "tags": ["a", "b", "c"]}
-
-
-def keys(count: int) -> Callable[[random.Random], list[str]]:
-    return lambda rng: some(rng, count)
-
-
-def pairs(
-    count: int, make: Callable[[random.Random], Any]
-) -> Callable[[random.Random], list[tuple[str, Any]]]:
-    return lambda rng: [(key, make(rng)) for key in some(rng, count)]
-
-
 ACTIONS = [
     Action("get", 1000, keys(1000)),
+    Action("get again", 1000, keys(1000)),
     Action("get number", 1000, keys(1000)),
     Action("get record", 1000, keys(1000)),
+    Action("record again", 1000, keys(1000)),
     Action("get 100", 1000, lambda rng: [some(rng, 100) for _ in range(10)]),
     Action("put, durable", 20, pairs(20, text)),
     Action("put 100, durable", 500, lambda rng: [pairs(100, text)(rng) for _ in range(5)]),
@@ -85,7 +80,10 @@ ACTIONS = [
     Action("import", 1),
 ]
 TARGETS = [
-    Target("get", "lpcm", "diskcache.Index", 1 / 1.2),
+    Target("get", "near_cache=0", "diskcache.Index", 1 / 1.2),
+    Target("get again", "lpcm", "diskcache.Index", 1 / 10),
+    Target("record again", "lpcm", "diskcache.Index", 1 / 1.3),
+    Target("record again", "live=False", "diskcache.Index", 1 / 2),
     Target("put, fast", "lpcm", "diskcache.Index", 1 / 2),
     Target("put, durable", "lpcm", "diskcache.Index", 1 / 2),
     Target("put 100, fast", "lpcm", "diskcache.Index", 1 / 3),
@@ -93,72 +91,34 @@ TARGETS = [
     Target("put 100, fast", "lpcm", "bare sqlite3", 1.25),
     Limit("import", "lpcm", 0.045),
 ]
-PLOT = ["get", "get 100", "copy", "put, durable", "put 100, durable", "put 100, fast"]
+PLOT = [
+    "get",
+    "get again",
+    "record again",
+    "get 100",
+    "copy",
+    "put, durable",
+    "put 100, durable",
+    "put 100, fast",
+]
 
 
 @contextmanager
 def candidates(scale: Scale) -> Iterator[Sequence[Candidate]]:
     with ExitStack() as stack:
         opened: list[Candidate] = []
-        for make in (with_lpcm, with_lpcm_plain, with_sqlite3, with_index, with_cache, with_shelve):
-            candidate, close = make(scale)
-            stack.callback(close)
-            opened.append(candidate)
-        yield [*opened, stack.enter_context(elsewhere(with_sqlitedict, scale))]
-
-
-def loop(function: Callable[..., object]) -> Callable[[Any], None]:
-    """Call it with each element."""
-
-    def looped(elements: list[Any]) -> None:
-        for element in elements:
-            function(element)
-
-    return looped
-
-
-def mapping_get(mapping: Any) -> Callable[[Any], None]:
-    def get(names: list[str]) -> None:
-        for name in names:
-            mapping[name]
-
-    return get
-
-
-def mapping_put(mapping: Any) -> Callable[[Any], None]:
-    def put(entries: list[tuple[str, Any]]) -> None:
-        for name, value in entries:
-            mapping[name] = value
-
-    return put
-
-
-def many(one: Callable[[Any], object]) -> Callable[[Any], None]:
-    """Do a batch by single operations."""
-    return loop(one)
-
-
-def importing(statement: str) -> Callable[[Any], float]:
-    code = f"import time; s = time.process_time(); {statement}; print(time.process_time() - s)"
-
-    def measured(_: object) -> float:
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
-        )
-        return float(done.stdout)
-
-    return measured
-
-
-def fill(put_all: Callable[[list[tuple[str, Any]]], object], make: Callable[[], Any]) -> None:
-    put_all([(f"user/{number:06d}", make()) for number in range(N)])
-
-
-def filled() -> tuple[Callable[[], str], Callable[[], dict[str, Any]]]:
-    import random
-
-    rng = random.Random(7)
-    return lambda: text(rng), lambda: record(rng)
+        for make in (
+            with_lpcm, with_lpcm_plain, with_lpcm_far, with_sqlite3, with_index, with_cache,
+            with_lmdb, with_dbm, with_shelve, with_lru,
+        ):  # fmt: skip
+            if (made := make(scale)) is not None:
+                stack.callback(made[1])
+                opened.append(made[0])
+        threaded = [
+            stack.enter_context(elsewhere(make, scale))
+            for make in (with_rocksdict, with_sqlitedict)
+        ]
+        yield [*opened, *threaded]
 
 
 def with_lpcm(scale: Scale):
@@ -184,8 +144,10 @@ def with_lpcm(scale: Scale):
 
     return Candidate("lpcm", {
         "get": mapping_get(texts),
+        "get again": again(mapping_get(texts)),
         "get number": mapping_get(counts),
         "get record": mapping_get(records),
+        "record again": again(mapping_get(records)),
         "get 100": loop(texts.get_many),
         "put, durable": mapping_put(safe),
         "put 100, durable": loop(safe.set_many),
@@ -206,6 +168,23 @@ def with_lpcm_plain(scale: Scale):
     return Candidate("live=False", {
         "get number": mapping_get(numbers),
         "get record": mapping_get(records),
+        "record again": again(mapping_get(records)),
+    }), engine.close  # fmt: skip
+
+
+def with_lpcm_far(scale: Scale):
+    url = f"sqlite:///{scale.folder}/lpcm-far.sqlite3?synchronous=normal&near_cache=0"
+    engine = Engine.open(url)
+    texts, records = (LPCM(name, using=engine) for name in ("texts", "records"))
+    a_text, a_record = filled()
+    fill(texts.set_many, a_text)
+    fill(records.set_many, a_record)
+    return Candidate("near_cache=0", {
+        "get": mapping_get(texts),
+        "get again": again(mapping_get(texts)),
+        "get record": mapping_get(records),
+        "record again": again(mapping_get(records)),
+        "put, fast": mapping_put(texts),
     }), engine.close  # fmt: skip
 
 
@@ -274,7 +253,9 @@ def with_sqlite3(scale: Scale):
     fill(put_many(fast, "counts"), lambda: 0)
     return Candidate("bare sqlite3", {
         "get": get("texts", lambda value: value),
+        "get again": again(get("texts", lambda value: value)),
         "get record": get("records", json.loads),
+        "record again": again(get("records", json.loads)),
         "get 100": loop(get_many),
         "put, durable": put(safe, "texts", lambda value: value),
         "put 100, durable": loop(put_many(safe)),
@@ -323,7 +304,9 @@ def with_index(scale: Scale):
 
     return Candidate("diskcache.Index", {
         "get": mapping_get(texts),
+        "get again": again(mapping_get(texts)),
         "get record": mapping_get(records),
+        "record again": again(mapping_get(records)),
         "get 100": many(mapping_get(texts)),
         "put, durable": mapping_put(safe),
         "put 100, durable": loop(transacted(safe)),
@@ -352,7 +335,9 @@ def with_cache(scale: Scale):
 
     return Candidate("diskcache.Cache", {
         "get": mapping_get(texts),
+        "get again": again(mapping_get(texts)),
         "get record": mapping_get(records),
+        "record again": again(mapping_get(records)),
         "get 100": many(mapping_get(texts)),
         "put, durable": mapping_put(safe),
         "put 100, durable": loop(transacted(safe)),
@@ -400,7 +385,9 @@ def with_sqlitedict(scale: Scale):
 
     return Candidate("sqlitedict", {
         "get": mapping_get(texts),
+        "get again": again(mapping_get(texts)),
         "get record": mapping_get(records),
+        "record again": again(mapping_get(records)),
         "get 100": many(mapping_get(texts)),
         "put, durable": mapping_put(safe),
         "put 100, durable": loop(committed(safe_batch)),
@@ -409,28 +396,4 @@ def with_sqlitedict(scale: Scale):
         "put 100, fast": loop(committed(batch)),
         "copy": lambda _: dict(texts.items()) and None,
         "import": importing("import sqlitedict"),
-    }), close  # fmt: skip
-
-
-def with_shelve(scale: Scale):
-    texts, records = (
-        shelve.open(  # noqa: SIM115  # closed by close()
-            str(scale.folder / f"shelf-{name}"), protocol=pickle.HIGHEST_PROTOCOL
-        )
-        for name in ("texts", "records")
-    )
-    a_text, a_record = filled()
-    fill(mapping_put(texts), a_text)
-    fill(mapping_put(records), a_record)
-
-    def close() -> None:
-        texts.close()
-        records.close()
-
-    return Candidate("shelve", {
-        "get": mapping_get(texts),
-        "get record": mapping_get(records),
-        "get 100": many(mapping_get(texts)),
-        "copy": lambda _: dict(texts.items()) and None,
-        "import": importing("import shelve"),
     }), close  # fmt: skip
