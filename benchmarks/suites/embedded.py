@@ -53,8 +53,8 @@ from one thread: one kept handle, values of 100 characters, or for *record* a di
   of the standard library and commits each put durably.
 - *cachetools LRU* is a cache in the process: no other process sees what it holds, and nothing
   survives. It returns the same object each time.
-- *again*: what was read three times a moment before, and nobody has written since. From that lpcm serves by its
-  near cache; *near_cache=0* is without.
+- *again*: what was read three times a moment before, and nobody has written since: from that lpcm
+  serves by its near cache. *near_cache=0* is lpcm without.
 - *live=False* is lpcm with plain values: what it costs that numbers and records know where they
   came from.
 - *increment* is atomic for all that do it; the others cannot.
