@@ -1,5 +1,6 @@
 """What a URL and options mean, and what is refused before anything is opened."""
 
+from datetime import timedelta
 from urllib.parse import quote, unquote
 
 import pytest
@@ -45,6 +46,38 @@ def test_a_cache_ttl_is_whole_seconds():
 def test_what_cannot_be_a_cache_is_refused(url):
     """An unknown cache scheme, a bad policy or lifetime is one ConfigError, before any use."""
     with pytest.raises(ConfigError):
+        config.parse(url)
+
+
+def test_a_near_cache_has_a_size_and_a_bound():
+    """In front of a store of a network ``near_cache`` and ``max_stale`` are given together."""
+    near = config.parse("dynamodb://table?near_cache=5000&max_stale=2")
+    assert (near.near_cache, near.max_stale) == (5000, 2.0)
+    alike = {"near_cache": 5000, "max_stale": timedelta(seconds=2)}
+    assert config.parse("dynamodb://table", alike) == near
+    assert config.parse("dynamodb://table?near_cache=0").max_stale is None
+    assert config.parse("memcached://host").near_cache == 0
+    cached = config.parse("dynamodb://table?cache=memcached://host&near_cache=5000&max_stale=2")
+    assert config.cached_only(cached).max_stale == 2.0
+    assert config.scratch(cached, "/tmp").max_stale is None  # nothing is made there
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("dynamodb://table?near_cache=5000", "belong together"),
+        ("dynamodb://table?max_stale=2", "belong together"),
+        ("memcached://host?max_stale=2", "belong together"),
+        ("dynamodb://table?near_cache=5000&max_stale=0", "positive"),
+        ("dynamodb://table?near_cache=-1&max_stale=2", "0 for none"),
+        ("memory://?near_cache=5000&max_stale=2", "not for memory"),
+        ("sqlite:///m?max_stale=2", "never stale"),
+        ("sqlite:///m?near_cache=5000&max_stale=2&cache=memcached://host", "never stale"),
+    ],
+)
+def test_a_near_cache_that_is_no_use_is_refused(url, words):
+    """One without the other, and both where nothing is to be bounded: one ConfigError."""
+    with pytest.raises(ConfigError, match=words):
         config.parse(url)
 
 
