@@ -2,7 +2,7 @@
 
 ``python benchmarks/growth.py`` goes up to 10^6, in a minute or two; ``--largest 7`` to 10^7, which
 takes ten times as long and 3 GB. Prints a table and, with ``--write``, writes ``results/growth.md``
-and ``growth.svg``. At each size, in turns with diskcache.Index of the same size:
+and ``growth.svg``. Processor time, at all sizes in turns, and of diskcache.Index beside it:
 
 - *get*, *put*: one entry at random, the near cache off, a put that survives the process;
 - *len*; *page*: the keys and values of the first 100 entries of a range that begins at random;
@@ -93,39 +93,53 @@ LIBRARIES: Mapping[str, Callable[[Path], Any]] = {"lpcm": OfLPCM, "diskcache.Ind
 
 
 def each(function: Callable[[Any], object], arguments: Sequence[Any]) -> float:
-    """Return the seconds of one call."""
-    began = time.perf_counter()
+    """Return the processor's seconds of one call."""
+    began = time.process_time()
     for argument in arguments:
         function(argument)
-    return (time.perf_counter() - began) / len(arguments)
+    return (time.process_time() - began) / len(arguments)
 
 
-def measured(size: int, folder: Path, figures: Figures) -> None:
-    """Measure all libraries at one size, in turns."""
-    maps = {name: make(folder) for name, make in LIBRARIES.items()}
-    for one in maps.values():
-        numbers = iter(range(size))
-        while batch := {key(number): f"{number:0100}" for number in islice(numbers, _BATCH)}:
-            one.fill(batch)
-    rng = random.Random(size)
-    seen: dict[tuple[str, str], list[float]] = {}
+def filled(library: str, size: int, folder: Path) -> Any:
+    """Return a map of so many entries."""
+    folder = folder / f"{library} {size}"
+    folder.mkdir()
+    made = LIBRARIES[library](folder)
+    numbers = iter(range(size))
+    while batch := {key(number): f"{number:0100}" for number in islice(numbers, _BATCH)}:
+        made.fill(batch)
+    return made
+
+
+def turn(one: Any, names: Sequence[str]) -> dict[str, float]:
+    """Return what the operations of a map take, but for clear."""
+    found = {
+        "get": each(one.get, names),
+        "put": each(lambda name: one.put(name, f"{time.time():0100}"), names),
+        "len": each(lambda _: one.len(), names[:3]),
+    }
+    if one.page is not None:
+        found["page"] = each(one.page, names[:20])
+    return found
+
+
+def measured(sizes: Sequence[int], folder: Path) -> Figures:
+    """Measure all libraries at all sizes, in turns."""
+    maps = {(name, size): filled(name, size, folder) for size in sizes for name in LIBRARIES}
+    rng = random.Random(7)
+    seen: dict[tuple[str, int, str], list[float]] = {}
     for _ in range(ROUNDS):
-        names = [key(rng.randrange(size)) for _ in range(200)]
-        for library, one in maps.items():
-            found = {
-                "get": each(one.get, names),
-                "put": each(lambda name, one=one: one.put(name, f"{time.time():0100}"), names),
-                "len": each(lambda _, one=one: one.len(), [None] * 3),
-            }
-            if one.page is not None:
-                found["page"] = each(one.page, names[:20])
-            for operation, seconds in found.items():
-                seen.setdefault((library, operation), []).append(seconds)
-    for library, one in maps.items():
-        seen[library, "clear"] = [each(lambda _, one=one: one.clear(), [None]) / size]
+        for (library, size), one in maps.items():
+            names = [key(rng.randrange(size)) for _ in range(200)]
+            for operation, seconds in turn(one, names).items():
+                seen.setdefault((library, size, operation), []).append(seconds)
+    for (library, size), one in maps.items():
+        seen[library, size, "clear"] = [each(lambda _, one=one: one.clear(), [None]) / size]
         one.close()
-    for at, times in seen.items():
-        figures.setdefault(at, []).append(statistics.median(times))
+    figures: Figures = {}
+    for (library, _, operation), times in seen.items():
+        figures.setdefault((library, operation), []).append(statistics.median(times))
+    return figures
 
 
 def table(sizes: Iterable[int], figures: Figures) -> list[list[str]]:
@@ -143,12 +157,12 @@ def page(rows: Sequence[Sequence[str]]) -> str:
     head, *body = rows
     lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
     lines += [f"| {' | '.join(row)} |" for row in body]
-    about = (__doc__ or "").partition("At each size")[2].strip()
+    about = (__doc__ or "").partition("``growth.svg``. ")[2].strip()
     how = (
         f"Medians of {ROUNDS} turns, values of 100 characters, on {cpu()}, by `python "
         "benchmarks/growth.py --write`. Look at how a row changes: the times are this machine's."
     )
-    return "\n".join(["# How lpcm grows", "", f"At each size {about}", "", how, "", *lines, ""])
+    return "\n".join(["# How lpcm grows", "", about, "", how, "", *lines, ""])
 
 
 def plot(sizes: Sequence[int], figures: Figures, path: Path) -> None:
@@ -171,11 +185,13 @@ def plot(sizes: Sequence[int], figures: Figures, path: Path) -> None:
                 axis.plot(sizes, [1e6 * each for each in times], "o-", color=colour, label=library)
         axis.set_xscale("log")
         axis.set_yscale("log")
+        axis.minorticks_off()
         axis.set_title(f"{operation}, µs", fontsize=10, loc="left", color=GREY)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, labelcolor=GREY, fontsize=8)
-    figure.suptitle("Time of one operation by the number of entries, lower is better", fontsize=11)
-    figure.tight_layout()
+    figure.suptitle("One operation by the number of entries, lower is better", fontsize=11)
+    figure.tight_layout(rect=(0, 0.07, 1, 1))
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=2, frameon=False, labelcolor=GREY)
     figure.savefig(path, transparent=True, metadata={"Date": None})
     plt.close(figure)
 
@@ -188,10 +204,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write results/growth.md and .svg")
     given = parser.parse_args()
     sizes = [10**exponent for exponent in range(3, given.largest + 1)]
-    figures: Figures = {}
-    for size in sizes:
-        with tempfile.TemporaryDirectory(prefix="lpcm-bench-", dir=given.folder) as folder:
-            measured(size, Path(folder), figures)
+    with tempfile.TemporaryDirectory(prefix="lpcm-bench-", dir=given.folder) as folder:
+        figures = measured(sizes, Path(folder))
     rows = table(sizes, figures)
     print(plain(rows))
     if given.write:
