@@ -231,14 +231,14 @@ def test_what_was_not_applied_is_sent_again(opened, name):
     store, transport = opened(entry, **{operation: [*faults]})
     assert apply(store, "k", op) == expected
     assert transport.sent(operation) == len(faults) + 1
-    assert len(transport.slept) == len(faults)
+    assert len(transport.slept) >= len(faults)
 
 
 def test_pauses_grow_and_are_random(opened):
     """Pauses are spread from zero to a ceiling that doubles, up to a second."""
     slept = []
     for _ in range(40):
-        store, transport = opened(PutItem=["throttled"] * 8)
+        store, transport = opened(PutItem=["unsent"] * 8)
         apply(store, "k", Put(Cell("new", None), 9))
         slept.append(transport.slept)
     for attempt, pauses in enumerate(zip(*slept, strict=True), 1):
@@ -337,11 +337,11 @@ def puts(count):
 
 def test_unprocessed_writes_are_sent_again(opened):
     """What a batch leaves undone is sent again until all is done, once each."""
-    store, transport = opened(BatchWriteItem=["unprocessed"] * 20)
+    store, transport = opened(BatchWriteItem=["unprocessed"] * 6)
     assert run(store.apply_many(MAP, puts(60), NOW)) == [
         Applied(Stored(n, "int", n + 1, None)) for n in range(60)
     ]
-    assert transport.sent("BatchWriteItem") > 20
+    assert transport.sent("BatchWriteItem") == 9
     assert [entry.data for _, entry in scan_all(store)] == list(range(60))
 
 

@@ -21,12 +21,17 @@ import struct
 import threading
 from collections import Counter
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator, Sequence
 
-__all__ = ["Faults", "Proxy", "http_proxy", "proxy"]
+__all__ = [
+    "Ends", "Faults", "HTTPProxy", "Proxy", "framed", "http_proxy", "message", "proxy", "running",
+    "with_rest",
+]  # fmt: skip
+
+AProxy = TypeVar("AProxy", bound="Proxy")
 
 HOST = "127.0.0.1"
 CHUNK = 64 * 1024
@@ -77,7 +82,7 @@ class Proxy:
         self._random = random.Random(seed)  # noqa: S311  # no secret depends on it
         self._refusing = False
         self._open: set[asyncio.StreamWriter] = set()
-        self._flows: set[_Ends] = set()
+        self._flows: set[Ends] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -154,7 +159,7 @@ class Proxy:
                 replies, server = await asyncio.open_connection(*self._target, limit=CHUNK)
                 self._open.add(server)
                 self.counts["connections"] += 1
-                ends = _Ends(reader, writer, replies, server)
+                ends = Ends(reader, writer, replies, server)
                 self._flows.add(ends)
                 try:
                     await self._serve(ends)
@@ -169,7 +174,7 @@ class Proxy:
                     end.close()
             self._tasks.discard(task)
 
-    async def _serve(self, ends: _Ends) -> None:
+    async def _serve(self, ends: Ends) -> None:
         """Pass pieces both ways; a fault is drawn for each piece from the client."""
         up = asyncio.ensure_future(self._pump_up(ends))
         down = asyncio.ensure_future(self._pump_down(ends))
@@ -180,7 +185,7 @@ class Proxy:
                 pump.cancel()
             await asyncio.gather(up, down, return_exceptions=True)
 
-    async def _pump_up(self, ends: _Ends) -> None:
+    async def _pump_up(self, ends: Ends) -> None:
         while piece := await ends.requests.read(CHUNK):
             if ends.forgotten:
                 await self._lose(ends)
@@ -194,7 +199,7 @@ class Proxy:
             ends.server.write(piece)
             await ends.server.drain()
 
-    async def _lose(self, ends: _Ends) -> None:
+    async def _lose(self, ends: Ends) -> None:
         """Answer a forgotten connection with a reset, or swallow all that comes over it."""
         self.counts[ends.forgotten] += 1
         if ends.forgotten == "reset":
@@ -204,14 +209,14 @@ class Proxy:
         else:
             await ends.requests.read()  # until the client closes the connection
 
-    async def _pump_down(self, ends: _Ends) -> None:
+    async def _pump_down(self, ends: Ends) -> None:
         while piece := await ends.replies.read(CHUNK):
             await self._wait("delay", self.faults.delay)
             fault, ends.fault = ends.fault, ""
             if not await self._hurt(fault, piece, ends):
                 return
 
-    async def _hurt(self, fault: str, reply: bytes, ends: _Ends) -> bool:
+    async def _hurt(self, fault: str, reply: bytes, ends: Ends) -> bool:
         """Apply the drawn fault to a reply; return whether the connection goes on."""
         match fault:
             case "lose":
@@ -247,12 +252,12 @@ class Proxy:
         return ""
 
 
-class _HTTPProxy(Proxy):
+class HTTPProxy(Proxy):
     """A proxy that knows where requests and replies end, and the form of DynamoDB's batches."""
 
-    async def _serve(self, ends: _Ends) -> None:
+    async def _serve(self, ends: Ends) -> None:
         while True:
-            head, body = await _message(ends.requests)
+            head, body = await message(ends.requests)
             if ends.forgotten:
                 await self._lose(ends)
                 return
@@ -260,10 +265,11 @@ class _HTTPProxy(Proxy):
             fault = self._draw((
                 "refuse", "lose", "cut", "hang", "fail", "fail_after", "throttle", "unprocess",
             ))  # fmt: skip
-            if not await self._exchange(fault, head, body, ends):
+            if not await self.exchange(fault, head, body, ends):
                 return
 
-    async def _exchange(self, fault: str, head: bytes, body: bytes, ends: _Ends) -> bool:
+    async def exchange(self, fault: str, head: bytes, body: bytes, ends: Ends) -> bool:
+        """Pass a request on, and its reply back, with that fault; return whether to go on."""
         rest: dict[str, list[Any]] = {}
         match fault:
             case "refuse":
@@ -271,29 +277,30 @@ class _HTTPProxy(Proxy):
                 return False
             case "fail" | "throttle":
                 self.counts[fault] += 1
-                await self._answer(ends, *_ANSWERS[fault])
+                await self.answer(ends, *_ANSWERS[fault])
                 return True
             case "unprocess":
                 body, rest = self._divide(body)
             case _:
                 pass
         await self._wait("hold", self.faults.hold)
-        ends.server.write(_framed(head, body))
+        ends.server.write(framed(head, body))
         await ends.server.drain()
-        reply_head, reply = await _message(ends.replies)
+        reply_head, reply = await message(ends.replies)
         await self._wait("delay", self.faults.delay)
         if fault == "fail_after":
             self.counts[fault] += 1
-            await self._answer(ends, *_ANSWERS["fail"])
+            await self.answer(ends, *_ANSWERS["fail"])
             return True
         if rest and reply_head.startswith(b"HTTP/1.1 200"):
-            reply = _with_rest(reply, rest)
+            reply = with_rest(reply, rest)
             self.counts["unprocess"] += 1
-        return await self._hurt(fault, _framed(reply_head, reply), ends)
+        return await self._hurt(fault, framed(reply_head, reply), ends)
 
-    async def _answer(self, ends: _Ends, status: str, body: bytes) -> None:
+    async def answer(self, ends: Ends, status: str, body: bytes) -> None:
+        """Answer in the server's place."""
         head = f"HTTP/1.1 {status}\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: 0"
-        ends.client.write(_framed(head.encode(), body))
+        ends.client.write(framed(head.encode(), body))
         await ends.client.drain()
 
     def _divide(self, body: bytes) -> tuple[bytes, dict[str, Any]]:
@@ -314,7 +321,7 @@ class _HTTPProxy(Proxy):
         return json.dumps(request).encode(), rest
 
 
-class _Ends:
+class Ends:
     """The two connections of one client."""
 
     def __init__(
@@ -346,7 +353,7 @@ _ANSWERS = {
 }
 
 
-async def _message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+async def message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     """Read one request or reply that says its length."""
     head = await reader.readuntil(b"\r\n\r\n")
     for line in head.split(b"\r\n"):
@@ -356,7 +363,7 @@ async def _message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     raise OSError("a message that does not say its length")
 
 
-def _framed(head: bytes, body: bytes) -> bytes:
+def framed(head: bytes, body: bytes) -> bytes:
     """Return head and body with the right length, and without a checksum, which may be wrong."""
     lines = [
         line
@@ -366,7 +373,8 @@ def _framed(head: bytes, body: bytes) -> bytes:
     return b"\r\n".join([*lines, b"Content-Length: %d" % len(body)]) + b"\r\n\r\n" + body
 
 
-def _with_rest(reply: bytes, rest: dict[str, Any]) -> bytes:
+def with_rest(reply: bytes, rest: dict[str, Any]) -> bytes:
+    """Return a batch's reply that also says that the rest was not done."""
     content = json.loads(reply)
     name = "UnprocessedKeys" if "UnprocessedKeys" in content else "UnprocessedItems"
     if "Responses" in content:
@@ -376,7 +384,8 @@ def _with_rest(reply: bytes, rest: dict[str, Any]) -> bytes:
 
 
 @contextmanager
-def _running(made: Proxy) -> Generator[Proxy, None, None]:
+def running(made: AProxy) -> Generator[AProxy, None, None]:
+    """Run a proxy, of any class."""
     made.start()
     try:
         yield made
@@ -400,7 +409,7 @@ def proxy(
     b''
     1
     """
-    with _running(Proxy((host, port), faults or Faults(), seed)) as made:
+    with running(Proxy((host, port), faults or Faults(), seed)) as made:
         yield made
 
 
@@ -412,5 +421,5 @@ def http_proxy(
 
     ``unprocess`` changes requests, so a server that checks signatures refuses those.
     """
-    with _running(_HTTPProxy((host, port), faults or Faults(), seed)) as made:
+    with running(HTTPProxy((host, port), faults or Faults(), seed)) as made:
         yield made

@@ -46,8 +46,10 @@ async def read(caller: Caller, keys: Sequence[Mapping[str, Any]]) -> list[Mappin
         if not rest:
             return found
         # A reply is full at 16 MB: a reply with items needs no pause before the next request.
-        if not items and not await pauses.pause():
-            raise _throttled(caller, len(rest["Keys"]), "read")
+        if not items:
+            caller.unprocessed("BatchGetItem", request, len(rest["Keys"]), pauses)
+            if not await pauses.pause(paced=True):
+                raise _throttled(caller, len(rest["Keys"]), "read")
         left = rest
 
 
@@ -64,10 +66,12 @@ async def write(caller: Caller, requests: Mapping[str, dict[str, Any]]) -> dict[
             rest = await _write_once(caller, left, pauses)
         except Exception as error:  # noqa: BLE001  # the result has the error of each key
             return dict.fromkeys(left, error)
-        left = {sk: left[sk] for sk in rest}
-        if not left:
+        if not rest:
             return {}
-        if not await pauses.pause():
+        progress = len(rest) < len(left)
+        left = {sk: left[sk] for sk in rest}
+        # Where a part was done, the pace alone says when the rest may follow.
+        if pauses.left() <= 0 or not (progress or await pauses.pause(paced=True)):
             return dict.fromkeys(left, _throttled(caller, len(left), "written"))
 
 
@@ -77,7 +81,10 @@ async def _write_once(
     """Send the requests once; return the sort keys of the unprocessed requests."""
     sent = {"RequestItems": {caller.table: list(requests.values())}}
     body = (await caller.call("BatchWriteItem", sent, pauses)).body
-    return [_sk(request) for request in body.get("UnprocessedItems", {}).get(caller.table, ())]
+    rest = body.get("UnprocessedItems", {}).get(caller.table, ())
+    if rest:
+        caller.unprocessed("BatchWriteItem", sent, len(rest), pauses)
+    return [_sk(request) for request in rest]
 
 
 def _sk(request: Mapping[str, Any]) -> str:

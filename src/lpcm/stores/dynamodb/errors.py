@@ -18,11 +18,14 @@ from lpcm.errors import (
     StoreUnavailable,
     ValueTooLarge,
 )
+from lpcm.stores.dynamodb.throttling import advice
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from lpcm.stores.dynamodb.http.port import Reply
 
-__all__ = ["Verdict", "classify", "failure", "keys_refused"]
+__all__ = ["Verdict", "classify", "failure", "is_throttled", "keys_refused"]
 
 
 class Verdict(Enum):
@@ -72,6 +75,14 @@ def keys_refused(reply: Reply) -> bool:
     return reply.error in _KEYS
 
 
+def is_throttled(reply: Reply) -> bool:
+    """Tell whether the request was refused because there were too many."""
+    if reply.error == "TransactionCanceledException":
+        codes = _codes(reply)
+        return bool(codes) and codes <= _PASSING - {_CONFLICT}
+    return reply.error in _THROTTLED or reply.status == 429
+
+
 def classify(reply: Reply) -> Verdict:
     """Return the verdict on a reply's request."""
     if reply.status == 200:
@@ -107,8 +118,13 @@ def _cancelled(codes: set[str]) -> Verdict:
     return Verdict.LATER if codes and codes <= _PASSING else Verdict.NEVER
 
 
-def failure(reply: Reply, operation: str, table: str, endpoint: str) -> StoreError | ValueTooLarge:
-    """Return the exception for a reply that ends an operation; its message says what to do."""
+def failure(
+    reply: Reply, operation: str, table: str, endpoint: str, partitions: Iterable[str] = ()
+) -> StoreError | ValueTooLarge:
+    """Return the exception for a reply that ends an operation; its message says what to do.
+
+    ``partitions``: those that the request was for.
+    """
     said = str(reply.body.get("message") or reply.body.get("Message") or "no message")
     code = reply.error or f"HTTP status {reply.status}"
     where = f"dynamodb table {table!r} at {endpoint}"
@@ -120,8 +136,8 @@ def failure(reply: Reply, operation: str, table: str, endpoint: str) -> StoreErr
         )
     if code in _DENIED or reply.status in {401, 403}:
         return StoreDenied(f"{where}: {_denied(code)} ({operation}: {code}: {said})")
-    if code in _THROTTLED or reply.status == 429:
-        return StoreThrottled(f"{story}: raise the table's capacity, or send fewer requests")
+    if is_throttled(reply):
+        return StoreThrottled(f"{story}: {advice(reply, partitions)}")
     if code in _BUSY or _CONFLICT in _codes(reply):
         return StoreBusy(f"{story}: other transactions or regions held the entry all the time")
     if reply.status >= 500:

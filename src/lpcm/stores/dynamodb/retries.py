@@ -11,7 +11,8 @@ Invariants:
    raised at once. Only reads are sent again then.
 2. No call takes longer than the budget, pauses included.
 3. With any number of callers and failures, the number of repeats does not exceed a tenth
-   of the successes plus ``Bucket.RATE`` a second: an outage is not amplified.
+   of the successes plus ``Bucket.RATE`` a second: an outage is not amplified. What is throttled
+   is repeated at the pace that gets through (``pace``), in the order in which it came.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from lpcm import events
-from lpcm.errors import StoreUnavailable
-from lpcm.stores.dynamodb.errors import Verdict, classify, failure, keys_refused
+from lpcm.errors import StoreThrottled, StoreUnavailable
+from lpcm.stores.dynamodb.errors import Verdict, classify, failure, is_throttled, keys_refused
 from lpcm.stores.dynamodb.http.port import NotSent, ReplyLost
+from lpcm.stores.dynamodb.pace import Pace, ticket
+from lpcm.stores.dynamodb.throttling import UNKNOWN, advice, limited_partition, partitions
 from lpcm.system.backoff import backoff
 
 if TYPE_CHECKING:
@@ -88,16 +91,23 @@ class Pauses:
         self._bucket = bucket
         self._deadline = time.monotonic() + budget
         self.attempt = 1
+        self.place = 0
+        """The place in the queues of ``pace``; 0: none yet."""
+        self.sent = 0.0
+        """When the last attempt left such a queue."""
 
     def left(self) -> float:
         """Return the seconds left of the budget."""
         return self._deadline - time.monotonic()
 
-    async def pause(self) -> bool:
-        """Wait before the next attempt; False where the budget leaves no time for it."""
+    async def pause(self, *, paced: bool = False) -> bool:
+        """Wait before the next attempt; False where the budget leaves no time for it.
+
+        ``paced``: the attempt waits for its turn besides, and so takes no token.
+        """
         wanted = backoff(self.attempt, _BASE, _CEILING)
         left = self.left()
-        turn = self._bucket.take(left) if wanted < left else None
+        turn = (0.0 if paced else self._bucket.take(left)) if wanted < left else None
         if turn is None:
             return False
         await self._transport.sleep(max(wanted, turn))
@@ -120,6 +130,8 @@ class Caller:
         self.budget = budget
         self._patience = min(patience, budget)
         self._bucket = Bucket()
+        self._paces: dict[tuple[str | None, bool], Pace] = {}
+        """By partition key, None: the whole table, and whether for reads."""
 
     def pauses(self) -> Pauses:
         """Return the pauses of one call, whose budget begins now."""
@@ -139,28 +151,37 @@ class Caller:
         pauses = pauses or Pauses(self.transport, self._bucket, self.budget)
         anew = False
         while True:
+            if self._paces:
+                pauses.sent = await self._turn(operation, request, pauses)
             reply, lost = await self._attempt(operation, request, pauses, observed=observed)
             if reply is not None:
                 # The first is what classify says of it, without the call.
                 match Verdict.DONE if reply.status == 200 else classify(reply):
                     case Verdict.DONE | Verdict.REFUSED:
                         self._bucket.earn()
+                        if self._paces:
+                            self._succeeded(operation, request)
                         return reply
                     case Verdict.ANEW if not anew:
                         anew = True
                         if keys_refused(reply):
                             self.transport.renew()
                     case Verdict.NEVER | Verdict.ANEW:
-                        raise self._failure(reply, operation)
+                        raise self._failure(reply, operation, request)
                     case Verdict.UNKNOWN if operation not in _READS:
-                        raise Unsure(str(self._failure(reply, operation)))
+                        raise Unsure(str(self._failure(reply, operation, request)))
+                    case Verdict.LATER if is_throttled(reply):
+                        self._throttled(operation, request, reply, pauses.sent)
+                        if await pauses.pause(paced=True):
+                            continue
+                        raise self._failure(reply, operation, request)
                     case _:
                         pass
             elif isinstance(lost, ReplyLost) and operation not in _READS:
                 raise Unsure(str(lost)) from lost
             if not await pauses.pause():
                 if reply is not None:
-                    raise self._failure(reply, operation)
+                    raise self._failure(reply, operation, request)
                 raise StoreUnavailable(
                     f"{self.label}: {lost} ({pauses.attempt} attempts)"
                 ) from lost
@@ -180,8 +201,73 @@ class Caller:
             self._emit(operation, time.monotonic() - begun, reply, lost, pauses.attempt)
         return reply, lost
 
-    def _failure(self, reply: Reply, operation: str) -> Exception:
-        return failure(reply, operation, self.table, self.transport.endpoint)
+    def _failure(self, reply: Reply, operation: str, request: Mapping[str, Any]) -> Exception:
+        return failure(
+            reply, operation, self.table, self.transport.endpoint, partitions(operation, request)
+        )
+
+    # Throttling
+
+    async def _turn(self, operation: str, request: Mapping[str, Any], pauses: Pauses) -> float:
+        """Wait for the request's turn in the queues that it has to pass; return the time then."""
+        of = partitions(operation, request)
+        for pk in (*dict.fromkeys(of), None):
+            pace = self._pace(pk, operation)
+            if pace is None:
+                continue
+            pauses.place = pauses.place or ticket()
+            pace.enter(pauses.place)
+            try:
+                while wait := pace.wait(pauses.place, max(1, len(of))):
+                    left = pauses.left()
+                    if left <= 0:
+                        raise StoreThrottled(
+                            f"{self.label}: {operation} was over the limit for {self.budget:g} s, "
+                            f"and was not done: {pace.why}"
+                        )
+                    await self.transport.sleep(min(wait, left))
+            finally:
+                pace.leave(pauses.place)
+        return time.monotonic()
+
+    def _pace(self, pk: str | None, operation: str) -> Pace | None:
+        key = pk, operation in _READS
+        pace = self._paces.get(key)
+        if pace is not None and pace.is_over():
+            self._paces.pop(key, None)
+            return None
+        return pace
+
+    def _succeeded(self, operation: str, request: Mapping[str, Any]) -> None:
+        of = partitions(operation, request)
+        for pk in (*dict.fromkeys(of), None):
+            pace = self._paces.get((pk, operation in _READS))
+            if pace is not None:
+                pace.succeeded(max(1, len(of)))
+
+    def _throttled(
+        self, operation: str, request: Mapping[str, Any], reply: Reply, sent: float
+    ) -> None:
+        of = partitions(operation, request)
+        key = limited_partition(reply, of), operation in _READS
+        self._refused(key, sent, advice(reply, of))
+
+    def unprocessed(
+        self, operation: str, request: Mapping[str, Any], count: int, pauses: Pauses
+    ) -> None:
+        """Note that a part of a batch was not done: there is no reason, so it is the map's."""
+        of = dict.fromkeys(partitions(operation, request))
+        pk = next(iter(of)) if len(of) == 1 else None
+        self._refused((pk, operation in _READS), pauses.sent, UNKNOWN, count)
+
+    def _refused(
+        self, key: tuple[str | None, bool], sent: float, why: str, units: float = 0.0
+    ) -> None:
+        pace = self._paces.get(key)
+        if pace is None:
+            pace, units = self._paces.setdefault(key, Pace()), 0.0
+        pace.why = why
+        pace.refused(sent, units)
 
     def _emit(
         self,

@@ -1,0 +1,97 @@
+"""Over the limit of a DynamoDB table: what gets through, who waits how long, how many requests.
+
+Run ``python benchmarks/throttled.py``. The engine is dynoxide behind ``checks.limiting``, on this
+machine: it gives one partition key so many write units a second, as AWS does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from benchmarks.messages import create_table
+from checks import servers
+from checks.limiting import LimitingProxy, Limits, limiting
+from lpcm import LPCM, Engine, LPCMError
+
+TABLE = "throttled"
+THREADS = 600
+UNITS = 245
+EACH = 3
+
+
+def crowd(engine: Engine, proxy: LimitingProxy) -> str:
+    """Have many threads put a few values each; return a line of the table."""
+    m: Any = LPCM("crowd", using=engine)
+    waits: list[float] = []
+    errors: list[LPCMError] = []
+    begin = threading.Barrier(THREADS + 1)
+
+    def put(number: int) -> None:
+        begin.wait()
+        for turn in range(EACH):
+            started = time.monotonic()
+            try:
+                m[number] = turn
+            except LPCMError as error:
+                errors.append(error)
+            waits.append(time.monotonic() - started)
+
+    threads = [threading.Thread(target=put, args=(number,)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    m["first"] = 0
+    proxy.limits = Limits(writes=UNITS)
+    proxy.forget_units()
+    begin.wait()
+    started = time.monotonic()
+    for thread in threads:
+        thread.join()
+    length = time.monotonic() - started
+    mean = sum(waits) / len(waits)
+    return (
+        f"| {THREADS} threads, {EACH} puts each, {UNITS} units | {len(waits) / length:.0f} "
+        f"| {mean:.2f} | {max(waits):.2f} | {proxy.counts['throttled'] / len(waits):.2f} "
+        f"| {len(errors)} |"
+    )
+
+
+def load(engine: Engine, proxy: LimitingProxy, units: int) -> str:
+    """Store many entries in one call; return a line of the table."""
+    m: Any = LPCM("load", using=engine)
+    m["first"] = 0
+    proxy.limits = Limits(writes=units, saved=1)
+    proxy.forget_units()
+    before = proxy.counts["requests"]
+    started = time.monotonic()
+    m.set_many({number: number for number in range(units * 6)})
+    length = time.monotonic() - started
+    requests = proxy.counts["requests"] - before
+    batches = units * 6 / 25
+    return (
+        f"| set_many of {units * 6}, {units} units | {units * 6 / length:.0f} | | {length:.2f} "
+        f"| {requests / batches - 1:.2f} | 0 |"
+    )
+
+
+def main() -> None:
+    os.environ |= servers.AWS
+    print("| | a second | mean wait | longest | refused of each request | errors |")
+    print("|---|--:|--:|--:|--:|--:|")
+    with servers.dynoxide() as server:
+        create_table(server.endpoint, TABLE, "pk", "sk")
+        for measure in (crowd, lambda engine, proxy: load(engine, proxy, 280)):
+            with limiting(server.host, server.port, Limits()) as proxy:
+                url = f"dynamodb://{TABLE}?endpoint={proxy.endpoint}"
+                with Engine.open(url) as engine:
+                    print(measure(engine, proxy), flush=True)
+
+
+if __name__ == "__main__":
+    main()
