@@ -9,7 +9,7 @@ import pytest
 
 import lpcm
 from checks.limiting import Limits, limiting
-from lpcm import LPCM, Engine, StoreThrottled
+from lpcm import LPCM, Engine, Entry, StoreThrottled
 from lpcm.engine.drive import run
 from lpcm.stores.dynamodb import pace as pace_module
 from lpcm.stores.dynamodb.http.blocking import SocketTransport
@@ -206,3 +206,14 @@ def test_the_rate_follows(clock):
     pace.enter(ticket())
     pace.succeeded(50)
     assert pace.rate > before
+
+
+def test_expired_entries_in_a_row(dynoxide_table):
+    """A look for one entry goes over thousands that have expired in few requests."""
+    with limited(dynoxide_table) as proxy, opened(dynoxide_table, proxy) as engine:
+        m = LPCM("old", using=engine)
+        run(m._use().restore(Entry(number, "x", 0, 1.0) for number in range(4000)))
+        m["last"] = 1
+        before = proxy.counts["requests"]
+        assert m
+        assert proxy.counts["requests"] - before <= 6

@@ -64,6 +64,8 @@ __all__ = ["BUDGET", "PATIENCE", "DynamoDBStore"]
 
 BUDGET: Final = 8.0
 PATIENCE: Final = 3.0
+_MOST_ENTRIES: Final = 100_000
+"""More than a page of 1 MB has, where DynamoDB ends it."""
 _EVER: Final = float("-inf")
 """A time at which nothing has expired yet."""
 
@@ -317,7 +319,7 @@ class DynamoDBStore:
             if found or resume is None:
                 return Page(found, resume and resume["sk"]["S"])
             # Many expired entries in a row: do not send one request for each of them.
-            request["Limit"] = min(1000, request["Limit"] * 10)
+            request["Limit"] = min(_MOST_ENTRIES, request["Limit"] * 10)
         return Page([], None)
 
     async def count(self, map: str, keys: KeyRange, now: float) -> int:
