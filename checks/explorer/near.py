@@ -77,7 +77,6 @@ LARGE: Final = (
     Scenario("two writes", (Client(0, (_put(1), _put(2))), Client(1, (_GET,)))),
     Scenario("sums", (Client(0, (("add", 1), _GET)), Client(1, (("add", 10),)))),
     Scenario("a deletion", (Client(0, (("del", 0), _GET)), Client(1, (("new", 2),)))),
-    Scenario("beside a writer", (Client(0, (_put(1),)), Client(0, (_GET,)), Client(1, (_put(2),)))),
 )
 """Searched by ``make check-coherence`` too."""
 

@@ -19,7 +19,7 @@ SCENARIOS = {scenario.name: scenario for scenario in (*SMALL, *LARGE)}
 @pytest.mark.parametrize("scenario", SMALL, ids=lambda scenario: scenario.name)
 def test_no_interleaving_is_stale(scenario):
     """In every order of looks, statements and changes, a linear order explains what was read."""
-    assert explore(scenario) > 100
+    assert explore(scenario) > 50
 
 
 def wrote_always(monkeypatch):
