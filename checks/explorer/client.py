@@ -19,7 +19,8 @@ from checks.explorer.snapshot import Snapshot, freeze, held, snapshot
 from lpcm.coherence.invalidation import Queue
 from lpcm.coherence.protocol import Protocol
 from lpcm.coherence.tier import Coherent, Policy
-from lpcm.errors import LPCMError, StoreError
+from lpcm.engine.combining import Increments
+from lpcm.errors import LPCMError, OutcomeUnknown, StoreError
 from lpcm.ports import (
     Aborted,
     Add,
@@ -59,6 +60,7 @@ EXPIRES = 100.0
 """Seconds that an entry with a time to live lives. A client's clock shows 0, later twice that."""
 
 LOST = CacheLost("the connection is lost")
+LEFT = OutcomeUnknown("its caller was cancelled")
 OTHER_CONDITION_FAILED = StoreError("not written: another key's condition failed")
 """What a transaction returns for a key whose own condition held, where another key's failed."""
 
@@ -68,18 +70,26 @@ class Operation(NamedTuple):
 
     ``join`` is how a set's members are inserted. Two are transactions: ``transact`` puts under
     all keys, ``claim`` puts under the first one if there is nothing under any of them.
+    ``together`` is some increments that met, each of which is a call; in ``leaving`` the first of
+    their callers is cancelled while they are on their way.
     """
 
     kind: str
     keys: tuple[str, ...] = ("k",)
     value: int = 0
+    deltas: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        argument = "" if self.kind in {"get", "del"} else f", {self.value}"
-        return f"{self.kind}({', '.join(self.keys)}{argument})"
+        arguments = self.deltas or (() if self.kind in {"get", "del"} else (self.value,))
+        return f"{self.kind}({', '.join(map(str, (*self.keys, *arguments)))})"
 
-    def on(self, key: str) -> tuple[str, int | None]:
-        """Return the kind and argument of the call that it makes on one of its keys."""
+    def calls(self) -> list[tuple[str, str, int | None]]:
+        """Return the key, kind and argument of each call that it makes."""
+        if self.deltas:
+            return [(self.keys[0], "add", delta) for delta in self.deltas]
+        return [(key, *self._on(key)) for key in self.keys]
+
+    def _on(self, key: str) -> tuple[str, int | None]:
         match self.kind:
             case "transact":
                 return "put", self.value
@@ -315,7 +325,7 @@ class Root:
         except StopIteration as end:
             results = tuple(map(_comparable, end.value))
         except LPCMError as error:
-            results = (_comparable(error),) * len(self.operation.keys)
+            results = (_comparable(error),) * len(self.operation.calls())
         else:
             pending = tuple(tier._pending)  # noqa: SLF001  # as above
             state = freeze((kind, request, pending, ports.time, tier._queue._after), _OPAQUE)  # noqa: SLF001  # as above
@@ -326,7 +336,7 @@ class Root:
         return _Seen("ended", results, pending, ("ended", results, pending))
 
 
-_OPAQUE = (ClientPorts, Coherent, Protocol, Queue, Policy)
+_OPAQUE = (ClientPorts, Coherent, Increments, Protocol, Queue, Policy)
 """Objects that no operation changes. The pending invalidations are compared by themselves."""
 
 
@@ -343,7 +353,9 @@ _MEANINGS: dict[tuple[Any, ...], LPCMError] = {}
 
 async def _perform(tier: Coherent, operation: Operation, now: float) -> tuple[Any, ...]:
     """Do an operation; return the result on each key, an exception among them."""
-    kind, keys, value = operation
+    kind, keys, value, deltas = operation
+    if deltas:
+        return await _together(tier, operation, now)
     if kind == "get":
         if len(keys) == 1:
             entries = [await tier.read("", keys[0], now)]
@@ -374,7 +386,7 @@ async def _perform(tier: Coherent, operation: Operation, now: float) -> tuple[An
 
 
 async def _transact(tier: Coherent, operation: Operation, now: float) -> tuple[Any, ...]:
-    kind, keys, value = operation
+    kind, keys, value, _ = operation
     claim = kind == "claim"
     put = Put(Cell(value, None), value, None, When.ABSENT if claim else When.ALWAYS)
     changes = [Change("", key, put) for key in (keys[:1] if claim else keys)]
@@ -384,6 +396,29 @@ async def _transact(tier: Coherent, operation: Operation, now: float) -> tuple[A
         return (True if claim else None,) * len(keys)
     refused = {sk for _, sk, _ in done.reasons}
     return tuple(False if key in refused else OTHER_CONDITION_FAILED for key in keys)
+
+
+class _Caller:
+    """An increment that goes together with others."""
+
+    __slots__ = ("op", "outcome")
+
+    def __init__(self, op: Add) -> None:
+        self.op = op
+        self.outcome: Outcome | BaseException | None = None
+
+    def settle(self, outcome: Outcome | BaseException) -> None:
+        if self.outcome is None:
+            self.outcome = outcome
+
+
+async def _together(tier: Coherent, operation: Operation, now: float) -> tuple[Any, ...]:
+    kind, (key,), _, deltas = operation
+    callers = [_Caller(Add(delta, 0, delta)) for delta in deltas]
+    made = getattr(tier, "increments", Increments)  # a mutant has its own
+    await made(tier.apply, lambda: now).send(("", key, 0), callers)
+    results = [_returned("add", cast("Outcome", each.outcome)) for each in callers]
+    return (LEFT, *results[1:]) if kind == "leaving" else tuple(results)
 
 
 async def _join(tier: Coherent, key: str, member: int, now: float) -> Any:
@@ -401,7 +436,7 @@ async def _join(tier: Coherent, key: str, member: int, now: float) -> Any:
 def _returned(kind: str, outcome: Outcome | Exception) -> Any:
     if isinstance(outcome, Exception):
         return outcome
-    if kind in {"add", "new"}:
+    if kind == "new" or (kind == "add" and isinstance(outcome, Applied)):
         assert outcome.entry is not None
         return outcome.entry.data
     return None

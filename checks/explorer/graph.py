@@ -44,7 +44,7 @@ from lpcm.coherence.payload import unpack
 from lpcm.errors import LPCMError, OutcomeUnknown, StoreBusy, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Sequence
 
     from checks.explorer.client import Node
     from checks.explorer.state import Scenario, State
@@ -97,6 +97,7 @@ class Graph:
             each.value for program in self.programs for each in program if each.kind == "ttl"
         )
         self._slot = [sum(map(len, self.programs[:number])) for number in range(clients)]
+        self._operations = sum(map(len, self.programs))
 
     def start(self) -> State:
         """Return the state in which no entry is stored or cached and no operation has begun."""
@@ -215,8 +216,11 @@ class Graph:
             after[LATE] = self.table_late[tuple(sorted(late, key=repr))]
         if move.lossy:
             after[LOSSY] = 1
-        for at, call, result in move.ended:
-            after[self.monitors[at]] = self.ended(state, at, call, result)
+        ending, over = list(state), set[int]()
+        for at, call, result in move.ended:  # one after the other, where they are on one key
+            over.add(call.slot)
+            ending[self.monitors[at]] = self.ended(ending, at, call, result, over)
+            after[self.monitors[at]] = ending[self.monitors[at]]
         return tuple(after)
 
     def _make_moves(
@@ -394,11 +398,9 @@ class Graph:
         if not child.ended:
             after = local._replace(node=child)
             return Move(label, fault, self.table_locals[after], resource)
-        operation = self.programs[local.number][local.done]
         after = local._replace(done=local.done + 1, node=None, pending=child.pending)
         ended: list[tuple[int, Call, Any]] = []
-        for name, result in zip(operation.keys, child.results, strict=True):
-            at, call = self.at[name], self._call(local, node, name)
+        for (at, call), result in zip(self._calls_of(local, node), child.results, strict=True):
             if isinstance(result, OutcomeUnknown):  # committed or not: readers may see it later
                 after = after._replace(unknown=(*after.unknown, (at, call)))
             else:
@@ -409,13 +411,20 @@ class Graph:
 
     # The history
 
-    def _call(self, local: Local, node: Node, key: str) -> Call:
+    def _calls_of(self, local: Local, node: Node) -> list[tuple[int, Call]]:
+        """Return the calls of the operation under way, each with the number of its key."""
         operation = self.programs[local.number][local.done]
         slot = self._slot[local.number] + local.done
-        if operation.kind != "ttl":
-            return Call(slot, *operation.on(key))
-        over = self._past and not node.past
-        return Call(slot, "put", None if over else operation.value)
+        if operation.kind == "ttl":
+            value = None if self._past and not node.past else operation.value
+            return [(self.at[key], Call(slot, "put", value)) for key in operation.keys]
+        apart = (
+            self._operations if operation.deltas else 0
+        )  # calls on one key differ by their slots
+        return [
+            (self.at[key], Call(slot + apart * place, kind, argument))
+            for place, (key, kind, argument) in enumerate(operation.calls())
+        ]
 
     def _under_way(self, number: int, at: int, past: int) -> tuple[Call, ...]:
         """Return a client's calls on a key that may take effect from now on."""
@@ -425,19 +434,27 @@ class Graph:
             local: Local = self.table_locals.parts[number]
             known = tuple(call for key, call in local.unknown if key == at)
             if local.node is not None:
-                operation = self.programs[local.number][local.done]
-                if self.names[at] in operation.keys:
-                    known += (self._call(local, local.node, self.names[at]),)
+                known += tuple(call for key, call in self._calls_of(local, local.node) if key == at)
             self._calls[number, at, past] = known
         return known
 
-    def ended(self, state: State, at: int, call: Call, result: Any) -> int:
-        """Return what the key's history allows once this call has returned this result."""
+    def ended(
+        self,
+        state: Sequence[int],
+        at: int,
+        call: Call,
+        result: Any,
+        over: Collection[int] = (),
+    ) -> int:
+        """Return what the key's history allows once this call has returned this result.
+
+        ``over``: the slots of calls that are under way in the state, and have ended by now.
+        """
         others = tuple(
             each
             for other in self.locals
             for each in self._under_way(state[other], at, state[PAST])
-            if each.slot != call.slot
+            if each.slot != call.slot and each.slot not in over
         )
         before = state[self.monitors[at]]
         key = (before, others, call, result)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 __all__ = [
+    "MOST",
     "START",
     "Call",
     "Configurations",
@@ -40,8 +41,9 @@ class Call(NamedTuple):
     slot: int
     """A number that no other operation under way on the key has."""
     kind: str
-    """``get``, ``put``, ``add``, ``join`` (an int as a set of bits), ``new`` (store if absent),
-    ``claim`` (likewise, and whether it did), ``absent``, ``del``, ``pop``, ``expire``."""
+    """``get``, ``put``, ``add`` (up to ``MOST``, else nothing), ``join`` (an int as a set of bits),
+    ``new`` (store if absent), ``claim`` (likewise, and whether it did), ``absent``, ``del``,
+    ``pop``, ``expire``."""
     argument: Any = None
 
 
@@ -49,6 +51,9 @@ class Call(NamedTuple):
 _Configuration: TypeAlias = "tuple[Any, frozenset[tuple[int, Any]]]"
 Configurations: TypeAlias = "frozenset[_Configuration]"
 Perform: TypeAlias = "Callable[[Call, Any], tuple[Any, Any]]"
+
+MOST = 1000
+"""The largest sum that an ``add`` makes: what would pass it is refused."""
 
 START: Configurations = frozenset({(None, frozenset[tuple[int, Any]]())})
 """No value is stored, and no operation is under way."""
@@ -69,7 +74,8 @@ def perform(call: Call, value: Any) -> tuple[Any, Any]:
         case "put":
             return argument, None
         case "add":
-            return (value or 0) + argument, (value or 0) + argument
+            total = (value or 0) + argument
+            return (total, total) if total <= MOST else (value, None)
         case "join":
             return (value or 0) | argument, (value or 0) | argument
         case "new":

@@ -28,6 +28,12 @@ def _op(kind: str, value: int = 0, *keys: str) -> Operation:
 
 _GET = _op("get")
 _DEL = _op("del")
+
+
+def _together(*deltas: int, kind: str = "together") -> Operation:
+    return Operation(kind, deltas=deltas)
+
+
 _FLUSH = Operation("flush", ())
 _AVAILABLE = POLICY._replace(strict=False)
 
@@ -50,6 +56,11 @@ _THREE = ((_op("put", 1),), (_op("put", 2),), (_GET,))
 _TTL = ((_op("ttl", 1), _GET), (_GET, _op("new", 2)))
 _BULK = ((_op("put", 1, "a", "b"),), (_op("get", 0, "a", "b"),))
 _CROSSED = ((_op("put", 1, "a", "b"),), (_op("put", 2, "b", "a"),))
+
+_MEETING = ((_together(10, 100), _GET), (_op("add", 1), _GET))
+_LEAVING = ((_together(10, 100, kind="leaving"), _GET), (_op("add", 1), _GET))
+_REFUSED = ((_together(600, 500, 300), _GET), (_op("add", 1), _GET))
+_BATCHES = ((_together(10, 100), _GET), (_together(1, 2), _GET))
 
 _JOINS = ((_op("join", 1), _GET), (_op("join", 2), _GET))
 _CHECKED = (
@@ -81,6 +92,10 @@ SMALL: Final = (
     ),
     Scenario("small: 3 clients, none", ((_op("del"),), (_GET,), (_GET,))),
     Scenario("small: counters", _ADDS),
+    Scenario("small: combined increments", _BATCHES),
+    Scenario("small: combined increments, a cancelled caller", _LEAVING),
+    Scenario("small: combined increments, a refused batch", _REFUSED),
+    Scenario("small: combined increments, lost store reply", _MEETING, Faults(unknown=1)),
     Scenario("small: negative caching", _NEWS),
     Scenario("small: time to live", ((_op("ttl", 1),), (_GET, _op("new", 2))), Faults(time=1)),
     Scenario("small: bulk", _BULK),
@@ -96,6 +111,15 @@ SMALL: Final = (
 LARGE: Final = (
     *(Scenario(f"2 clients, {name}", _PUTS, faults) for name, faults in _FAULTS.items()),
     *(Scenario(f"2 clients, {name}, counters", _ADDS, faults) for name, faults in _FAULTS.items()),
+    *(
+        Scenario(f"2 clients, {name}, combined increments", _BATCHES, faults)
+        for name, faults in _FAULTS.items()
+    ),
+    *(
+        Scenario(f"2 clients, {name}, combined increments, {kind}", programs, _FAULTS[name])
+        for kind, programs in (("a cancelled caller", _LEAVING), ("a refused batch", _REFUSED))
+        for name in ("evict", "crash", "lost store reply")
+    ),
     *(
         Scenario(f"2 clients, {name}, negative caching", _NEWS, faults)
         for name, faults in _FAULTS.items()

@@ -12,6 +12,7 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
+from checks.explorer.linearizability import MOST
 from lpcm.coherence.tier import Policy
 from lpcm.ports import (
     Aborted,
@@ -187,6 +188,8 @@ def apply(value: Value, op: Op, now: float) -> tuple[Value, Outcome]:
             made = Stored(data, None, etag, expires)
         case Add(delta, initial, etag):
             held = cast("int", initial if current is None else current.data)
+            if held + delta > MOST:
+                return value, Refused(current)
             made = Stored(held + delta, None, etag, current.expires if current else None)
         case Update(_, SetAdd(members), etag):  # a set is an int here, a bit for each member
             if current is None:

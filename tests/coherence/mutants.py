@@ -9,6 +9,7 @@ from checks.explorer.search import NOT_LINEARIZABLE, STALE, Faults, Scenario
 from lpcm.coherence.item import MARK, token_of
 from lpcm.coherence.protocol import Protocol
 from lpcm.coherence.tier import Coherent
+from lpcm.engine.combining import Increments
 from lpcm.errors import OutcomeUnknown
 from lpcm.ports import CacheLost, Get, Packet
 
@@ -127,6 +128,17 @@ class NoInvalidationOfChecked(Coherent):
     protocol = KeepsChecked
 
 
+class SharesTheSum(Increments):
+    """Combined increments: each caller is given the sum of all of them."""
+
+    def shares(self, entry, batch):
+        return [entry] * len(batch)
+
+
+class WrongShares(Coherent):
+    increments = SharesTheSum
+
+
 class Mutant(NamedTuple):
     name: str
     tier: object
@@ -176,6 +188,12 @@ MUTANTS = [
                 ),
             ),
         ),
+        NOT_LINEARIZABLE,
+    ),
+    Mutant(
+        "wrong shares",
+        WrongShares,
+        Scenario("wrong shares", ((Operation("together", deltas=(10, 100)),),)),
         NOT_LINEARIZABLE,
     ),
     Mutant(

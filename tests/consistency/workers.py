@@ -60,6 +60,53 @@ def begin(url, log, times):
         entries.transform(f"t{number}", lambda n: n + 1, 0, ttl=600)
 
 
+def count_in_threads(url, log, threads, times):
+    """Increment one key in threads, with a line for each sum."""
+    counters, log = LPCM("m", url=url), Log(log)
+
+    def work():
+        for _ in range(int(times)):
+            log(counters.increment("k"))
+
+    started = [threading.Thread(target=work) for _ in range(int(threads))]
+    for each in started:
+        each.start()
+    for each in started:
+        each.join()
+
+
+def fork_amid_increments(url, log, threads, forks):
+    """Fork again and again while threads increment one key; each child increments it, too."""
+    counters, log = LPCM("m", url=url), Log(log)
+    counters["k"] = 0  # so that no thread imports anything while another one forks
+    stop = threading.Event()
+
+    def work():
+        while not stop.is_set():
+            log(counters.increment("k"))
+
+    started = [threading.Thread(target=work) for _ in range(int(threads))]
+    for each in started:
+        each.start()
+    try:
+        for _ in range(int(forks)):
+            time.sleep(random.uniform(0.0, 0.01))
+            pid = os.fork()
+            if not pid:
+                try:
+                    signal.alarm(30)
+                    for _ in range(3):
+                        log(counters.increment("k"))
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    finally:
+        stop.set()
+    for each in started:
+        each.join()
+
+
 def append(path, log, times, key):
     """Transform one list, with a line for each of the items that are in."""
     lists, log, me = opened(path), Log(log), os.getpid()

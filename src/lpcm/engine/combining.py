@@ -29,7 +29,6 @@ from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, cast
 
-from lpcm.coherence.catalogue import names
 from lpcm.engine.drive import running_loop
 from lpcm.errors import LPCMError, OutcomeUnknown
 from lpcm.ports import Add, Applied
@@ -153,10 +152,9 @@ def _another(error: LPCMError) -> LPCMError:
 
 
 def _broken_off(key: Key, cause: BaseException | None = None) -> OutcomeUnknown:
-    pk, sk, _ = key
     made = OutcomeUnknown(
-        f"an increment of {key_of(sk)!r} in map {names(pk)[1]!r} went together with others, and "
-        "was broken off: the store may have it or not; read before you write again"
+        f"an increment of {key_of(key[1])!r} went together with others, and was broken off: the "
+        "store may have it or not; read before you write again"
     )
     made.__cause__ = cause
     return made
