@@ -4,6 +4,7 @@ What is on its way stays there until the test lets it land, so each test says wh
 """
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -459,6 +460,29 @@ def test_a_loop_that_ends_leaves_nobody_waiting(awaited):
     assert [type(each) for each in others] == [OutcomeUnknown] * 2
     store.land()
     assert asyncio.run(m.aincrement("k")) == 2
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_loop_that_is_merely_closed_leaves_nothing_to_complain_of(awaited, caplog):
+    """Where a loop is closed amid increments, those end without a word when they are collected."""
+    m, store = awaited
+
+    async def begin():
+        return await tasks_that_meet(store, *(m.aincrement("k") for _ in range(3)))
+
+    loop = asyncio.new_event_loop()
+    tasks = loop.run_until_complete(begin())
+    store.gate.release()
+    loop.run_until_complete(soon(lambda: len(store.sent) == 2))
+    tasks.append(loop.create_task(m.aincrement("k")))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    del tasks, loop
+    store.land()
+    asyncio.run(m.aget("other"))  # now the map has let go of the loop before
+    gc.collect()
+    said = {each.getMessage().split("\n")[0] for each in caplog.records}
+    assert said == {"Task was destroyed but it is pending!"}
 
 
 def test_the_requests_of_a_batch_are_its_first_callers(awaited):

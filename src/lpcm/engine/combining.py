@@ -293,7 +293,8 @@ class _Task:
     def settle(self, outcome: Outcome | BaseException) -> None:
         if self.outcome is None:
             self.outcome = outcome
-            if not self.future.done():
+            # A loop that was closed amid increments wakes nobody: their coroutines are collected.
+            if not self.future.done() and not self.future.get_loop().is_closed():
                 self.future.set_result(None)
 
 
