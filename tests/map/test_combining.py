@@ -91,7 +91,7 @@ class Threads:
     def __init__(self, engine, pool):
         self.engine = engine
         self.store = engine.store
-        self._pool = pool
+        self.pool = pool
 
     def waiting(self):
         """Return how many increments wait in all lines."""
@@ -101,14 +101,14 @@ class Threads:
         """Begin these calls one after the other; return their futures."""
         sent = len(self.store.sent)
         self.store.hold()
-        futures = [self._pool.submit(first)]
+        futures = [self.pool.submit(first)]
         until(lambda: len(self.store.sent) > sent)
         return futures + [self.join(each) for each in others]
 
     def join(self, call):
         """Begin one more; return its future."""
         before = self.waiting()
-        future = self._pool.submit(call)
+        future = self.pool.submit(call)
         until(lambda: self.waiting() > before)
         return future
 
@@ -181,7 +181,7 @@ def test_other_keys_maps_and_starts_do_not_wait(threads, engine, m, store):
     store.sent.clear()
     store.hold()
     todo = [lambda: m.increment("a"), lambda: m.increment("b"), lambda: other.increment("a")]
-    futures = [threads._pool.submit(each) for each in [*todo, lambda: started.increment("a")]]
+    futures = [threads.pool.submit(each) for each in [*todo, lambda: started.increment("a")]]
     until(lambda: len(store.deltas) == 4)
     assert threads.waiting() == 0
     results = threads.land(futures)
@@ -284,18 +284,24 @@ def test_a_sender_that_settles_nobody(threads, m, monkeypatch):
 
 
 @contextmanager
-def alarm(handler, seconds):
-    """Have a signal handler called once."""
+def signalled(handler, condition):
+    """Have this thread's signal handler called once the condition holds."""
+
+    def send():
+        until(condition)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+
     before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    sender = threading.Thread(target=send)
+    sender.start()
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        sender.join(TIMEOUT)
         signal.signal(signal.SIGALRM, before)
 
 
-needs_signals = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="POSIX signals")
+needs_signals = pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="POSIX signals")
 
 
 @needs_signals
@@ -306,7 +312,7 @@ def test_a_thread_that_is_interrupted_while_it_waits_is_left_out(threads, m, sto
     def stop(*_):
         raise TimeoutError
 
-    with alarm(stop, 0.05), pytest.raises(TimeoutError):
+    with signalled(stop, lambda: threads.waiting() == 2), pytest.raises(TimeoutError):
         m.increment("k", 100)
     calls.append(threads.join(lambda: m.increment("k", 1000)))
     assert threads.land(calls) == [1, 11, 1011]
@@ -316,16 +322,18 @@ def test_a_thread_that_is_interrupted_while_it_waits_is_left_out(threads, m, sto
 @needs_signals
 def test_a_signal_handler_waits_for_nobody(threads, m, store):
     """An increment within one of the same thread goes by itself: it cannot wait for itself."""
-    results = []
+    inner = []
 
     def handler(*_):
-        store.land()
-        results.append(m.increment("k", 10))
+        store.held = False
+        inner.append(m.increment("k", 10))
 
     store.hold()
-    with alarm(handler, 0.05):
-        results.append(m.increment("k"))
-    assert sorted(results) in ([1, 11], [10, 11])
+    with signalled(handler, lambda: store.sent):
+        landing = threads.pool.submit(lambda: (until(lambda: inner), store.land()))
+        outer = m.increment("k")
+        landing.result(TIMEOUT)
+    assert (inner, outer) == ([10], 11)
     assert m["k"] == 11
 
 

@@ -252,8 +252,8 @@ class ThreadIncrements(Increments):
 
     async def _join(self, key: Key, line: _Line, op: Add) -> Outcome:
         mine = _Thread(op)
-        line.waiting.append(mine)
         try:
+            line.waiting.append(mine)
             while mine.outcome is None:
                 if line.sending.locked():
                     mine.bell.acquire(timeout=PATIENCE)
@@ -318,8 +318,8 @@ class LoopIncrements(Increments):
             finally:
                 self._go_on(key)
         mine = _Task(op, running_loop().create_future())
-        waiting.append(mine)
         try:
+            waiting.append(mine)
             await mine.future
         except BaseException:
             mine.settle(_LEFT)
