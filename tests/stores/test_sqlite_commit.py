@@ -119,9 +119,9 @@ def meeting(store, works):
 def started(store, works):
     threads = []
     for work in works:
-        before = len(store._commits.queue)
+        before = len(store.commits.queue)
         threads.append(Thread(work))
-        until(lambda before=before: len(store._commits.queue) > before)
+        until(lambda before=before: len(store.commits.queue) > before)
     return threads
 
 
@@ -353,11 +353,11 @@ def test_an_interrupted_leader_strands_nobody(store, monkeypatch, step):
 
     monkeypatch.setattr(Commits, step, interrupt)
     with held(store) as leave:
-        leaving = Thread(lambda: until(lambda: len(store._commits.queue) == 6) or leave())
+        leaving = Thread(lambda: until(lambda: len(store.commits.queue) == 6) or leave())
         others = []
 
         def come():
-            until(lambda: store._commits.queue)
+            until(lambda: store.commits.queue)
             others.extend(started(store, [lambda: apply(store, "n", Add(1, 0, 1))] * 5))
 
         coming = Thread(come)
@@ -402,8 +402,8 @@ def test_who_is_interrupted_while_waiting_writes_nothing(store, first):
         leave()
         assert all(isinstance(one.outcome(), Applied) for one in others)
     assert (data(store, "k"), data(store, "o")) == (0, 1)
-    assert store._commits.lead.acquire(timeout=PATIENCE)
-    store._commits.lead.release()
+    assert store.commits.lead.acquire(timeout=PATIENCE)
+    store.commits.lead.release()
 
 
 def test_each_waits_for_others_as_long_as_it_may(path):
@@ -440,7 +440,7 @@ def test_a_fork_with_a_queue(store, path):
     apply(store, "n", put(0))
 
     def child():
-        assert not store._commits.queue
+        assert not store.commits.queue
         apply(store, "child", put(1))
 
     with blocked(path) as leave:

@@ -99,6 +99,10 @@ class Threads:
         workers = self._readers if reads else self._writers
         return await workers.call(partial(run, operation), operation.close)
 
+    def post(self, work: Callable[[], object], withdrawn: Callable[[], object]) -> None:
+        """Have ``work()`` done on a thread for writes, or ``withdrawn()`` when they are stopped."""
+        self._writers.post(work, withdrawn)
+
     def stop(self, patience: float) -> None:
         """Withdraw operations that have not begun; wait ``patience`` seconds at most for others."""
         until = time.monotonic() + patience

@@ -76,6 +76,7 @@ class Engine(Block):
             near=self.near,
         )
         self._loops = None if awaitable is None else _for_loops(self.stack, awaitable, self)
+        self._awaited = None if cache is not None else self._awaited_stack()
         _opened.add(self)
 
     @classmethod
@@ -94,9 +95,19 @@ class Engine(Block):
         """Return the stack for the running event loop.
 
         Where every adapter has an awaitable form, the stack is made of those: one for each loop,
-        closed with the loop. Else it is the blocking stack, driven by worker threads.
+        closed with the loop. A store that does itself what loops need serves all of them (SQLite).
+        Else it is the blocking stack, driven by worker threads.
         """
+        if self._awaited is not None:
+            return self._awaited
         return self.stack if self._loops is None else self._loops.stack()
+
+    def _awaited_stack(self) -> Stack | None:
+        awaited = getattr(self.store, "awaited", None)
+        if awaited is None:
+            return None
+        store = awaited(self._threads)
+        return Stack(store, store, self._clock or LoopClock(), as_it_is)
 
     @property
     def store(self) -> Store:
@@ -128,6 +139,8 @@ class Engine(Block):
             self.near.close()
         if self._loops is not None:
             self._loops.close()
+        if self._awaited is not None:
+            self._awaited.store.close()
         self._threads.stop(CLOSE)
         try:
             run(flush(self.stack))

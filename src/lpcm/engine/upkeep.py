@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lpcm.engine.engine import Engine
+    from lpcm.ports import Store
 
 __all__ = ["ainfo", "info", "purge", "vacuum"]
 
@@ -50,7 +51,9 @@ async def ainfo(*, using: str | Engine = "default") -> dict[str, Any]:
     if engine.near is not None:
         return engine.near.info()
     stack = engine.awaitable()
-    found: dict[str, Any] = await stack.drive(_of(engine, "info")(stack.clock.now()), reads=True)
+    found: dict[str, Any] = await stack.drive(
+        _of(engine, "info", stack.store)(stack.clock.now()), reads=True
+    )
     return found
 
 
@@ -82,8 +85,8 @@ def vacuum(*, using: str | Engine = "default") -> None:
     run(_of(resolve(using, None), "vacuum")())
 
 
-def _of(engine: Engine, name: str) -> Callable[..., Any]:
-    found: Callable[..., Any] | None = getattr(engine.store, name, None)
+def _of(engine: Engine, name: str, store: Store | None = None) -> Callable[..., Any]:
+    found: Callable[..., Any] | None = getattr(store or engine.store, name, None)
     if found is None:
         raise ConfigError(f"{engine.location}: has no file: this is for SQLite")
     return found

@@ -37,6 +37,39 @@ EXIT: Final = 5.0
 """Seconds the exit of the interpreter waits for calls under way."""
 
 
+class _Job:
+    """A function to call on a thread, whose result nobody awaits."""
+
+    __slots__ = ("unclaimed", "withdrawn")
+
+    def __init__(
+        self, function: Callable[[], object], withdrawn: Callable[[], object] | None
+    ) -> None:
+        self.unclaimed = [function]
+        self.withdrawn = withdrawn
+
+    def run(self) -> None:
+        """Call the function on this thread, unless the job was withdrawn."""
+        try:
+            function = self.unclaimed.pop()
+        except IndexError:
+            return
+        try:
+            function()
+        except BaseException as error:  # noqa: BLE001  # the thread goes on
+            given = (type(error), error, error.__traceback__, threading.current_thread())
+            threading.excepthook(threading.ExceptHookArgs(given))
+
+    def withdraw(self, error: Exception | None = None) -> None:  # noqa: ARG002  # as a call's
+        """Keep the job from beginning; do nothing if it has begun."""
+        try:
+            self.unclaimed.pop()
+        except IndexError:
+            return
+        if self.withdrawn is not None:
+            self.withdrawn()
+
+
 class _Call:
     """One call, with the future that its result goes to."""
 
@@ -99,7 +132,7 @@ class _Worker:
 
     __slots__ = ("call", "wake")
 
-    def __init__(self, call: _Call | None) -> None:
+    def __init__(self, call: _Call | _Job | None) -> None:
         self.call = call
         self.wake = threading.Lock()
         self.wake.acquire()
@@ -124,7 +157,7 @@ class Workers:
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._queue: deque[_Call] = deque()
+        self._queue: deque[_Call | _Job] = deque()
         self._idle: list[_Worker] = []
         self._threads: set[threading.Thread] = set()
         self._numbers = 0
@@ -150,7 +183,16 @@ class Workers:
             raise
         return result
 
-    def _enter(self, call: _Call) -> None:
+    def post(
+        self, function: Callable[[], object], withdrawn: Callable[[], object] | None = None
+    ) -> None:
+        """Have ``function()`` called on a worker thread; from any thread, and nobody waits for it.
+
+        Where the workers are stopped before it began, ``withdrawn()`` is called instead.
+        """
+        self._enter(_Job(function, withdrawn))
+
+    def _enter(self, call: _Call | _Job) -> None:
         if not process.same[0]:
             process.forked()
         with self._lock:
@@ -165,7 +207,7 @@ class Workers:
             else:
                 self._queue.append(call)
 
-    def _start(self, call: _Call) -> None:
+    def _start(self, call: _Call | _Job) -> None:
         self._numbers = self._numbers % self._most + 1
         name = f"{self.name}-{self._numbers}"
         thread = threading.Thread(target=self._work, args=(_Worker(call),), name=name, daemon=True)

@@ -104,6 +104,10 @@ class Write:
         self.wake = threading.Lock()
         self.wake.acquire()
 
+    def dropped(self) -> bool:
+        """Tell whether its loop is closed: nobody awaits it any more."""
+        return self.loop is not None and bool(self.loop.is_closed())
+
     def result(self) -> Any:
         """Return the outcome, or raise the error."""
         if self.error is None:
@@ -141,8 +145,8 @@ class Commits:
         self.lead = threading.Lock()
         self.crowd = 0
         """How many writes the last transaction had: as many may come again at once."""
-        self.called = False
-        """Whether a thread is on its way to ``lead_all``."""
+        self._called = False
+        """Whether a thread is in ``lead_all``, or on its way there."""
         self._leader = 0
         self.queue: deque[Write] = deque()
         """Writes that wait. Who held the lead has them wake up, if there are any."""
@@ -178,7 +182,7 @@ class Commits:
         if not same[0]:
             forked()
         self.queue.append(write)
-        called, self.called = self.called, True
+        called, self._called = self._called, True
         return not called
 
     def lead_all(self) -> None:
@@ -189,12 +193,12 @@ class Commits:
             while self.queue or self._singles:
                 with self._file.connection() as connection, self.lead:
                     self._lead(connection, None)
-                self.called = False
+                self._called = False
         except Exception as error:
             self.withdraw_all(error)
             raise
         finally:
-            self.called = False
+            self._called = False
             self.wake_next()
 
     def withdraw(self, write: Write) -> bool:
@@ -310,7 +314,7 @@ class Commits:
             for write in batch.writes:
                 batch.before = self._near.view.raw
                 write.error = None
-                write.outcome = write.do(connection)
+                write.outcome = None if write.dropped() else write.do(connection)
             batch.committed.append(True)
         else:
             connection.execute("BEGIN IMMEDIATE")
@@ -329,6 +333,8 @@ class Commits:
             batch.writes.extend(starmap(batch.home.popleft, repeat((), count)))
 
     def _do_one(self, connection: Connection, write: Write) -> None:
+        if write.dropped():
+            return
         if write.several:
             connection.execute("SAVEPOINT one")
         try:

@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from lpcm.ports import Change, Check, KeyRange, MapInfo, MapState, Op, Outcome, Scan
     from lpcm.ports.findings import Report
     from lpcm.ports.near import NearState
+    from lpcm.stores.sqlite.awaited import AwaitedStore, Threads
     from lpcm.stores.sqlite.connections import Connection, Execute
     from lpcm.stores.sqlite.readonly import ReadOnlyStore
 
@@ -100,7 +101,7 @@ class SQLiteStore:
         self._limit = Limit(file.path, max_value)
         self._check_size = self._limit.check
         self._upkeep = Upkeep(file)
-        self._commits = Commits(file, self._near)
+        self.commits = Commits(file, self._near)
 
     @property
     def identity(self) -> str:
@@ -108,6 +109,12 @@ class SQLiteStore:
         from platform import node  # 3 ms to import, for stores with a cache in front
 
         return f"sqlite:{node()}:{os.path.realpath(self._file.path)}"
+
+    def awaited(self, threads: Threads) -> AwaitedStore:
+        """Return the same store for event loops; what would block them runs on ``threads``."""
+        from lpcm.stores.sqlite.awaited import AwaitedStore  # for programs that await
+
+        return AwaitedStore(self, self.commits, self._upkeep, threads)
 
     @property
     def near(self) -> NearCache | None:
@@ -185,7 +192,7 @@ class SQLiteStore:
         if type(op) is Put and op.when is When.ALWAYS and op.expires is None:
             return self._put(map, sk, op, now)
         size = self._check_size(op)
-        commits = self._commits
+        commits = self.commits
         near = self._near
         before = near.view.raw
         if commits.crowd > 1 or commits.lead.locked():
@@ -209,12 +216,16 @@ class SQLiteStore:
     def _meet(self, map: str, sk: str, op: Op, now: float, size: int) -> Outcome:
         """Do one write together with others, or when others have done theirs."""
         outcome: Outcome
-        (outcome,) = self._commits.write(self._waiting(map, sk, op, now, size))
+        (outcome,) = self.commits.write(self._one(map, sk, op, now, size))
         if type(outcome) is Applied:
             self._upkeep.wrote((op,), now)
         return outcome
 
-    def _waiting(self, map: str, sk: str, op: Op, now: float, size: int) -> Write:
+    def waiting(self, map: str, sk: str, op: Op, now: float) -> Write:
+        """Return one write, for a queue; refuse a value that is too large."""
+        return self._one(map, sk, op, now, self._check_size(op))
+
+    def _one(self, map: str, sk: str, op: Op, now: float, size: int) -> Write:
         return Write(
             lambda connection: [self._write(connection.execute, map, sk, op, now)],
             ((map, sk, op),),
@@ -231,7 +242,7 @@ class SQLiteStore:
         idle = self._idle.connections
         place = self._place
         near = self._near
-        commits = self._commits
+        commits = self.commits
         if commits.crowd > 1 or commits.lead.locked():
             return self._meet(map, sk, op, now, size)
         before = near.view.raw
@@ -297,13 +308,13 @@ class SQLiteStore:
                 several=True,
             )
             try:
-                outcomes += await self._submit(write)
+                outcomes += self.commits.write(write)
             except LPCMError as error:  # no other: a time limit of the program's must come out
                 if not outcomes:
                     raise
                 outcomes += [error] * (len(writes) - len(outcomes))
                 break
-        await self._look_after([op for _, op in writes], now)
+        self._upkeep.wrote([op for _, op in writes], now)
         return outcomes
 
     def _apply_chunk(
@@ -314,14 +325,6 @@ class SQLiteStore:
             return done
         execute = connection.execute
         return [self._one_of_many(execute, map, sk, op, now) for sk, op in writes]
-
-    async def _submit(self, write: Write) -> Any:
-        """Do a write, perhaps together with others, and return its outcome."""
-        return self._commits.write(write)
-
-    async def _look_after(self, ops: Sequence[Op], now: float) -> None:
-        """Look after the file where these writes are due to."""
-        self._upkeep.wrote(ops, now)
 
     def _write(self, execute: Execute, map: str, sk: str, op: Op, now: float) -> Outcome:
         if type(op) is Update:
@@ -366,12 +369,8 @@ class SQLiteStore:
     async def clear(self, map: str, keys: KeyRange) -> None:
         """Delete the range, four thousand entries at a time."""
         low, high = keys
-        while next_ := await self._submit(Write(partial(clear_some, map, low, high))):
+        while next_ := self.commits.write(Write(partial(clear_some, map, low, high))):
             (low,) = next_
-        await self._give_back()
-
-    async def _give_back(self) -> None:
-        """Shrink the file."""
         self._upkeep.give_back()
 
     async def describe(self, namespace: str, name: str) -> MapState:
@@ -391,12 +390,12 @@ class SQLiteStore:
         new = Write(
             lambda one: catalogue.register(one.execute, path, namespace, info), several=True
         )
-        registered: MapState = await self._submit(new)
+        registered: MapState = self.commits.write(new)
         return registered
 
     async def renew(self, namespace: str) -> None:
         """Give the namespace a new identity. Cost: one write."""
-        await self._submit(Write(lambda one: catalogue.renew(one.execute, namespace)))
+        self.commits.write(Write(lambda one: catalogue.renew(one.execute, namespace)))
 
     async def transact(
         self, changes: Sequence[Change], checks: Sequence[Check], now: float
@@ -410,9 +409,9 @@ class SQLiteStore:
             size=len(changes) * _TYPICAL,
             several=True,
         )  # fmt: skip
-        outcome: list[Applied] | Aborted = await self._submit(write)
+        outcome: list[Applied] | Aborted = self.commits.write(write)
         if not isinstance(outcome, Aborted):
-            await self._look_after([change.op for change in changes], now)
+            self._upkeep.wrote([change.op for change in changes], now)
         return outcome
 
     async def maps(self, namespace: str) -> list[MapInfo]:
@@ -427,10 +426,10 @@ class SQLiteStore:
         """Delete the namespace, four thousand entries at a time, its catalogue last."""
         low = partition(namespace)
         high = low[:-1] + chr(ord(low[-1]) + 1)
-        while await self._submit(Write(partial(drop_some, low, high))):
+        while self.commits.write(Write(partial(drop_some, low, high))):
             pass
-        await self._submit(Write(partial(forget_maps, low, high)))
-        await self._give_back()
+        self.commits.write(Write(partial(forget_maps, low, high)))
+        self._upkeep.give_back()
 
     async def backup(self, path: str) -> None:
         """Copy the file to ``path``, as of one instant. Cost: reads and writes all of it."""
@@ -453,7 +452,7 @@ class SQLiteStore:
     def close(self) -> None:
         """Disconnect every thread; using the store again raises ``StoreError``."""
         self._file.close()
-        self._commits.withdraw_all(StoreError(f"{self._file.path}: closed: nothing was written"))
+        self.commits.withdraw_all(StoreError(f"{self._file.path}: closed: nothing was written"))
 
 
 # Opening

@@ -72,15 +72,19 @@ class Upkeep:
         write a little and end, again and again, are many writers too."""
 
     def wrote(self, ops: Sequence[Op], now: float) -> None:
-        """Look after the file where these writes are due to."""
+        """Look after the file where that is due after these writes."""
+        if self.due(ops):
+            self.look(now)
+
+    def due(self, ops: Sequence[Op]) -> bool:
+        """Count these writes; tell whether the file is to be looked after."""
         self.load += len(ops)
         for op in ops:
             if type(op) is Delete:
                 self.load += _DELETING - 1
             elif getattr(op, "expires", None) is not None:
                 self.load += _EXPIRING - 1
-        if self.load >= LOAD:
-            self.look(now)
+        return self.load >= LOAD
 
     def look(self, now: float) -> None:
         """Do a little of each. Cost: 15 µs where nothing is to be done."""
