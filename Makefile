@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo django-demo screenshots django-load first-hour test coverage embedded docs faults counts applications fuzz aws clients check-coherence near lint servers format bench clean python dev
+.PHONY: help demo django-demo screenshots django-load first-hour test coverage embedded docs faults kills counts applications fuzz aws clients check-coherence near lint servers format bench clean python dev
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,9 @@ embedded: dev  ## Run the tests that need no server, without what only POSIX sys
 
 faults: dev servers  ## Let clients of DynamoDB work under faults for a minute, not seconds.
 	@$(RUN) pytest tests/consistency/test_dynamodb_faults.py --fault-seconds=60 $(ARGS)
+
+kills: dev  ## Kill a process that writes to SQLite a hundred times: what it acknowledged is there.
+	@$(RUN) pytest tests/stores/test_sqlite_commit.py -n 0 -k test_kills --kills=100 --timeout=1200 $(ARGS)
 
 fuzz: dev  ## Fuzz what others may write, for two minutes; ARGS="--minutes 10".
 	@$(VENV)/bin/python -m tests.fuzz $(ARGS)

@@ -75,6 +75,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="times each of eight processes makes each live change to shared keys (default: 20)",
     )
     parser.addoption(
+        "--kills",
+        type=int,
+        default=3,
+        help="times a process that writes to SQLite is killed (default: 3)",
+    )
+    parser.addoption(
         "--near-seconds",
         type=float,
         default=0.0,

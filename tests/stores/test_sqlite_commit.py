@@ -1,15 +1,18 @@
 """Group commit on SQLite: writes that meet are committed together, and each as if it were alone."""
 
+import asyncio
 import contextlib
 import os
 import signal
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
 
 import pytest
 
+import lpcm
 from lpcm import LPCM, Engine
 from lpcm.engine.drive import run
 from lpcm.errors import OutcomeUnknown, StoreBusy, StoreError, StoreFull
@@ -117,11 +120,16 @@ def meeting(store, works):
 
 
 def started(store, works):
+    """Start threads that come to wait in this order, behind those that do already."""
+    # A write that waits alone is out of the queue for the moment of each attempt.
+    before = 0
+    for _ in range(20):
+        before = max(before, len(store.commits.queue))
+        time.sleep(0.001)
     threads = []
-    for work in works:
-        before = len(store.commits.queue)
+    for number, work in enumerate(works, before + 1):
         threads.append(Thread(work))
-        until(lambda before=before: len(store.commits.queue) > before)
+        until(lambda number=number: len(store.commits.queue) >= number)
     return threads
 
 
@@ -505,3 +513,138 @@ def test_interruptions_amid_threads(store):
         assert thread.outcome() is None
     assert interrupted
     assert sum(counts) + done <= data(store, "n") <= sum(counts) + done + interrupted
+
+
+# Tasks
+
+
+@pytest.fixture
+def engine(path):
+    with Engine.open(f"sqlite:///{path}") as engine:
+        yield engine
+
+
+def test_tasks_share_a_commit(engine, path, batches):
+    """Writes of many tasks that wait are one commit, done by one thread."""
+    m = LPCM("m", using=engine)
+    m["n"] = 0
+
+    async def main():
+        with blocked(path) as leave:
+            tasks = [asyncio.create_task(m.aincrement("n")) for _ in range(100)]
+            tasks.append(asyncio.create_task(m.areplace("nothing", 1)))
+            await asyncio.sleep(0.05)
+            batches.clear()
+            leave()
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+    *sums, refused = asyncio.run(main())
+    assert sorted(sums) == list(range(1, 101))
+    assert isinstance(refused, KeyError)
+    assert batches == [101]
+    names = [one.name for one in threading.enumerate() if one.name.startswith("lpcm-write")]
+    assert len(names) <= 2, names  # one leads, one looks after the file
+
+
+def test_threads_and_tasks_share_a_commit(engine, path, batches):
+    """Threads and tasks of several loops stand in one queue."""
+    m = LPCM("m", using=engine)
+    m["n"] = 0
+
+    async def main():
+        return await asyncio.gather(*(m.aincrement("n") for _ in range(10)))
+
+    with blocked(path) as leave:
+        before = len(batches)
+        loops = [Thread(lambda: asyncio.run(main())) for _ in range(2)]
+        threads = [Thread(lambda: m.increment("n")) for _ in range(5)]
+        until(lambda: len(engine.store.commits.queue) == 25)
+        leave()
+        sums = [each for loop in loops for each in loop.outcome()]
+        sums += [thread.outcome() for thread in threads]
+    assert sorted(sums) == list(range(1, 26))
+    assert batches[before:] == [25]
+
+
+def test_a_task_that_is_cancelled_or_late_writes_nothing(path):
+    """A task that gives up while the lock is held withdraws; one that waited in vain is told."""
+    with Engine.open(f"sqlite:///{path}?busy_timeout=0.5") as engine:
+        m = LPCM("m", using=engine)
+        m["n"] = 0
+
+        async def main():
+            with blocked(path):
+                late = [asyncio.create_task(m.aset(f"late {n}", n)) for n in range(3)]
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await m.aset("given up", 1)
+                return await asyncio.gather(*late, return_exceptions=True)
+
+        assert {type(one) for one in asyncio.run(main())} == {StoreBusy}
+        m["last"] = 1
+        assert sorted(m) == ["last", "n"]
+
+
+# Kills
+
+KILLED = """
+import asyncio, sys, threading
+from lpcm import LPCM, Engine, transaction
+engine = Engine.open(sys.argv[1])
+m = LPCM("m", using=engine)
+lock = threading.Lock()
+
+def acknowledge(key):
+    with lock:
+        print(key, flush=True)
+
+def write(name):
+    for n in range(10**9):
+        if name % 2:
+            m[f"{name}-{n}"] = n
+        else:
+            with transaction() as t:
+                t[m][f"{name}-{n}"] = n
+                t[m][f"{name}-{n}+"] = n
+        acknowledge(f"{name}-{n}")
+
+async def awrite(name):
+    for n in range(10**9):
+        await m.aset(f"{name}-{n}", n)
+        acknowledge(f"{name}-{n}")
+
+async def main():
+    await asyncio.gather(*(awrite(name) for name in range(100, 108)))
+
+threads = [threading.Thread(target=write, args=(name,), daemon=True) for name in range(8)]
+for thread in threads:
+    thread.start()
+asyncio.run(main())
+"""
+
+
+@pytest.mark.posix
+def test_kills(path, request):
+    """After ``kill -9`` every acknowledged write is there, in order and none half."""
+    url = f"sqlite:///{path}"
+    LPCM("m", url=url)["made"] = 1
+    lpcm.close()
+    for number in range(request.config.getoption("--kills")):
+        command = [sys.executable, "-c", KILLED, url]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            told = [child.stdout.readline() for _ in range(50 + 13 * (number % 20))]
+            child.kill()
+            told += child.stdout.readlines()
+        whole = {line.strip() for line in told if line.endswith("\n")}
+        with Engine.open(url) as engine:
+            m = LPCM("m", using=engine)
+            found = set(m)
+            assert whole <= found, whole - found
+            for key in found - {"made"}:
+                name, _, n = key.partition("-")
+                if int(name) < 8 and int(name) % 2 == 0:
+                    assert {key.rstrip("+"), key.rstrip("+") + "+"} <= found, key
+                if n not in {"0", "0+"}:
+                    assert f"{name}-{int(n.rstrip('+')) - 1}" in found, key
+            m.clear()
+            m["made"] = 1

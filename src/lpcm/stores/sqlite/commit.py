@@ -63,7 +63,8 @@ MOST: Final = 256
 MOST_BYTES: Final = 1_000_000
 MOMENT: Final = 0.001
 """Seconds between two attempts to get the lock of the file."""
-_IN_A_ROW = 16  # transactions after which other processes get a moment
+_IN_A_ROW = 16  # transactions of several writes, after which other processes get a moment
+_LONG, _OF_LATE = 0.005, 0.1
 _NAP = 0.0001
 _NAPS = 10
 _LOOK = 0.05  # seconds after which who waits looks whether there is still a leader
@@ -138,12 +139,15 @@ class Commits:
     def __init__(self, file: File, near: NearCache) -> None:
         self._file = file
         self._near = near
+        self._long = _LONG if file.flushes else 10 * _LONG
         self._begin_anew()
         follow(self, Commits._after_fork)
 
     def _begin_anew(self) -> None:
         self.lead = threading.Lock()
-        self.crowd = 0
+        self.alone = True
+        """Whether no other write, of this process or another, was met of late."""
+        self._crowd = 0
         """How many writes the last transaction had: as many may come again at once."""
         self._called = False
         """Whether a thread is in ``lead_all``, or on its way there."""
@@ -155,6 +159,10 @@ class Commits:
         self._batch: _Batch | None = None
         self._busy_since = 0.0
         """When the lock was first refused, since it was last given."""
+        self._busy_last = -_OF_LATE
+        """When it was last refused for long."""
+        self._ours_since = 0.0
+        """When it was last refused, or left to others."""
         self._row = 0
 
     # Waiting
@@ -251,38 +259,52 @@ class Commits:
             self._settle()
             while (self.queue or self._singles) and not (own is not None and own.ended):
                 self._gather()
+                self._make_way()
                 if self._attempt(connection, own):
                     self._busy_since = 0.0
                 else:
-                    self._expire()
-                    time.sleep(MOMENT)
-                if self._row >= _IN_A_ROW:
-                    self._row = 0
-                    time.sleep(MOMENT)
+                    self._refused()
         finally:
             self._leader = 0
+            if not self.queue and not self._singles:
+                self._busy_since = 0.0
 
     def _gather(self) -> None:
         """Let those come again whom the last transaction has just released."""
         waiting = len(self.queue)
         for _ in range(_NAPS):
-            if waiting >= self.crowd:
+            if waiting >= self._crowd:
                 return
             time.sleep(_NAP)
             came, waiting = len(self.queue) - waiting, len(self.queue)
             if came <= 0:
                 return
 
-    def _expire(self) -> None:
-        """End those that have waited for others for the whole ``busy_timeout``."""
+    def _make_way(self) -> None:
+        """Leave the lock to other processes for a moment, where it has been ours for long."""
         now = time.monotonic()
+        shared = now - self._busy_last < _OF_LATE
+        if self._row >= _IN_A_ROW or (shared and now - self._ours_since >= MOMENT):
+            time.sleep(MOMENT)
+            self._row = 0
+            self._ours_since = time.monotonic()
+
+    def _refused(self) -> None:
+        """Wait a moment for others; end those that have waited for the whole ``busy_timeout``."""
+        now = self._ours_since = time.monotonic()
         self._busy_since = self._busy_since or now
+        waited = now - self._busy_since
+        slow = waited > self._long
+        if slow:
+            self._busy_last = now
         for write in [*self._singles, *self.queue]:
             if now - max(write.since, self._busy_since) < self._file.busy_timeout:
-                return
+                break
             if self.withdraw(write):
                 write.error = self._file.busy()
                 self._end([write])
+        # The oftener the longer, so that who has waited long is likely to be the next one.
+        time.sleep(max(MOMENT / 4, 2 * MOMENT * 0.5 ** (20 * waited)) if slow else MOMENT)
 
     def _attempt(self, connection: Connection, own: Write | None) -> bool:
         """Do some of what waits; return False if others hold the lock, and nothing was taken."""
@@ -323,8 +345,9 @@ class Commits:
             for write in batch.writes:
                 self._do_one(connection, write)
             batch.committed.extend(map(connection.execute, ("COMMIT",)))
-        self.crowd = len(batch.writes)
-        self._row += self.crowd > 1
+        self._crowd = len(batch.writes)
+        self._row += self._crowd > 1
+        self.alone = self._crowd < 2 and time.monotonic() - self._busy_last > _OF_LATE
 
     def _take(self, batch: _Batch, count: int) -> None:
         batch.home = self._singles or self.queue

@@ -66,6 +66,8 @@ class File:
         self.closed = False
         self.idle = Idle()
         self.log_size = LOG_SIZE[synchronous]
+        self.flushes = synchronous == "full"
+        """Whether each commit waits for the disk."""
         self.pragmas = [
             "PRAGMA trusted_schema = OFF",  # nothing of a file's schema calls a function
             f"PRAGMA synchronous = {synchronous}",

@@ -195,7 +195,7 @@ class SQLiteStore:
         commits = self.commits
         near = self._near
         before = near.view.raw
-        if commits.crowd > 1 or commits.lead.locked():
+        if not commits.alone or commits.lead.locked():
             return self._meet(map, sk, op, now, size)
         try:
             with self._file.connection() as connection, commits.lead, connection.lock:
@@ -243,7 +243,7 @@ class SQLiteStore:
         place = self._place
         near = self._near
         commits = self.commits
-        if commits.crowd > 1 or commits.lead.locked():
+        if not commits.alone or commits.lead.locked():
             return self._meet(map, sk, op, now, size)
         before = near.view.raw
         try:
