@@ -55,6 +55,7 @@ LOOKED_AFTER = frozenset({
 NOT_ASKING: Mapping[str, str] = {
     "lpcm.system.network": "a thread and its result, both of one call",
     "lpcm.stores.sqlite.database": "types alone",
+    "lpcm.stores.sqlite.writes": "its owner, Commits, asks before each use and looks after it",
     "lpcm.caches.memcached.pool": "its owner, cache, asks before each use and looks after it",
 }
 HOOKS = frozenset({"lpcm.system.process", "lpcm.stores.sqlite.connections"})

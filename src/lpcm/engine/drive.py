@@ -3,8 +3,9 @@
 All operations of lpcm are coroutines over ports (``ports.py``). A blocking adapter's
 coroutines never suspend, so one ``send`` runs them to their end: no event loop, no
 thread, 0.3 µs a call. Where all adapters have an awaitable form, an event loop drives the
-same text over those. Where an adapter has none, ``Threads`` makes one hop to a worker thread per
-operation (not per port call), so that a disk or a lock never blocks the loop.
+same text over those; so it does where a store is given ``Threads`` for what blocks (SQLite). Where
+an adapter has none, ``Threads`` makes one hop to a worker thread per operation (not per port call),
+so that a disk or a lock never blocks the loop.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ class Engine(Block):
         """Close all connections, files and threads; using the engine again is an error.
 
         From any thread, any number of times; leaving a ``with`` does it. An operation that waits
-        for a thread raises StoreError where it is awaited; one that a thread is doing gets a second
+        for its turn raises StoreError where it is awaited; one that a thread is doing gets a second
         at most. An event loop that runs elsewhere closes its own connections as soon as it gets to
         it. Invalidations owed to a cache are tried once more.
 

@@ -1,10 +1,11 @@
 """The a-twins: every operation of a map that does I/O, awaitable.
 
 Each twin runs the very coroutine its blocking counterpart runs: on the running event loop
-where the store and the cache can be awaited (DynamoDB, also behind memcached), else (SQLite) on
-a worker thread of the engine, one hop per operation, and reads have threads apart from writes.
+where the store and the cache can be awaited (DynamoDB, also behind memcached; SQLite, whose
+statements run on worker threads of the engine, one for the writes of all), else on such a thread,
+one hop per operation. Reads have threads apart from writes.
 Cost, atomicity and errors are the counterpart's. Cancelling a task that awaits a write does not
-undo it: it may still happen, unless it was waiting for a thread. See docs/howto/async.md.
+undo it: it may still happen, unless it was still waiting for its turn. See docs/howto/async.md.
 
 ========================= ============================
 ``m[k]``                  ``await m.agetitem(k)``
@@ -194,8 +195,8 @@ class AsyncTwins(Generic[K, V, R_co]):
         """Await ``transform``.
 
         ``fn`` is a plain function and must be quick, for it is called where the operation runs:
-        on DynamoDB in the event loop, which waits for it, and else on one of the engine's few
-        threads for writes. For what is slow or must be awaited, see docs/howto/async.md.
+        on DynamoDB and SQLite in the event loop, which waits for it, and else on one of the
+        engine's few threads for writes. For what is slow or must be awaited, see docs/howto/async.md.
         """
         use = self._ause()
         return await use.drive(use.transform(key, fn, default, ttl))

@@ -44,17 +44,19 @@ from lpcm.stores.sqlite.confirm import confirm
 from lpcm.stores.sqlite.connections import operations
 from lpcm.stores.sqlite.file import is_busy
 from lpcm.stores.sqlite.statements import changes
+from lpcm.stores.sqlite.writes import end, wake
 from lpcm.system.process import follow, forked, same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lpcm.ports import Op, Stored
+    from lpcm.ports import Stored
     from lpcm.stores.sqlite.connections import Connection
     from lpcm.stores.sqlite.file import File
     from lpcm.stores.sqlite.near import NearCache
+    from lpcm.stores.sqlite.writes import Write
 
-__all__ = ["Commits", "Write"]
+__all__ = ["Commits"]
 
 operations.add(__name__)
 
@@ -68,55 +70,6 @@ _LONG, _OF_LATE = 0.005, 0.1
 _NAP = 0.0001
 _NAPS = 10
 _LOOK = 0.05  # seconds after which who waits looks whether there is still a leader
-
-
-class Write:
-    """A write that waits for its turn, or has had it."""
-
-    __slots__ = ("do", "ended", "error", "loop", "now", "outcome", "rows", "settle", "several",
-                 "since", "size", "wake")  # fmt: skip
-
-    def __init__(
-        self,
-        do: Callable[[Connection], Any],
-        rows: Sequence[tuple[str, str, Op]] | None = None,
-        *,
-        now: float = 0.0,
-        size: int = 0,
-        several: bool = False,
-    ) -> None:
-        self.do = do
-        """Does it, on a connection; may be called again where nothing of it was committed."""
-        self.rows = rows
-        """Map, key and operation of each entry it writes, for each of which ``do`` returns an
-        outcome, in a list, if it has written at all; None: any entries."""
-        self.now = now
-        """The time by its caller's clock."""
-        self.size = size
-        self.several = several
-        """Whether it has more than one statement that changes something."""
-        self.since = time.monotonic()
-        self.ended = False
-        self.outcome: Any = None
-        self.error: Exception | None = None
-        self.loop: Any = None
-        """The event loop that ``settle`` is to be called on; None: a thread waits for ``wake``."""
-        self.settle: Callable[[], object] | None = None
-        self.wake = threading.Lock()
-        self.wake.acquire()
-
-    def dropped(self) -> bool:
-        """Tell whether its loop is closed: nobody awaits it any more."""
-        return self.loop is not None and bool(self.loop.is_closed())
-
-    def result(self) -> Any:
-        """Return the outcome, or raise the error."""
-        if self.error is None:
-            return self.outcome
-        try:
-            raise self.error
-        finally:
-            self.error = None  # a cycle: its traceback has the frame that has this
 
 
 class _Batch:
@@ -224,7 +177,7 @@ class Commits:
         for write in [*self.queue, *self._singles]:
             if self.withdraw(write):
                 write.error = self._of_one(error)
-                self._end([write])
+                end([write])
 
     def _turn(self, work: Callable[[], object]) -> None:
         """Do the work with the lead; nothing if another thread has that."""
@@ -247,7 +200,7 @@ class Commits:
         """Have another thread lead, where one waits; awaited writes have called one already."""
         for write in [*self._singles, *self.queue]:
             if write.loop is None:
-                _wake(write)
+                wake(write)
                 return
 
     # Leading
@@ -302,7 +255,7 @@ class Commits:
                 break
             if self.withdraw(write):
                 write.error = self._file.busy()
-                self._end([write])
+                end([write])
         # The oftener the longer, so that who has waited long is likely to be the next one.
         time.sleep(max(MOMENT / 4, 2 * MOMENT * 0.5 ** (20 * waited)) if slow else MOMENT)
 
@@ -389,7 +342,7 @@ class Commits:
                 return True
             for write in batch.writes:
                 write.error = self._of_one(error)
-        self._end(batch.writes)
+        end(batch.writes)
         self._batch = None
         return True
 
@@ -430,22 +383,10 @@ class Commits:
         if batch is None:
             return
         if batch.committed:
-            self._end(batch.writes)
+            end(batch.writes)
         else:
             batch.home.extendleft(map(batch.writes.pop, repeat(-1, len(batch.writes))))
         self._batch = None
-
-    def _end(self, writes: Sequence[Write]) -> None:
-        awaited: dict[Any, list[Write]] = {}
-        for write in writes:
-            if write.loop is not None:
-                awaited.setdefault(write.loop, []).append(write)
-            elif not write.ended:
-                write.ended = True
-                _wake(write)
-        for loop, those in awaited.items():
-            with suppress(RuntimeError):  # it is closed: no task waits
-                loop.call_soon_threadsafe(_settle_all, those)
 
     # By itself
 
@@ -480,18 +421,6 @@ class Commits:
                 f"{self._file.path}: forked while this write waited: the parent does it"
             )
             write.ended = True
-
-
-def _wake(write: Write) -> None:
-    with suppress(RuntimeError):  # it is awake
-        write.wake.release()
-
-
-def _settle_all(writes: Sequence[Write]) -> None:
-    for write in writes:
-        write.ended = True
-        if write.settle is not None:
-            write.settle()
 
 
 def _fitting(writes: Sequence[Write]) -> int:

@@ -155,6 +155,7 @@ class Connection:
         if self.raw is not None:
             self.raw.close()
         self.cursor = self.raw = None
+        self.hasty = False
 
     def recover(self) -> None:
         """End what an exception left open; whoever calls this holds the lock."""

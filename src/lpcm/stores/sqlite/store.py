@@ -44,7 +44,7 @@ from lpcm.stores.sqlite.bulk import (
     put_all,
     read_many,
 )
-from lpcm.stores.sqlite.commit import Commits, Write
+from lpcm.stores.sqlite.commit import Commits
 from lpcm.stores.sqlite.confirm import confirm
 from lpcm.stores.sqlite.connections import another, operations
 from lpcm.stores.sqlite.file import File, is_busy
@@ -65,6 +65,7 @@ from lpcm.stores.sqlite.statements import (
     write,
 )
 from lpcm.stores.sqlite.upkeep import LOAD, Upkeep
+from lpcm.stores.sqlite.writes import Write
 from lpcm.system.process import forked, same
 from lpcm.values.keys import partition
 
