@@ -196,7 +196,7 @@ class AsyncTwins(Generic[K, V, R_co]):
 
         ``fn`` is a plain function and must be quick, for it is called where the operation runs:
         on DynamoDB and SQLite in the event loop, which waits for it, and else on one of the
-        engine's few threads for writes. For what is slow or must be awaited, see docs/howto/async.md.
+        engine's few threads for writes. For what is slow or awaited, see docs/howto/async.md.
         """
         use = self._ause()
         return await use.drive(use.transform(key, fn, default, ttl))

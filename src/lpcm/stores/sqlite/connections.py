@@ -41,6 +41,7 @@ import os
 import sqlite3
 import sys
 import threading
+import time
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "Execute", "Idle", "another", "gate", "operations", "registered", "torn"]
 
+_PAUSE = 0.001
 Execute: TypeAlias = "Callable[..., sqlite3.Cursor]"
 
 
@@ -112,20 +114,39 @@ class Connection:
 
     def open(self) -> sqlite3.Connection:
         """Connect, with what every connection must be told."""
+        until = time.monotonic() + self.file.busy_timeout
         with _gate:
-            self.file.check_usable()
-            unmoved(self.file)
-            raw = self.file.connect("rw")
-            try:
-                for pragma in self.file.pragmas:
-                    raw.execute(pragma)
-                opened(self.file, raw)
-            except BaseException:
-                raw.close()
-                raise
-            self.raw = raw
+            while True:
+                try:
+                    self.raw = raw = self._opened()
+                    _open[id(raw)] = raw
+                    break
+                except sqlite3.OperationalError as error:
+                    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+                    if code != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                        raise
+                time.sleep(_PAUSE)
             self.hasty = False
         _bury()
+        return raw
+
+    def _opened(self) -> sqlite3.Connection:
+        """Connect, without waiting for others.
+
+        Who closes the last connection deletes the log: where it was just opened, begin anew.
+        """
+        self.file.check_usable()
+        unmoved(self.file)
+        raw = self.file.connect("rw")
+        try:
+            raw.execute("PRAGMA busy_timeout = 0")
+            for pragma in self.file.pragmas:
+                raw.execute(pragma)
+            opened(self.file, raw)
+            raw.execute(f"PRAGMA busy_timeout = {round(self.file.busy_timeout * 1000)}")
+        except BaseException:
+            raw.close()
+            raise
         return raw
 
     def hasten(self) -> None:
@@ -154,6 +175,7 @@ class Connection:
             self.end_statement()
         if self.raw is not None:
             self.raw.close()
+            _open.pop(id(self.raw), None)
         self.cursor = self.raw = None
         self.hasty = False
 
@@ -274,6 +296,7 @@ def _interrupts(frame: FrameType | None) -> bool:
 
 
 _live: dict[int, weakref.ref[Connection]] = {}
+_open: dict[int, sqlite3.Connection] = {}  # also those whose owner the collector has just taken
 _gate = threading.RLock()
 _graveyard: deque[tuple[str, sqlite3.Connection]] = deque()
 
@@ -298,7 +321,9 @@ def _bury() -> None:
             taken.extend(map(_gate.acquire, (False,)))
             if not taken[0]:
                 return
-            _graveyard.popleft()[1].close()
+            raw = _graveyard.popleft()[1]
+            raw.close()
+            _open.pop(id(raw), None)
         except (IndexError, sqlite3.Error):
             pass
         finally:
@@ -346,8 +371,10 @@ def _close_all() -> None:
     for connection, got in _forking.held.items():
         if got:
             connection.shut()
-    while _graveyard:
-        _graveyard.popleft()[1].close()
+    _graveyard.clear()
+    used = {id(one.raw) for one in _forking.interrupted}
+    for key in [*_open.keys() - used]:
+        _open.pop(key).close()
 
 
 def _open_gate() -> None:
@@ -444,6 +471,7 @@ def _in_child() -> None:
                 if owner is not None:
                     owner.shut()
                 raw.close()
+    _open.clear()
 
 
 def _leak(connections: Sequence[tuple[Connection | None, sqlite3.Connection]]) -> None:
