@@ -152,13 +152,15 @@ class Connection:
     def hasten(self) -> None:
         """Have SQLite not wait for others, but raise at once. For writes: see ``commit``."""
         if not self.hasty:
-            self.execute("PRAGMA busy_timeout = 0")
+            # To its end: SQLite keeps a connection open underneath for a statement that is not.
+            self.execute("PRAGMA busy_timeout = 0").fetchone()
             self.hasty = True
 
     def calm(self) -> None:
         """Have SQLite wait for others, as it does at first."""
         if self.hasty:
-            self.execute(f"PRAGMA busy_timeout = {round(self.file.busy_timeout * 1000)}")
+            milliseconds = round(self.file.busy_timeout * 1000)
+            self.execute(f"PRAGMA busy_timeout = {milliseconds}").fetchone()  # as above
             self.hasty = False
 
     def end_statement(self) -> None:
