@@ -419,6 +419,7 @@ def peak():
 def walk(path, view, count):
     """Walk one view of the map, count it, and print the memory this took."""
     entries = opened(path)
+    assert entries.get("absent") is None  # opens the file, and loads what that takes
     before = peak()
     total = sum(1 for _ in getattr(entries, view)())
     assert total == int(count), total

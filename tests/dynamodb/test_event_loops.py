@@ -77,10 +77,10 @@ def test_what_can_be_awaited_is(dynamodb):
 
 
 def test_what_cannot_be_awaited_takes_a_thread(sqlite):
-    """On SQLite an operation runs on a worker thread, so that the loop is never blocked."""
+    """On SQLite a statement runs on a worker thread, so that the loop is never blocked."""
 
     async def main():
-        assert sqlite.awaitable() is sqlite.stack
+        assert not sqlite.awaitable().store.blocking
         await LPCM("m", using=sqlite).aset("k", 1)
         return {thread.name for thread in threading.enumerate()}
 

@@ -85,7 +85,7 @@ def _combined(tier: Tier, increments: Increments | None) -> Tier:
 def _combining(stack: Stack) -> Stack:
     """Return the stack, which sends increments of one key together if its store is remote."""
     store, tier = stack.store, stack.tier
-    if not getattr(store, "remote", False):
+    if not getattr(type(store), "remote", False):  # of the store itself, no wrapper's
         return stack
     from lpcm.engine.combining import combine  # for stores on a network alone
 

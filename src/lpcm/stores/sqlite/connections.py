@@ -152,15 +152,13 @@ class Connection:
     def hasten(self) -> None:
         """Have SQLite not wait for others, but raise at once. For writes: see ``commit``."""
         if not self.hasty:
-            # To its end: SQLite keeps a connection open underneath for a statement that is not.
-            self.execute("PRAGMA busy_timeout = 0").fetchone()
+            self.execute("PRAGMA busy_timeout = 0").fetchone()  # to its end: see shut
             self.hasty = True
 
     def calm(self) -> None:
         """Have SQLite wait for others, as it does at first."""
         if self.hasty:
-            milliseconds = round(self.file.busy_timeout * 1000)
-            self.execute(f"PRAGMA busy_timeout = {milliseconds}").fetchone()  # as above
+            self.execute(f"PRAGMA busy_timeout = {round(self.file.busy_timeout * 1000)}").fetchone()
             self.hasty = False
 
     def end_statement(self) -> None:
