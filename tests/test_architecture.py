@@ -12,6 +12,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
@@ -242,9 +243,14 @@ def test_import_loads_nothing_heavy():
 def test_import_is_quick():
     """``import lpcm`` costs at most 45 ms of processor time, in the best of some interpreters.
 
-    The processor's time and the best, because other processes on the machine slow the rest.
+    The processor's time and the best, because other processes on the machine slow the rest; and
+    over some seconds, because they go on for some.
     """
-    assert any(fresh_import().seconds <= IMPORT_BUDGET for _ in range(20))
+    for _ in range(60):
+        if fresh_import().seconds <= IMPORT_BUDGET:
+            return
+        time.sleep(0.1)
+    pytest.fail("no interpreter was quick enough")
 
 
 def public_names(module: ModuleType) -> set[str]:
