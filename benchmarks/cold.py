@@ -2,7 +2,8 @@
 
 ``python benchmarks/cold.py``. Keys and region are in the environment, as on Lambda, and no file of
 AWS's configuration is there. Each process imports its library, reads one entry from a server that
-answers at once, prints the most memory it had, and ends. Both are compiled beforehand.
+answers at once, prints the most memory it had, and ends. The first round, which compiles both, is
+not counted.
 """
 
 from __future__ import annotations

@@ -241,7 +241,7 @@ def test_adding_needs_the_setting_and_the_permission(user):
 
 @override_settings(LPCM=EDITABLE)
 def test_a_value_is_shown_once(user):
-    """Whoever may change an entry has its value in the form, and nowhere else on the page."""
+    """A user who may change an entry has its value in the form, and nowhere else on the page."""
     LPCM("users")["a"] = "huge " * 1000
     client = user("view", "change")
     assert text(client.get(address("a"))).count("huge " * 1000) == 1

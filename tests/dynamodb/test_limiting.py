@@ -17,6 +17,7 @@ from lpcm.stores.dynamodb.http.credentials import Credentials
 from lpcm.stores.dynamodb.pace import Pace, ticket
 from lpcm.testing import FakeClock
 from tests.dynamodb.tables import REGION
+from tests.test_process import FORKS, seen_in_child
 
 TYPES = ("Provisioned", "MaxOnDemand", "Account")
 
@@ -158,7 +159,7 @@ def clock(monkeypatch):
 
 
 def test_first_come_first_served(clock):
-    """The turns of a queue are taken in the order of its places, whoever asks first."""
+    """The turns of a queue are taken in the order of its places, not of the questions."""
     pace = Pace()
     pace.rate = 50.0
     waiting = [ticket() for _ in range(5)]
@@ -171,6 +172,22 @@ def test_first_come_first_served(clock):
                 taken.append(place)
         clock.advance(0.02)
     assert taken == waiting
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("fork", FORKS)
+def test_a_child_of_a_fork_waits_for_none_of_its_parents_callers(dynoxide_table, fork):
+    """Callers that waited in the parent are not in the child's queues."""
+    table = dynoxide_table
+    with limited(table) as proxy, opened(table, proxy, budget=2) as engine:
+        m = LPCM("m", using=engine)
+        m["k"] = 1
+        pace = engine.store._caller._paces[engine.partition("m"), False] = Pace()
+        for _ in range(1000):
+            pace.enter(ticket())
+        assert seen_in_child(fork, lambda: m.increment("k")) == "2"
+        with pytest.raises(StoreThrottled):
+            m["k"] = 3
 
 
 def test_who_gives_up_holds_nobody_up(clock):

@@ -240,7 +240,7 @@ def test_a_new_entry_has_the_expiry_of_the_first(threads, m):
 
 
 def test_each_has_its_own_event(threads, m):
-    """Each caller's operation is observed; the requests of a batch are told once."""
+    """Each caller's operation is observed; the requests of a batch are counted once."""
     seen = []
     with events.subscribe(seen.append, events.Operation):
         threads.land(threads.meet(*[lambda: m.increment("k")] * 3))
@@ -436,7 +436,7 @@ def test_a_first_task_that_is_cancelled_strands_nobody(awaited):
 
 
 def test_a_reply_that_is_lost_is_unknown_to_each_task(awaited):
-    """Whatever breaks a batch off, none of its callers is told that it succeeded."""
+    """When a batch is broken off, in any way, none of its callers returns a sum."""
     m, store = awaited
 
     async def main(error):

@@ -336,7 +336,7 @@ def test_full_in_the_middle(store, monkeypatch):
 
 
 def test_a_file_that_is_gone(store, path):
-    """Each of those that wait is told that its write may be lost."""
+    """Each of those that wait raises OutcomeUnknown: its write may be lost."""
     apply(store, "k", put(1))
     with held(store) as leave:
         threads = started(store, [lambda n=n: apply(store, f"{n}", put(n)) for n in range(3)])
@@ -567,7 +567,7 @@ def test_threads_and_tasks_share_a_commit(engine, path, batches):
 
 
 def test_a_task_that_is_cancelled_or_late_writes_nothing(path):
-    """A task that gives up while the lock is held withdraws; one that waited in vain is told."""
+    """A task that gives up while the lock is held withdraws; a late one raises StoreBusy."""
     with Engine.open(f"sqlite:///{path}?busy_timeout=0.5") as engine:
         m = LPCM("m", using=engine)
         m["n"] = 0

@@ -24,6 +24,24 @@ connection.execute("ROLLBACK")
 """
 
 
+def test_a_program_that_awaits_nothing_loads_no_asyncio(path):
+    """Reads and writes of a blocking program on SQLite import nothing of event loops."""
+    program = (
+        "import sys; from lpcm import LPCM; m = LPCM('m', url=sys.argv[1], default=0)\n"
+        "m['k'] = [1]; m['k'].append(2); m.increment('n'); m.update(a=1)\n"
+        "assert dict(m) and len(m) == 3\n"
+        "print([name for name in sys.modules if name.startswith(('asyncio', 'concurrent'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, f"sqlite:///{path}"],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "[]\n", done.stderr
+
+
 @contextmanager
 def blocked(path):
     """Have another process hold the file's write lock; yield what ends that."""

@@ -76,7 +76,9 @@ class Engine(Block):
             near=self.near,
         )
         self._loops = None if awaitable is None else _for_loops(self.stack, awaitable, self)
-        self._awaited = None if cache is not None else self._awaited_stack()
+        # Of the store itself: a wrapper that passes other attributes on may count requests.
+        self._has_awaited = cache is None and hasattr(type(store), "awaited")
+        self._awaited: Stack | None = None
         _opened.add(self)
 
     @classmethod
@@ -98,14 +100,12 @@ class Engine(Block):
         closed with the loop. A store that does itself what loops need serves all of them (SQLite).
         Else it is the blocking stack, driven by worker threads.
         """
-        if self._awaited is not None:
+        if self._has_awaited:
+            self._awaited = self._awaited or self._awaited_stack()
             return self._awaited
         return self.stack if self._loops is None else self._loops.stack()
 
-    def _awaited_stack(self) -> Stack | None:
-        # Of the store itself: a wrapper that passes other attributes on may count requests.
-        if not hasattr(type(self.store), "awaited"):
-            return None
+    def _awaited_stack(self) -> Stack:
         store = getattr(self.store, "awaited")(self._threads)  # noqa: B009  # no part of the port
         return Stack(store, store, self._clock or LoopClock(), as_it_is)
 

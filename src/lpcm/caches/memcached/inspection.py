@@ -25,7 +25,7 @@ _END: Final = b"\r\nEND\r\n"
 _EVICTED: Final = 0.01
 """The part of all items that may be evicted before the server counts as too small."""
 _USUAL: Final = 1024 * 1024
-"""Bytes of the largest item, where memcached is not told another size."""
+"""Bytes of the largest item, where memcached has no ``-I``."""
 
 
 def examine(addresses: Sequence[Address], settings: Settings, report: Report) -> bool:

@@ -28,6 +28,7 @@ from lpcm.stores.dynamodb.http.port import NotSent, ReplyLost
 from lpcm.stores.dynamodb.pace import Pace, ticket
 from lpcm.stores.dynamodb.throttling import UNKNOWN, advice, limited_partition, partitions
 from lpcm.system.backoff import backoff
+from lpcm.system.process import follow, forked, same
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,6 +133,11 @@ class Caller:
         self._bucket = Bucket()
         self._paces: dict[tuple[str | None, bool], Pace] = {}
         """By partition key, None: the whole table, and whether for reads."""
+        follow(self, Caller._forget_paces)
+
+    def _forget_paces(self) -> None:
+        """In a forked child: those that wait in the queues are the parent's, and never leave."""
+        self._paces = {}
 
     def pauses(self) -> Pauses:
         """Return the pauses of one call, whose budget begins now."""
@@ -152,6 +158,8 @@ class Caller:
         anew = False
         while True:
             if self._paces:
+                if not same[0]:
+                    forked()
                 pauses.sent = await self._turn(operation, request, pauses)
             reply, lost = await self._attempt(operation, request, pauses, observed=observed)
             if reply is not None:

@@ -14,9 +14,9 @@ used: see ``SQLiteStore.apply``.
   asked for the lock once a millisecond, not ever more seldom as SQLite does, so that no process
   starves; only a write that has waited for them for the whole ``busy_timeout`` fails.
 - **An exception may come out between any two steps**, as ``connections`` says. Writes that are
-  taken stay in ``_batch`` until each has its outcome. Whether COMMIT has returned is told by a list
-  that one call of C adds to. Where it has not, the leader rolls back and puts the others back. The
-  next leader finishes what an interrupted one could not.
+  taken stay in ``_batch`` until each has its outcome. One call of C runs COMMIT and adds to a list,
+  which shows whether it has returned. Where it has not, the leader rolls back and puts the others
+  back. The next leader finishes what an interrupted one could not.
 - **A leader that goes wakes the next one.** Should an exception come between these two steps, those
   who wait find the lead free a moment later: they look.
 - **A fork** waits for the leader, which holds its connection's lock whenever it uses SQLite. The

@@ -1,6 +1,7 @@
 """A write to a SQLite file that waits for its turn, and who waits for it: a thread or a task.
 
-Knows neither the queue nor the file. Invariant: who waits is told once the write has ended.
+Knows neither the queue nor the file. Invariant: a thread or task that waits wakes when its write
+has ended.
 """
 
 from __future__ import annotations

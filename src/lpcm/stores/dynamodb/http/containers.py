@@ -61,7 +61,9 @@ class Container:
         return known
 
     def _renewed(self) -> _Renewed:
-        for left in reversed(range(_ATTEMPTS)):
+        left = _ATTEMPTS
+        while True:
+            left -= 1
             try:
                 return _read(self._answer())
             except (OSError, ValueError, KeyError, TypeError) as error:
@@ -69,8 +71,7 @@ class Container:
                     raise StoreDenied(
                         f"AWS keys of the container, from {self._url}: {error!r}"
                     ) from error
-                time.sleep(_PAUSE)
-        raise AssertionError  # pragma: no cover
+            time.sleep(_PAUSE)
 
     def _answer(self) -> bytes:
         import http.client

@@ -1,7 +1,7 @@
-"""Auto scaling: what Application Auto Scaling is told, so that a table's capacity follows its use.
+"""Auto scaling: the requests that make a table's capacity follow its use.
 
-It is a service beside DynamoDB, which changes the provisioned units when some minutes of use are
-far from ``TARGET``. https://docs.aws.amazon.com/autoscaling/application/APIReference/
+Application Auto Scaling is a service beside DynamoDB, which changes the provisioned units when some
+minutes of use are far from ``TARGET``. https://docs.aws.amazon.com/autoscaling/application/APIReference/
 """
 
 from __future__ import annotations
