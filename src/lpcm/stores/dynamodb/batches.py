@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from lpcm.errors import LPCMError, StoreThrottled
+from lpcm.stores.dynamodb.throttling import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -96,5 +97,5 @@ def _sk(request: Mapping[str, Any]) -> str:
 def _throttled(caller: Caller, count: int, what: str) -> LPCMError:
     return StoreThrottled(
         f"{caller.label}: {count} entries of a batch could not be {what} within "
-        f"{caller.budget:g} s: raise the table's capacity, or send fewer requests"
+        f"{caller.budget:g} s: {UNKNOWN}"
     )
