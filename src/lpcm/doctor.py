@@ -132,7 +132,8 @@ class _Side(NamedTuple):
     def of(cls, engine: Engine, namespace: str) -> _Side:
         """Return the side of an engine, with a map in that namespace."""
         options = MapOptions(MISSING, None, ({}, {}))
-        entries = Entries(engine, engine.stack, _MAP, options, namespace=namespace, binding=None)
+        stack = engine.stack._replace(eventual=None)  # it would be taken for a fault
+        entries = Entries(engine, stack, _MAP, options, namespace=namespace, binding=None)
         return cls(engine, namespace, entries, partition(namespace, _MAP))
 
     def stored(self) -> object:

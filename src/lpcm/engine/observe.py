@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from lpcm import events
 from lpcm.coherence.catalogue import names
 from lpcm.engine.state import refresh
-from lpcm.ports import Aborted, Add, Applied, Delete, Put, Touch, Update
+from lpcm.ports import Aborted, Add, Applied, Delete, Put, Reads, Touch, Update
 from lpcm.ports.near import read_kept
 from lpcm.values.keys import key_of
 
@@ -50,7 +50,8 @@ def wrap_with_hooks(stack: Stack, engine: Engine, name: str) -> Stack:
     if not events.has_listeners(events.Operation):
         return stack
     tier = Observed(stack, engine, name)
-    return stack._replace(tier=tier, store=tier)
+    eventual = None if stack.eventual is None else tier.reads(stack.eventual)
+    return stack._replace(tier=tier, store=tier, eventual=eventual)
 
 
 def _change(op: Op) -> str:
@@ -174,6 +175,23 @@ class Observed:
     async def count(self, map: str, keys: KeyRange, now: float) -> int:
         """Count a range."""
         return await self._emit("count", self._store.count(map, keys, now))
+
+    def reads(self, of: Reads) -> Reads:
+        """Return other reads of the store, which emit events too."""
+
+        async def read(map: str, sk: str, now: float) -> Stored | None:
+            return await self._emit("read", of.read(map, sk, now), (sk,))
+
+        async def read_many(map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
+            return await self._emit("read", of.read_many(map, sks, now), sks)
+
+        async def scan(map: str, wanted: Scan, now: float) -> Page:
+            return await self._emit("scan", of.scan(map, wanted, now))
+
+        async def count(map: str, keys: KeyRange, now: float) -> int:
+            return await self._emit("count", of.length(map, keys, now))
+
+        return Reads(read, read_many, scan, count)
 
     async def describe(self, namespace: str, name: str) -> MapState:
         """Return the catalogue's row of a map, without an event."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lpcm.coherence.tier import Coherent
     from lpcm.engine import config
     from lpcm.engine.combining import Increments
-    from lpcm.ports import Cache, Clock, Store, Tier
+    from lpcm.ports import Cache, Clock, Reads, Store, Tier
 
 __all__ = ["Drive", "Stack", "as_it_is", "flush", "in_front", "near_cache", "shut", "stacked"]
 
@@ -51,6 +51,8 @@ class Stack(NamedTuple):
     cache: Cache | None = None
     near: AgingCache | None = None
     """What the tier keeps in this process, where it is a near cache."""
+    eventual: Reads | None = None
+    """The store's cheaper reads, where it was opened to read so: they may miss the last writes."""
     increments: Increments | None = None
     """What sends increments of one key together, where the store is on a network."""
 
@@ -119,11 +121,13 @@ def stacked(
     near: AgingCache | None,
 ) -> Stack:
     """Return a store with the caches in front of it, if there are any."""
+    eventual: Reads | None = getattr(store, "eventual", None)
     if cache is None:
-        return _combining(Stack(store, in_front(store, near), clock, drive, near=near))
+        tier = in_front(store, near)
+        return _combining(Stack(store, tier, clock, drive, near=near, eventual=eventual))
     coherent = _coherent(store, cache, clock, settings, catalogue)
     tier = in_front(coherent, near)
-    return _combining(Stack(store, tier, clock, drive, coherent, cache, near))
+    return _combining(Stack(store, tier, clock, drive, coherent, cache, near, eventual))
 
 
 def near_cache(settings: config.Config, clock: Clock) -> AgingCache | None:

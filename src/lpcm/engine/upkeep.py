@@ -27,7 +27,8 @@ def info(*, using: str | Engine = "default") -> dict[str, Any]:
     ``shrinks`` whether free pages leave the file by themselves, ``entries`` and ``expired`` the
     numbers of rows, of all namespaces. ``near_cache`` is ``on``, or why there is none in this
     process; ``near_entries`` and ``near_hits`` are what it holds and has served. Of a store of a
-    network there is the near cache alone, with its ``max_stale``.
+    network there is the near cache alone, with its ``max_stale``; of DynamoDB also ``consistency``,
+    that of the reads on which no write depends.
 
     **Cost**: reads the keys' index of the whole file. **Raises** ``ConfigError`` where the store
     is no file and has no near cache.
@@ -39,22 +40,25 @@ def info(*, using: str | Engine = "default") -> dict[str, Any]:
     (1, 0, True)
     """
     engine = resolve(using, None)
-    if engine.near is not None:
-        return engine.near.info()
-    found: dict[str, Any] = run(_of(engine, "info")(engine.stack.clock.now()))
-    return found
+    found = _of_network(engine)
+    return found or run(_of(engine, "info")(engine.stack.clock.now()))
 
 
 async def ainfo(*, using: str | Engine = "default") -> dict[str, Any]:
     """Await ``info``."""
     engine = resolve(using, None)
-    if engine.near is not None:
-        return engine.near.info()
-    stack = engine.awaitable()
-    found: dict[str, Any] = await stack.drive(
-        _of(engine, "info", stack.store)(stack.clock.now()), reads=True
-    )
+    found = _of_network(engine)
+    if not found:
+        stack = engine.awaitable()
+        found = await stack.drive(_of(engine, "info", stack.store)(stack.clock.now()), reads=True)
     return found
+
+
+def _of_network(engine: Engine) -> dict[str, Any]:
+    """Return what is known of an engine whose store is no file."""
+    consistency = getattr(engine.store, "consistency", None)
+    found = {} if consistency is None else {"consistency": consistency}
+    return found if engine.near is None else {**found, **engine.near.info()}
 
 
 def purge(*, using: str | Engine = "default") -> int:

@@ -19,19 +19,19 @@ from lpcm.operations.absent import absent
 from lpcm.operations.entry import MISSING
 from lpcm.operations.hits import hits
 from lpcm.operations.retry import Retry
-from lpcm.ports import Form, Put, Scan, When
+from lpcm.ports import Form, Put, Reads, When
 from lpcm.ports.etags import new_etag
 from lpcm.ports.near import read_kept
 from lpcm.values.keys import encode, partition
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from lpcm.engine.engine import Engine
     from lpcm.engine.stack import Stack
     from lpcm.operations.entry import TTL
     from lpcm.operations.options import MapOptions
-    from lpcm.ports import Applied, Cell, KeyRange, Op, Page, Refused, Stored
+    from lpcm.ports import Applied, Cell, Op, Page, Refused, Scan, Stored
     from lpcm.ports.near import Near
 
 __all__ = ["Access"]
@@ -78,6 +78,15 @@ class Access:
         self._until_whole = 0.0
         self._clock = stack.clock
         self._read = read_kept(stack.tier) if caching else stack.tier.read
+        tier, store, eventual = stack.tier, stack.store, stack.eventual
+        self._reads = Reads(tier.read, tier.read_many, store.scan, store.count)
+        """The reads that no write depends on; ``find`` and ``_scan`` are for the others."""
+        if eventual is not None:
+            if stack.coherent is None and stack.near is None:
+                self._reads = eventual
+                self._read = eventual.read
+            else:  # what is read may fill a cache
+                self._reads = self._reads._replace(scan=eventual.scan, length=eventual.length)
         self._now = stack.clock.now
         self.drive = stack.drive
         self.codec = engine.codec
@@ -186,19 +195,21 @@ class Access:
             self._until = self._until_whole
 
     async def _scan(self, wanted: Scan) -> Page:
+        """Return a page whose entries a write may depend on."""
         now = await self._moment()
         return await self._store.scan(self._map, wanted, now)
 
-    async def _some(
-        self, keys: KeyRange, count: int, *, last: bool = False, values: bool = False
-    ) -> Sequence[tuple[str, Stored]]:
-        """Return up to ``count`` of the first entries of the range in key order, or of the last.
+    async def _walk(self, wanted: Scan) -> Page:
+        """Return a page for the caller alone."""
+        now = await self._moment()
+        return await self._reads.scan(self._map, wanted, now)
 
-        None of them: the range has none.
-        """
-        wanted = Scan(keys, limit=count, reverse=last, values=values)
+    async def _some(
+        self, page_of: Callable[[Scan], Awaitable[Page]], wanted: Scan
+    ) -> Sequence[tuple[str, Stored]]:
+        """Return the wanted entries, of ``_scan`` or ``_walk``. None of them: there are none."""
         while True:
-            page = await self._scan(wanted)
+            page = await page_of(wanted)
             if page.entries or page.resume is None:
                 return page.entries
             wanted = wanted._replace(after=page.resume)  # the entries that it passed have expired

@@ -44,6 +44,7 @@ class BufferedEntries(Entries):
         self._buffer = buffer
         self._tier: BufferingTier = tier
         self._read = tier.read
+        self._reads = outside._reads._replace(read=tier.read, read_many=tier.read_many)
         self._coherent = None if outside._coherent is None else tier
         self.hit = self.hit_item = None  # what is read becomes a condition
         self._until = self._until_whole = math.inf  # the operations outside look, as they read
@@ -85,6 +86,8 @@ class BufferedEntries(Entries):
 
     async def _scan(self, wanted: Scan) -> Page:
         return await self._tier.scan(self._map, wanted)
+
+    _walk = _scan
 
     async def _latest(self, sk: str) -> Stored | None:
         """Return the entry as another task of this transaction has left it."""

@@ -32,7 +32,7 @@ async def get_many(use: Access, keys: Iterable[Any]) -> dict[Any, Any]:
     now = use._now()
     if now >= use._until:
         await use._look(now)
-    found = await use._tier.read_many(use._map, list(wanted.values()), now)
+    found = await use._reads.read_many(use._map, list(wanted.values()), now)
     bare, decoded, makers = use._bare, use._decode, use._makers
     try:
         # The body of _value once more: its call is a tenth of a cached read.
@@ -55,7 +55,7 @@ async def get_many(use: Access, keys: Iterable[Any]) -> dict[Any, Any]:
 async def known(use: Access, keys: Iterable[Any]) -> set[Any]:
     """Return the keys that are present, even those whose values cannot be read."""
     wanted = encodable(keys)
-    found = await use._tier.read_many(use._map, list(wanted.values()), use._now())
+    found = await use._reads.read_many(use._map, list(wanted.values()), use._now())
     return {key for key, stored in zip(wanted, found, strict=True) if stored is not None}
 
 

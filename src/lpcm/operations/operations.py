@@ -30,7 +30,7 @@ from lpcm.operations.damage import (
 )
 from lpcm.operations.entry import MISSING, Entry
 from lpcm.operations.rewriting import mutate, peekitem, popitem, transform
-from lpcm.ports import Applied, Delete, KeyRange, Put, Refused, Touch, When
+from lpcm.ports import Applied, Delete, KeyRange, Put, Refused, Scan, Touch, When
 from lpcm.ports.etags import new_etag
 from lpcm.values.keys import decode, encode
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from lpcm.operations.entry import TTL
-    from lpcm.ports import Scan
 
 __all__ = ["Entries"]
 
@@ -106,8 +105,11 @@ class Entries(Access):
 
     async def contains(self, key: object) -> bool:
         """Tell whether the key has an entry."""
+        now = self._now()
+        if now >= self._until:
+            await self._look(now)
         try:
-            return await self.find(encode(key)) is not None
+            return await self._reads.read(self._map, encode(key), now) is not None
         except KeyEncodingError as error:
             return absent(key, error) is not None
 
@@ -251,7 +253,7 @@ class Entries(Access):
 
         The errors of entries that cannot be read are put into ``failed``, by key.
         """
-        page = await self._scan(wanted)
+        page = await self._walk(wanted)
         if not wanted.values:
             return [(key, None) for key in keys_of(page.entries)], page.resume
         try:
@@ -288,11 +290,12 @@ class Entries(Access):
 
     async def any(self, keys: KeyRange) -> bool:
         """Tell whether the range has an entry, reading one key."""
-        return bool(await self._some(keys, 1))
+        return bool(await self._some(self._walk, Scan(keys, limit=1, values=False)))
 
     async def count(self, keys: KeyRange) -> int:
         """Count the range's entries."""
-        return await self._store.count(self._map, keys, await self._moment())
+        now = await self._moment()
+        return await self._reads.length(self._map, keys, now)
 
     async def clear(self) -> None:
         """Delete all entries."""

@@ -14,7 +14,7 @@ from lpcm.errors import ValueDecodingError
 from lpcm.operations.damage import give_back, read_again, readable
 from lpcm.operations.entry import MISSING
 from lpcm.operations.retry import UNCHANGED
-from lpcm.ports import Applied, Delete, Update, When
+from lpcm.ports import Applied, Delete, Scan, Update, When
 from lpcm.ports.etags import new_etag
 from lpcm.system.backoff import shuffled
 from lpcm.values.functions import check_plain
@@ -141,7 +141,8 @@ async def popitem(use: Access, keys: KeyRange, *, last: bool = True) -> tuple[An
     retry = use._retry("popitem")
     few = 1
     while True:
-        there = await use._some(keys, few, last=last)
+        wanted = Scan(keys, limit=few, reverse=last, values=False)
+        there = await use._some(use._scan, wanted)
         if not there:
             raise KeyError("popitem(): map is empty")
         # All who take the last one meet; of a few in random order most take different ones.
@@ -159,7 +160,7 @@ async def popitem(use: Access, keys: KeyRange, *, last: bool = True) -> tuple[An
 
 async def peekitem(use: Access, keys: KeyRange, *, last: bool = True) -> tuple[Any, Any]:
     """Return the last entry in key order, or the first; else raise KeyError."""
-    there = await use._some(keys, 1, last=last, values=True)
+    there = await use._some(use._walk, Scan(keys, limit=1, reverse=last))
     if not there:
         raise KeyError("peekitem(): map is empty")
     ((sk, found),) = there

@@ -25,7 +25,7 @@ from lpcm.system.records import NamedTuple
 from lpcm.values.codec import DAMAGED, Cell, Form
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from lpcm.ports.updates import Action, Step
 
@@ -45,6 +45,7 @@ __all__ = [
     "Outcome",
     "Page",
     "Put",
+    "Reads",
     "Refused",
     "Scan",
     "Store",
@@ -230,6 +231,16 @@ class Page(NamedTuple):
     """The ``after`` of the next page; None: the scan is complete."""
 
 
+class Reads(NamedTuple):
+    """The reads of a store, each as in ``Store``, for what no write depends on."""
+
+    read: Callable[[str, str, float], Coroutine[Any, Any, Stored | None]]
+    read_many: Callable[[str, Sequence[str], float], Coroutine[Any, Any, list[Stored | None]]]
+    scan: Callable[[str, Scan, float], Coroutine[Any, Any, Page]]
+    length: Callable[[str, KeyRange, float], Coroutine[Any, Any, int]]
+    """``Store.count``."""
+
+
 class MapInfo(NamedTuple):
     """A map's row in the catalogue, written before the map's first entry."""
 
@@ -299,6 +310,9 @@ class Store(Tier, Protocol):
 
     It may have ``remote = True``, where each write is a request on a network: then increments of
     one key that meet in a process are sent as one ``Add``.
+
+    It may have ``eventual``, its reads that cost less and may miss the last writes; None where the
+    store was not opened to read so. They serve what no write depends on, and fill no cache.
     """
 
     form: Form

@@ -30,14 +30,17 @@ def chunks(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
         yield items[start : start + most]
 
 
-async def read(caller: Caller, keys: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+async def read(
+    caller: Caller, keys: Sequence[Mapping[str, Any]], *, consistent: bool = True
+) -> list[Mapping[str, Any]]:
     """Return the existing items of at most 100 different keys, in any order.
 
-    Cost: one BatchGetItem, one read unit for each 4 KB of each item.
+    Cost: one BatchGetItem, one read unit for each 4 KB of each item; half where not
+    ``consistent``.
     """
     found: list[Mapping[str, Any]] = []
     pauses = caller.pauses()
-    left = {"Keys": list(keys), "ConsistentRead": True}
+    left = {"Keys": list(keys), "ConsistentRead": consistent}
     while True:
         request = {"RequestItems": {caller.table: left}}
         body = (await caller.call("BatchGetItem", request, pauses)).body

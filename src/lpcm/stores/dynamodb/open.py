@@ -16,7 +16,7 @@ from lpcm.redact import redact
 from lpcm.stores.dynamodb.http.blocking import POOL, SocketTransport
 from lpcm.stores.dynamodb.http.credentials import Credentials
 from lpcm.stores.dynamodb.http.endpoint import parse, region_name
-from lpcm.stores.dynamodb.store import DynamoDBStore
+from lpcm.stores.dynamodb.store import EVENTUAL, STRONG, DynamoDBStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,9 +43,16 @@ def _client(text: str) -> object:
     )
 
 
+def _consistency(text: str) -> str:
+    if text not in {STRONG, EVENTUAL}:
+        raise ValueError(f"use {STRONG} or {EVENTUAL}")
+    return text
+
+
 OPTIONS: Mapping[str, Callable[[str], object]] = {
     "budget": seconds,
     "client": _client,
+    "consistency": _consistency,
     "endpoint": _endpoint,
     "exactly_once": truth,
     "patience": seconds,
@@ -91,8 +98,10 @@ def open_store(path: str, **options: Any) -> DynamoDBStore:
     credentials are always those that botocore finds: no URL may hold them. ``budget``: seconds an
     operation may take, repeats included. ``patience``: seconds one request may take. ``pool``:
     requests under way at once. ``exactly_once``: each write is a transaction that may be sent again
-    after a lost reply and is done once, at twice the write units. ``client``: a client or session
-    of boto3 that sends the requests, at thirty times the processor time; see ``boto3_client``.
+    after a lost reply and is done once, at twice the write units. ``consistency``: ``eventual``
+    halves the price of reads that no write depends on, which may miss the last writes. ``client``:
+    a client or session of boto3 that sends the requests, at thirty times the processor time; see
+    ``boto3_client``.
 
     **Raises** ``ConfigError`` for a text that is no table's name, and for a client that sends
     requests again by itself.
@@ -120,6 +129,8 @@ async def examine(path: str, report: Report, **options: Any) -> bool:
     )
 
     _check(path)
+    if options.get("consistency") == EVENTUAL:
+        report(Finding("consistency", "eventual: reads that no write depends on may be behind"))
     region, endpoint, profile = (options.get(name) for name in ("region", "endpoint", "profile"))
     transport: Transport
     if "client" in options:

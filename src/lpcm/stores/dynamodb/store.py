@@ -2,7 +2,7 @@
 
 Decides which requests an operation needs and what their replies mean. ``requests`` makes a request
 of a write, ``items`` an item of an entry, and ``retries`` sends a request until its outcome is
-known. Every read is strongly consistent.
+known. Every read is strongly consistent, but those of ``eventual``.
 
 Invariants: a write is one conditional request, never sent again once it may have been applied. A
 write without a reply is recognised by the entry's ``etag``, or it is ``OutcomeUnknown``. One map is
@@ -13,6 +13,7 @@ Costs are in DynamoDB's units: a read unit for each 4 KB, a write unit for each 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import (
@@ -32,6 +33,7 @@ from lpcm.ports import (
     KeyRange,
     Page,
     Put,
+    Reads,
     Refused,
     Stored,
     Touch,
@@ -60,10 +62,12 @@ if TYPE_CHECKING:
     from lpcm.ports import Aborted, Change, Check, MapInfo, MapState, Op, Outcome, Scan
     from lpcm.stores.dynamodb.http.port import Reply, Transport
 
-__all__ = ["BUDGET", "PATIENCE", "DynamoDBStore"]
+__all__ = ["BUDGET", "EVENTUAL", "PATIENCE", "STRONG", "DynamoDBStore"]
 
 BUDGET: Final = 8.0
 PATIENCE: Final = 3.0
+STRONG: Final = "strong"
+EVENTUAL: Final = "eventual"
 _MOST_ENTRIES: Final = 100_000
 """More than a page of 1 MB has, where DynamoDB ends it."""
 _EVER: Final = float("-inf")
@@ -85,6 +89,7 @@ class DynamoDBStore:
         budget: float = BUDGET,
         patience: float = PATIENCE,
         exactly_once: bool = False,
+        consistency: str = STRONG,
     ) -> None:
         self.blocking = transport.blocking
         self._transport = transport
@@ -92,6 +97,8 @@ class DynamoDBStore:
         self._caller = Caller(transport, table, budget, patience)
         self._runner = Runner(blocking=transport.blocking)
         self._exactly_once = exactly_once
+        self.consistency = consistency
+        """Of the reads that no write depends on: ``strong`` or ``eventual``."""
         self._identity = identity
         self._closed = False
 
@@ -100,17 +107,37 @@ class DynamoDBStore:
         """The region (or an endpoint that is not AWS's) and the table: for messages and copies."""
         return f"dynamodb:{self._identity()}:{self._table}"
 
+    @property
+    def eventual(self) -> Reads | None:
+        """The same reads at half the price; None unless the store was opened to read so.
+
+        DynamoDB may answer them by a copy that lacks the last writes, as a rule for under a second.
+        """
+        if self.consistency == STRONG:
+            return None
+        return Reads(
+            partial(self.read, consistent=False),
+            partial(self.read_many, consistent=False),
+            partial(self.scan, consistent=False),
+            partial(self.count, consistent=False),
+        )
+
     def __repr__(self) -> str:
         return f"<DynamoDBStore {self._table} at {self._transport.endpoint}>"
 
     # One entry
 
-    async def read(self, map: str, sk: str, now: float) -> Stored | None:
+    async def read(
+        self, map: str, sk: str, now: float, *, consistent: bool = True
+    ) -> Stored | None:
         """Return the entry. Cost: one GetItem, a read unit for each 4 KB."""
-        return items.entry(await self._item(map, sk), now)
+        return items.entry(await self._item(map, sk, consistent=consistent), now)
 
-    async def _item(self, map: str, sk: str) -> Mapping[str, Any] | None:
-        reply = await self._call("GetItem", {"Key": items.key(map, sk), "ConsistentRead": True})
+    async def _item(
+        self, map: str, sk: str, *, consistent: bool = True
+    ) -> Mapping[str, Any] | None:
+        request = {"Key": items.key(map, sk), "ConsistentRead": consistent}
+        reply = await self._call("GetItem", request)
         return reply.body.get("Item")
 
     async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
@@ -238,7 +265,9 @@ class DynamoDBStore:
 
     # Many entries
 
-    async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
+    async def read_many(
+        self, map: str, sks: Sequence[str], now: float, *, consistent: bool = True
+    ) -> list[Stored | None]:
         """Return the entries.
 
         Cost: a BatchGetItem for each hundred keys, eight at once; a read unit for each 4 KB
@@ -250,7 +279,7 @@ class DynamoDBStore:
         def read(
             keys: Sequence[Mapping[str, Any]],
         ) -> Coroutine[Any, Any, list[Mapping[str, Any]]]:
-            return batches.read(self._caller, keys)
+            return batches.read(self._caller, keys, consistent=consistent)
 
         jobs = [later(read, chunk) for chunk in batches.chunks(wanted, batches.READ_MOST)]
         found: dict[str, Stored | None] = {}
@@ -290,7 +319,7 @@ class DynamoDBStore:
 
     # The whole map
 
-    async def scan(self, map: str, wanted: Scan, now: float) -> Page:
+    async def scan(self, map: str, wanted: Scan, now: float, *, consistent: bool = True) -> Page:
         """Return a page.
 
         Cost: one Query, and further ones only while all entries found had expired; a read unit
@@ -310,7 +339,7 @@ class DynamoDBStore:
         request["Limit"] = limit
         if after is not None and keys.low <= after < keys.high:
             request["ExclusiveStartKey"] = items.key(map, after)
-        async for body in self._pages(request):
+        async for body in self._pages(request, consistent=consistent):
             page = body["Items"][:limit]
             found = [(item["sk"]["S"], _entry(item, values=values)) for item in page]
             resume = body.get("LastEvaluatedKey")
@@ -322,7 +351,7 @@ class DynamoDBStore:
             request["Limit"] = min(_MOST_ENTRIES, request["Limit"] * 10)
         return Page([], None)
 
-    async def count(self, map: str, keys: KeyRange, now: float) -> int:
+    async def count(self, map: str, keys: KeyRange, now: float, *, consistent: bool = True) -> int:
         """Count the range. Cost: a Query for each MB of its entries, 128 read units each."""
         made = Expressions(now)
         where = made.keys(map, keys)
@@ -335,7 +364,7 @@ class DynamoDBStore:
             ProjectionExpression="f",
         )
         count = 0
-        async for body in self._pages(request):
+        async for body in self._pages(request, consistent=consistent):
             for item in filter(None, body["Items"]):
                 items.check_format(item)
             count += body["Count"]
@@ -370,9 +399,11 @@ class DynamoDBStore:
                         raise bulk.outcome_unknown(self._caller, sk, error) from error
                     raise error
 
-    async def _pages(self, request: dict[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+    async def _pages(
+        self, request: dict[str, Any], *, consistent: bool = True
+    ) -> AsyncIterator[Mapping[str, Any]]:
         """Yield the pages of a query, a MB or ``Limit`` entries each."""
-        request["ConsistentRead"] = True
+        request["ConsistentRead"] = consistent
         while True:
             body = (await self._call("Query", request)).body
             yield body
