@@ -47,6 +47,7 @@ from lpcm.stores.dynamodb import (
     catalogue,
     idempotent,
     items,
+    pages,
     requests,
     transactions,
     update_requests,
@@ -68,8 +69,6 @@ BUDGET: Final = 8.0
 PATIENCE: Final = 3.0
 STRONG: Final = "strong"
 EVENTUAL: Final = "eventual"
-_MOST_ENTRIES: Final = 100_000
-"""More than a page of 1 MB has, where DynamoDB ends it."""
 _EVER: Final = float("-inf")
 """A time at which nothing has expired yet."""
 
@@ -325,50 +324,11 @@ class DynamoDBStore:
         Cost: one Query, and further ones only while all entries found had expired; a read unit
         for each 4 KB of all entries read together, values included even where not returned.
         """
-        keys, after, limit, reverse, values = wanted
-        made = Expressions(now)
-        where = made.keys(map, keys)
-        if where is None or _outside(after, keys, reverse=reverse):
-            return Page([], None)
-        request = made.request(
-            KeyConditionExpression=where,
-            FilterExpression=made.unexpired(),
-            ProjectionExpression=None if values else "sk, etag, x, f",
-        )
-        request["ScanIndexForward"] = not reverse
-        request["Limit"] = limit
-        if after is not None and keys.low <= after < keys.high:
-            request["ExclusiveStartKey"] = items.key(map, after)
-        async for body in self._pages(request, consistent=consistent):
-            page = body["Items"][:limit]
-            found = [(item["sk"]["S"], _entry(item, values=values)) for item in page]
-            resume = body.get("LastEvaluatedKey")
-            if len(body["Items"]) > limit:
-                return Page(found, found[-1][0])
-            if found or resume is None:
-                return Page(found, resume and resume["sk"]["S"])
-            # Many expired entries in a row: do not send one request for each of them.
-            request["Limit"] = min(_MOST_ENTRIES, request["Limit"] * 10)
-        return Page([], None)
+        return await pages.scan(partial(self._pages, consistent=consistent), map, wanted, now)
 
     async def count(self, map: str, keys: KeyRange, now: float, *, consistent: bool = True) -> int:
         """Count the range. Cost: a Query for each MB of its entries, 128 read units each."""
-        made = Expressions(now)
-        where = made.keys(map, keys)
-        if where is None:
-            return 0
-        # Not COUNT, which would count entries of a later format. Other entries come as {}.
-        request = made.request(
-            KeyConditionExpression=where,
-            FilterExpression=made.unexpired(),
-            ProjectionExpression="f",
-        )
-        count = 0
-        async for body in self._pages(request, consistent=consistent):
-            for item in filter(None, body["Items"]):
-                items.check_format(item)
-            count += body["Count"]
-        return count
+        return await pages.count(partial(self._pages, consistent=consistent), map, keys, now)
 
     async def clear(self, map: str, keys: KeyRange) -> None:
         """Delete the range.
@@ -477,18 +437,3 @@ class DynamoDBStore:
         self._closed = True
         self._runner.close()
         self._transport.close()
-
-
-def _outside(after: str | None, keys: KeyRange, *, reverse: bool) -> bool:
-    """Tell whether no key of the range is left behind ``after``."""
-    if after is None:
-        return False
-    return after <= keys.low if reverse else after >= keys.high
-
-
-def _entry(item: Mapping[str, Any], *, values: bool) -> Stored:
-    if not values:
-        return items.head(item)
-    entry = items.entry(item, _EVER)
-    assert entry is not None
-    return entry
