@@ -6,7 +6,7 @@ import time
 import pytest
 from click.testing import CliRunner
 
-from lpcm import LPCM
+from lpcm import LPCM, Engine, administration
 from lpcm.cli import main
 
 
@@ -38,6 +38,52 @@ def test_purge(url):
     time.sleep(0.6)
     assert invoke("purge").output == "1,500 expired\n"
     assert json.loads(invoke("--json", "purge").output) == {"purged": 0}
+
+
+def test_purge_of_some_maps(url):
+    """``--map`` purges these maps alone; a map that is not there is an error."""
+    for name in ("a", "b", "c"):
+        LPCM(name).set("old", 1, ttl=0.5)
+    time.sleep(0.6)
+    assert invoke("purge", "--map", "a", "-m", "b").output == "2 expired\n"
+    assert invoke("purge", "--map", "a", "--map", "d").exit_code == 1
+    assert invoke("purge").output == "1 expired\n"
+
+
+def test_purge_of_a_namespace(url):
+    """It is of the namespace's maps, as every command."""
+    for namespace in ("one", "two"):
+        with Engine.open(url, namespace=namespace) as engine:
+            LPCM("m", using=engine).set("old", 1, ttl=0.5)
+    time.sleep(0.6)
+    assert invoke("--namespace", "one", "purge").output == "1 expired\n"
+    assert invoke("purge").output == "0 expired\n"
+    assert invoke("--namespace", "two", "purge").output == "1 expired\n"
+
+
+def test_purge_at_a_rate(url):
+    """``--rate`` is of entries a second in a file."""
+    LPCM("m").set_many(((n, n) for n in range(100)), ttl=0.5)
+    time.sleep(0.6)
+    begun = time.monotonic()
+    assert invoke("purge", "--rate", 200).output == "100 expired\n"
+    assert 0.5 <= time.monotonic() - begun < 3
+
+
+def test_an_interrupted_purge(url, monkeypatch):
+    """It says how much it deleted, on the standard error."""
+    LPCM("m").set("old", 1, ttl=0.01)
+    time.sleep(0.02)
+    purge = administration.purge
+
+    def interrupted(**options):
+        purge(**options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(administration, "purge", interrupted)
+    done = invoke("purge")
+    assert done.exit_code == 130
+    assert "interrupted after 1 expired" in done.stderr
 
 
 def test_vacuum(url):

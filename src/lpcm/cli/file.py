@@ -1,4 +1,4 @@
-"""The SQLite file of the URL: ``lpcm info``, ``lpcm purge`` and ``lpcm vacuum``."""
+"""What keeps a store small: ``lpcm info``, ``lpcm purge`` and ``lpcm vacuum``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 import lpcm
 from lpcm import administration
-from lpcm.cli.words import pass_session
+from lpcm.cli.words import complain, pass_session, progress
 
 if TYPE_CHECKING:
     from lpcm.cli import Session
@@ -33,13 +33,38 @@ def info(session: Session) -> None:
 
 
 @click.command()
+@click.option("--map", "-m", "maps", multiple=True, metavar="NAME", help="This map; default: all.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Spend at most N write units a second on DynamoDB, a read unit counted as a fifth of one "
+    "(default: 100); on SQLite delete at most N entries a second (default: no limit).",
+)
 @pass_session
-def purge(session: Session) -> None:
-    """Delete what has expired from the SQLite file of the URL, in all its namespaces.
+def purge(session: Session, maps: tuple[str, ...], rate: float | None) -> None:
+    """Delete the entries that have expired, of the namespace's maps.
 
-    It leaves the file by itself, a few rows with each write; this is for when nobody writes.
+    They leave by themselves: a few with each write to a SQLite file, by the TTL of a table on
+    DynamoDB. This is for a file to which nobody writes, a table without a TTL, and for walks that
+    pass too many of them. An entry that is written again meanwhile stays. A purge that was broken
+    off is begun again.
     """
-    purged = administration.purge(using=session.there("purge"))
+    engine = session.there("purge")
+    purged = 0
+    try:
+        with progress("purging") as advance:
+
+            def step(count: int) -> None:
+                nonlocal purged
+                purged += count
+                advance(count)
+
+            administration.purge(using=engine, maps=maps or None, rate=rate, advance=step)
+    except KeyboardInterrupt:
+        why = f"interrupted after {purged:,} expired; the same command deletes the rest"
+        complain(session, "KeyboardInterrupt", why)
+        raise
     click.echo(json.dumps({"purged": purged}) if session.json else f"{purged:,} expired")
 
 

@@ -25,7 +25,16 @@ from lpcm.system.records import NamedTuple
 if TYPE_CHECKING:
     from lpcm.ports import Store
 
-__all__ = ["FORMAT", "LOOK_AGAIN", "NEVER", "Catalogue", "Fixed", "Identified", "Prefixes"]
+__all__ = [
+    "DENIED",
+    "FORMAT",
+    "LOOK_AGAIN",
+    "NEVER",
+    "Catalogue",
+    "Fixed",
+    "Identified",
+    "Prefixes",
+]
 
 FORMAT: Final = 1
 LOOK_AGAIN: Final = 60.0

@@ -1,23 +1,32 @@
 """What is known of a store's file, and what makes it smaller: ``lpcm.info``, and the commands'.
 
-Knows stores by their port: which of them have a file, each says itself.
+Knows stores by their port: which of them have a file, or can purge, each says itself.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+import time
+from typing import TYPE_CHECKING, Any, Final
 
+from lpcm.coherence.catalogue import DENIED
 from lpcm.engine.aliases import resolve
 from lpcm.engine.drive import run
+from lpcm.engine.insulation import check_fence
 from lpcm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from lpcm.engine.engine import Engine
-    from lpcm.ports import Store
+    from lpcm.ports import Purged, Store
 
 __all__ = ["ainfo", "info", "purge", "vacuum"]
+
+_MOST: Final = 1000
+"""Entries that a step of a purge deletes at most,"""
+_STEP: Final = 0.25
+"""and the seconds that it should take at most, so that no step is a burst."""
 
 
 def info(*, using: str | Engine = "default") -> dict[str, Any]:
@@ -61,20 +70,66 @@ def _of_network(engine: Engine) -> dict[str, Any]:
     return found if engine.near is None else {**found, **engine.near.info()}
 
 
-def purge(*, using: str | Engine = "default") -> int:
-    """Delete the rows of all entries of the file that have expired; return how many.
+def purge(
+    *,
+    using: str | Engine = "default",
+    maps: Sequence[str] | None = None,
+    rate: float | None = None,
+    advance: Callable[[int], object] | None = None,
+) -> int:
+    """Delete the entries that have expired, of these maps or of the namespace's; return how many.
 
-    They leave it by themselves, a few with each write: this is for programs that do not write.
-    **Cost**: a short transaction for each thousand. **Raises** as ``info``.
+    They leave the store by themselves in time: this is for programs that do not write to a file,
+    and for tables without a TTL, or whose expired entries make walks dear. An entry that is written
+    again meanwhile stays. A purge that was broken off is begun again: what it deleted is gone.
+
+    ``rate``: units a second that it may cost. None: on DynamoDB 100 write units, a read unit
+    counted as a fifth of one, as it is priced; without a limit on SQLite, where an entry is a unit.
+    ``advance`` is called after each step, with how many entries it deleted.
+
+    **Cost**: on SQLite a short transaction for each thousand. On DynamoDB a look at each map in
+    the catalogue, a Query for each MB of the maps, half a read unit for each 4 KB of it, and a
+    DeleteItem for each entry, a write unit for each KB. **Raises** ``ConfigError`` where the store
+    keeps nothing that has expired; ``StoreTooNew``, before anything is deleted, if one of the maps
+    is of a later format; ``KeyError`` if one was never written.
 
     >>> from lpcm import LPCM
     >>> LPCM("pets").set("rex", "dog", ttl=60)
     >>> purge()
     0
     """
-    engine = resolve(using, None)
-    purged: int = run(_of(engine, "purge")(engine.stack.clock.now()))
-    return purged
+    return run(_purge(resolve(using, None), maps, rate, advance))
+
+
+async def _purge(
+    engine: Engine,
+    names: Sequence[str] | None,
+    rate: float | None,
+    advance: Callable[[int], object] | None,
+) -> int:
+    store, clock = engine.store, engine.stack.clock
+    step: Callable[..., AsyncIterator[Purged]] = _of(engine, "purge")
+    check_fence(engine.namespace)
+    # No other program's entries must be deleted by a clock that is not the machine's: a test's.
+    now = min(clock.now(), time.time())
+    if names is None:
+        names = [info.name for info in await store.maps(engine.namespace)]
+    pks = [engine.partition(name) for name in names]
+    for name, pk in zip(names, pks, strict=True):
+        state = await engine.catalogue.look(store, pk, now)
+        if state.info is None and state is not DENIED:
+            raise KeyError(name)
+    limit: float = getattr(store, "purge_rate", math.inf) if rate is None else rate
+    most = max(1, int(min(_MOST, limit * _STEP)))
+    purged = spent = 0.0
+    begun = clock.monotonic()
+    async for entries, units in step(pks, now, most):
+        purged += entries
+        spent += units
+        if advance is not None:
+            advance(entries)
+        await clock.sleep(max(0.0, spent / limit - (clock.monotonic() - begun)))
+    return int(purged)
 
 
 def vacuum(*, using: str | Engine = "default") -> None:
@@ -92,5 +147,6 @@ def vacuum(*, using: str | Engine = "default") -> None:
 def _of(engine: Engine, name: str, store: Store | None = None) -> Callable[..., Any]:
     found: Callable[..., Any] | None = getattr(store or engine.store, name, None)
     if found is None:
-        raise ConfigError(f"{engine.location}: has no file: this is for SQLite")
+        where = "SQLite and DynamoDB" if name == "purge" else "SQLite"
+        raise ConfigError(f"{engine.location}: has no file: this is for {where}")
     return found

@@ -44,6 +44,7 @@ __all__ = [
     "Op",
     "Outcome",
     "Page",
+    "Purged",
     "Put",
     "Reads",
     "Refused",
@@ -231,6 +232,15 @@ class Page(NamedTuple):
     """The ``after`` of the next page; None: the scan is complete."""
 
 
+class Purged(NamedTuple):
+    """A step of a purge."""
+
+    entries: int
+    """How many it deleted."""
+    units: float
+    """What it cost, by the measure of the store's ``purge_rate``."""
+
+
 class Reads(NamedTuple):
     """The reads of a store, each as in ``Store``, for what no write depends on."""
 
@@ -313,6 +323,10 @@ class Store(Tier, Protocol):
 
     It may have ``eventual``, its reads that cost less and may miss the last writes; None where the
     store was not opened to read so. They serve what no write depends on, and fill no cache.
+
+    It may have ``purge(maps, now, most)``, which deletes what has expired from these maps, ``most``
+    entries in a step, and yields a ``Purged`` after each step; and with it ``purge_rate``, the
+    units a second that a purge may cost unless its caller says otherwise.
     """
 
     form: Form

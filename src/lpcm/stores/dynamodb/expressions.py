@@ -59,6 +59,10 @@ class Expressions:
         now, number = self.number(self._now), self.value({"S": "N"})
         return f"(attribute_not_exists(x) OR x > {now} OR NOT attribute_type(x, {number}))"
 
+    def expired(self) -> str:
+        """Return the condition that an entry has expired."""
+        return f"x <= {self.number(self._now)}"
+
     def live(self) -> str:
         """Return the condition that an entry has not expired and is of a known format."""
         return f"{self.known} AND {self.unexpired()}"

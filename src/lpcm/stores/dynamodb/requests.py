@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lpcm.ports import Condition, Op
 
 __all__ = [
+    "LONG_AGO",
     "Write",
     "add",
     "applied",
@@ -44,7 +45,7 @@ __all__ = [
 
 _MOST: Final = LIMIT - 1
 _new = tuple.__new__  # a NamedTuple's own constructor takes twice as long
-_LONG_AGO: Final = 30 * 86_400.0
+LONG_AGO: Final = 30 * 86_400.0
 """Seconds for which a tombstone has been expired: longer than clocks differ, and short enough
 for DynamoDB's TTL to delete it."""
 
@@ -84,7 +85,7 @@ def put_tombstone(map: str, sk: str, when: Condition, etag: int, now: float) -> 
     its value.
     """
     made = Expressions(now)
-    change = f"SET etag = {made.number(etag)}, x = {made.number(now - _LONG_AGO)}"
+    change = f"SET etag = {made.number(etag)}, x = {made.number(now - LONG_AGO)}"
     when = When.PRESENT if when is When.ALWAYS else when
     request = {"Key": items.key(map, sk), "ReturnValues": "ALL_OLD"}
     return Write("UpdateItem", request | _conditional(made, when, change), etag)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from lpcm.stores.dynamodb.http.port import Reply, Transport
 
-__all__ = ["Bucket", "Caller", "Pauses", "Unsure", "postponed"]
+__all__ = ["Bucket", "Caller", "Pauses", "Unsure", "postponed", "units"]
 
 _BASE: Final = 0.025
 _CEILING: Final = 1.0
@@ -291,11 +291,11 @@ class Caller:
         if reply is None:
             event = event._replace(error=type(lost).__name__)
         else:
-            units = _units(reply)
+            spent = units(reply)
             event = event._replace(
                 error=reply.error or ("" if reply.status == 200 else f"HTTP {reply.status}"),
-                read_units=units if operation in _READS else 0.0,
-                write_units=0.0 if operation in _READS else units,
+                read_units=spent if operation in _READS else 0.0,
+                write_units=0.0 if operation in _READS else spent,
                 sent=reply.sent,
                 received=reply.received,
             )
@@ -306,7 +306,8 @@ class Caller:
             later.append(event)
 
 
-def _units(reply: Reply) -> float:
+def units(reply: Reply) -> float:
+    """Return the units that a request cost, if it asked for them."""
     consumed = reply.body.get("ConsumedCapacity") or ()
     if not isinstance(consumed, list):
         consumed = (consumed,) if consumed else ()

@@ -54,13 +54,14 @@ from lpcm.stores.dynamodb import (
 )
 from lpcm.stores.dynamodb.concurrency import Runner, later
 from lpcm.stores.dynamodb.expressions import Expressions
+from lpcm.stores.dynamodb.purge import purge
 from lpcm.stores.dynamodb.retries import Caller, Unsure
 from lpcm.values.keys import partition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
-    from lpcm.ports import Aborted, Change, Check, MapInfo, MapState, Op, Outcome, Scan
+    from lpcm.ports import Aborted, Change, Check, MapInfo, MapState, Op, Outcome, Purged, Scan
     from lpcm.stores.dynamodb.http.port import Reply, Transport
 
 __all__ = ["BUDGET", "EVENTUAL", "PATIENCE", "STRONG", "DynamoDBStore"]
@@ -78,6 +79,8 @@ class DynamoDBStore:
 
     form = Form.TREE
     remote = True
+    purge_rate = 100.0
+    """Write units a second: a tenth of what one partition takes."""
 
     def __init__(
         self,
@@ -358,6 +361,13 @@ class DynamoDBStore:
                     if isinstance(error, Unsure):
                         raise bulk.outcome_unknown(self._caller, sk, error) from error
                     raise error
+
+    async def purge(self, maps: Sequence[str], now: float, most: int) -> AsyncIterator[Purged]:
+        """Delete what has expired from these maps; see ``purge``."""
+        self._check_open()
+        for pk in maps:
+            async for step in purge(self._caller, self._runner, pk, now, most):
+                yield step
 
     async def _pages(
         self, request: dict[str, Any], *, consistent: bool = True

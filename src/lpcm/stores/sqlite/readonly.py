@@ -27,7 +27,7 @@ from lpcm.system import process
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from lpcm.ports import (
         Aborted,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Op,
         Outcome,
         Page,
+        Purged,
         Scan,
         Stored,
     )
@@ -204,7 +205,7 @@ class ReadOnlyStore:
         found: dict[str, Any] = await self._steadily(lambda: self._store.info(now))
         return {**found, "near_cache": "the file may only be read"}
 
-    async def purge(self, now: float) -> int:  # noqa: ARG002  # as the store's
+    def purge(self, maps: Sequence[str], now: float, most: int) -> AsyncIterator[Purged]:  # noqa: ARG002  # as the store's
         """Refuse."""
         raise self._refusal()
 

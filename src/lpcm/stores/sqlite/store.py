@@ -70,9 +70,9 @@ from lpcm.system.process import forked, same
 from lpcm.values.keys import partition
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
-    from lpcm.ports import Change, Check, KeyRange, MapInfo, MapState, Op, Outcome, Scan
+    from lpcm.ports import Change, Check, KeyRange, MapInfo, MapState, Op, Outcome, Purged, Scan
     from lpcm.ports.findings import Report
     from lpcm.ports.near import NearState
     from lpcm.stores.sqlite.awaited import AwaitedStore, Threads
@@ -438,9 +438,9 @@ class SQLiteStore:
 
         backup(self._file, path)
 
-    async def purge(self, now: float) -> int:
-        """Delete all that has expired; return how many rows. Cost: writes all of it."""
-        return self._upkeep.purge(now)
+    def purge(self, maps: Sequence[str], now: float, most: int) -> AsyncIterator[Purged]:
+        """Delete what has expired from these maps. Cost: a transaction for ``most`` rows."""
+        return self._upkeep.purge(maps, now, most)
 
     async def vacuum(self) -> None:
         """Write the file anew, without free pages. Cost: all of it, others' writes wait."""

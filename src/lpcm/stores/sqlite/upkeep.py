@@ -16,12 +16,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lpcm.errors import LPCMError
-from lpcm.ports import Delete
+from lpcm.ports import Delete, Purged
 from lpcm.stores.sqlite.confirm import confirm
 from lpcm.stores.sqlite.connections import operations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from lpcm.ports import Op
     from lpcm.stores.sqlite.connections import Connection
@@ -51,6 +51,7 @@ _PURGE = (
     "DELETE FROM entries WHERE rowid IN"
     " (SELECT rowid FROM entries INDEXED BY expiry WHERE x <= ? LIMIT ?)"
 )
+_MAPS = 500  # in one statement: older SQLite takes 999 parameters
 _COUNT = (
     "SELECT (SELECT total(one.count) FROM (SELECT (SELECT count(*) FROM entries"
     " WHERE entries.pk = maps.pk) AS count FROM maps) AS one),"
@@ -162,20 +163,19 @@ class Upkeep:
 
     # At once
 
-    def purge(self, now: float) -> int:
-        """Delete all that has expired, a thousand at a time; return how many rows."""
-        now = min(now, time.time())
-        purged = 0
-        more = True
-        while more:
-            with self._file.connection() as connection, connection.lock:
-                connection.calm()
-                count = connection.execute(_PURGE, (now, _PURGE_BULK)).rowcount
-                confirm(self._file, connection)
-            purged += count
-            more = count == _PURGE_BULK
+    async def purge(self, maps: Sequence[str], now: float, most: int) -> AsyncIterator[Purged]:
+        """Delete what has expired from these maps, ``most`` rows at a time."""
+        for start in range(0, len(maps), _MAPS):
+            chunk = maps[start : start + _MAPS]
+            purge = _PURGE.replace(" LIMIT", f" AND pk IN ({', '.join('?' * len(chunk))}) LIMIT")
+            count = most
+            while count == most:
+                with self._file.connection() as connection, connection.lock:
+                    connection.calm()
+                    count = connection.execute(purge, (now, *chunk, most)).rowcount
+                    confirm(self._file, connection)
+                yield Purged(count, count)
         self.give_back()
-        return purged
 
     def vacuum(self) -> None:
         """Write the file anew, without free pages, and empty its log."""

@@ -28,12 +28,12 @@ READS: Final[dict[str, str]] = {
     "BatchGetItem": "read many entries at once: get_many, and what became of a batch; a map's and "
     "its namespace's rows in the catalogue",
     "GetItem": "read an entry, strongly consistent; what became of a write whose reply was lost",
-    "Query": "walk, count and clear a map, in key order; list the maps",
+    "Query": "walk, count, clear and purge a map, in key order; list the maps",
 }
 WRITES: Final[dict[str, str]] = {
     "BatchWriteItem": "write many entries at once: set_many, delete_many, clear",
     "ConditionCheckItem": "hold a transaction to entries that it does not change",
-    "DeleteItem": "remove an entry, by itself or in a transaction",
+    "DeleteItem": "remove an entry, by itself or in a transaction; purge",
     "PutItem": "store an entry, by itself or in a transaction; enter a map into the catalogue",
     "UpdateItem": "increment, change a part of a value or its expiry; hand over what is removed",
 }
