@@ -182,7 +182,7 @@ def test_a_child_of_a_fork_waits_for_none_of_its_parents_callers(dynoxide_table,
     with limited(table) as proxy, opened(table, proxy, budget=2) as engine:
         m = LPCM("m", using=engine)
         m["k"] = 1
-        pace = engine.store._caller._paces[engine.partition("m"), False] = Pace()
+        pace = engine.store._store._caller._paces[engine.partition("m"), False] = Pace()
         for _ in range(1000):
             pace.enter(ticket())
         assert seen_in_child(fork, lambda: m.increment("k")) == "2"

@@ -273,7 +273,7 @@ def test_a_registered_map_needs_no_right_to_the_catalogue(guarded):
         run(engine.store.register(engine.namespace, MapInfo("b")))
     cell = Codec(Form.TREE).encode(1)
     with pytest.raises(StoreDenied):
-        run(engine.store.apply(partition(engine.namespace), "a", Put(cell, 1), 0.0))
+        run(engine.store._store.apply(partition(engine.namespace), "a", Put(cell, 1), 0.0))
 
 
 def test_a_namespace_s_policy(guarded):

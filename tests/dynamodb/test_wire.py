@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lpcm import LPCM, Engine
+from lpcm.coherence.catalogue import new_row
 from lpcm.engine.drive import run
 from lpcm.errors import ConfigError, ValueDecodingError, ValueEncodingError, ValueTooLarge
 from lpcm.ports import Add, Applied, Cell, KeyRange, MapInfo, Put, Refused, Stored, Touch
@@ -124,6 +125,7 @@ def test_the_page_shows_items_that_are_so(table):
     assert all(item in known for item in entries)
     store = table.open()
     state = run(store.register("default", MapInfo("users")))
+    run(store.register("default", new_row("events", 16)))
     for row in rows:
         if "identity" in row:
             row["identity"] = {"S": str(state.identity).partition(":")[0]}

@@ -12,6 +12,7 @@ from lpcm import LPCM, Engine, StoreTooNew, atransact, transact
 from lpcm.engine import config
 from lpcm.engine.drive import run
 from lpcm.ports import Cell, KeyRange, MapInfo, Put
+from lpcm.stores.dynamodb.shards import Sharded
 from lpcm.testing import FakeClock
 from lpcm.values.keys import partition
 from tests.dynamodb.tables import Table
@@ -52,7 +53,7 @@ BATCHES = {
     "update": lambda m: m.update({"k": 1}),
 }
 NO_TRANSACTIONS = {"transaction that reads", "transaction that writes"}
-LATER = {"format": MapInfo("m", 2), "shards": MapInfo("m", 1, "typed", 4)}
+LATER = {"format": MapInfo("m", 9), "shards": MapInfo("m", 1, "typed", 4)}
 
 
 @pytest.fixture(params=["memory", "sqlite", "dynamodb", "memcached", "sqlite behind memcached"])
@@ -76,20 +77,26 @@ def url(request, tmp_path, memcached: Server) -> Iterator[str]:
             yield f"sqlite:///{tmp_path}/m.sqlite3?cache={server}"
 
 
+def _past_shards(store):
+    """Return the store itself, where one stands in front of it that refuses the map, too."""
+    return store._store if isinstance(store, Sharded) else store
+
+
 @pytest.mark.parametrize("what", LATER)
 def test_a_map_of_a_later_format(url, what):
     """No operation answers or changes anything; each raises StoreTooNew."""
     engine = Engine.open(url)
     place = partition(engine.namespace, "m")
     run(engine.store.register(engine.namespace, LATER[what]))
-    run(engine.store.apply(place, "k", Put(Cell("later", None), 1), 0.0))
+    store = _past_shards(engine.store)
+    run(store.apply(place, "k", Put(Cell("later", None), 1), 0.0))
     m = LPCM("m", using=engine)
     for name, operation in {**OPERATIONS, **BATCHES}.items():
         if not (url.startswith("memcached") and name in NO_TRANSACTIONS):
             with pytest.raises(StoreTooNew, match="upgrade"):
                 operation(m)
-    assert run(engine.store.count(place, KeyRange(), 0.0)) == 1
-    stored = run(engine.store.read(place, "k", 0.0))
+    assert run(store.count(place, KeyRange(), 0.0)) == 1
+    stored = run(store.read(place, "k", 0.0))
     assert stored is not None
     assert stored.data == "later"
     engine.close()

@@ -10,6 +10,8 @@ Knows the store's port; never what is cached or why. Invariants:
    and write, as of at most ``LOOK_AGAIN`` seconds ago.
 2. A prefix is a function of the namespace's identity and the cache's servers. So two stores
    share no item, and a store that was made anew shares none with the old store.
+3. ``shards`` has the number of shards of a map only while the map is known to be in the catalogue,
+   or this client may not read it. So a store never takes an old "it is not there" for a number.
 """
 
 from __future__ import annotations
@@ -21,9 +23,12 @@ from lpcm.errors import StoreDenied, StoreTooNew
 from lpcm.ports import MapInfo, MapState
 from lpcm.system.process import follow
 from lpcm.system.records import NamedTuple
+from lpcm.values.partitions import MOST_SHARDS
 
 if TYPE_CHECKING:
-    from lpcm.ports import Store
+    from collections.abc import Collection
+
+    from lpcm.ports import Clock, Store
 
 __all__ = [
     "DENIED",
@@ -34,9 +39,13 @@ __all__ = [
     "Fixed",
     "Identified",
     "Prefixes",
+    "ShardsOf",
+    "new_row",
 ]
 
 FORMAT: Final = 1
+SHARDED: Final = 2
+"""The format of a map of several shards: an earlier version would see one of them."""
 LOOK_AGAIN: Final = 60.0
 """Seconds for which an answer of the catalogue is used."""
 DENIED: Final = MapState(None, None)
@@ -58,9 +67,25 @@ class Catalogue:
     def __init__(self) -> None:
         self.registered: set[str] = set()
         """The maps that are known to be in the catalogue."""
+        self.declared: dict[str, int] = {}
+        """The number of shards that a map of this process is to have, where it said so."""
+        self.shards: dict[str, int] = {}
+        """The number of shards that a map has, where the store spreads maps at all."""
+        self.spreads = False
+        """Whether it does."""
         self._seen: dict[str, _Seen] = {}
         self._prefixes: Identified | None = None
-        follow(self, Catalogue.forget)  # in a forked child the memory store is another store
+        follow(self, Catalogue._forget)  # in a forked child the memory store is another store
+
+    def declare(self, map: str, shards: int | None) -> Collection[str]:
+        """Note how many shards a map is to have; return the maps that need no look before a write.
+
+        None of them where there is a number, for it must be compared first.
+        """
+        if shards is None:
+            return self.registered
+        self.declared[map] = shards
+        return ()
 
     def prefixes(self, servers: str) -> Identified:
         """Return the prefixes of items on these servers, the engine's only ones."""
@@ -70,6 +95,10 @@ class Catalogue:
 
     def forget(self) -> None:
         """Ask anew before the next operation of each map."""
+        self.shards.clear()
+        self._forget()
+
+    def _forget(self) -> None:
         self._seen = {}
         if self._prefixes is not None:
             self._prefixes.clear()
@@ -110,24 +139,71 @@ class Catalogue:
         state = self.known(map, now)
         if state is None or state.identity is None or state.info is None:
             namespace, name = names(map)
-            state = self._remember(map, await store.register(namespace, MapInfo(name)), now)
+            row = new_row(name, self.declared.get(map, 1) if self.spreads else 1)
+            state = self._remember(map, await store.register(namespace, row), now)
         self.registered.add(map)
         return state
 
     def _remember(self, map: str, state: MapState, now: float) -> MapState:
         info = state.info
-        if info is not None and (info.format > FORMAT or info.shards != 1):
+        if info is not None and not self._knows(info):
             self._seen.pop(map, None)
+            self.shards.pop(map, None)
             if self._prefixes is not None:
                 self._prefixes.keep(map, DENIED, now)
             raise StoreTooNew(
                 f"map {info.name!r} has format {info.format} with {info.shards} shards, this "
-                f"version of lpcm reads and writes format {FORMAT}: upgrade lpcm"
+                f"version of lpcm reads and writes format {self._format}: upgrade lpcm"
             )
+        if self.spreads:
+            self._remember_shards(map, state)
         self._seen[map] = _Seen(state, now)
         if self._prefixes is not None:
             self._prefixes.keep(map, state, now)
         return state
+
+    @property
+    def _format(self) -> int:
+        return SHARDED if self.spreads else FORMAT
+
+    def _knows(self, info: MapInfo) -> bool:
+        """Tell whether this version, on this store, can read and write a map."""
+        _, format_, _, shards = info
+        several = self.spreads and format_ >= SHARDED and 1 < shards <= MOST_SHARDS
+        return format_ <= self._format and (shards == 1 or several)
+
+    def _remember_shards(self, map: str, state: MapState) -> None:
+        if state is DENIED:
+            self.shards[map] = self.declared.get(map, 1)
+        elif state.info is None:
+            self.shards.pop(map, None)
+        else:
+            self.shards[map] = state.info.shards
+
+
+class ShardsOf:
+    """The ``ports.shards.Shards`` of an engine: what its catalogue knows, and a store to ask."""
+
+    def __init__(self, catalogue: Catalogue, store: Store, clock: Clock) -> None:
+        catalogue.spreads = True
+        self.known = catalogue.shards
+        self._catalogue = catalogue
+        self._store = store
+        self._clock = clock
+
+    async def ask(self, map: str) -> int:
+        """Return a map's number of shards as the catalogue has it now; 1 where it has none."""
+        await self._catalogue.ask(self._store, map, self._clock.now())
+        return self.known.get(map, 1)
+
+
+def new_row(name: str, shards: int = 1) -> MapInfo:
+    """Return the row to enter for a map.
+
+    >>> new_row("users"), new_row("events", 16)
+    (MapInfo(name='users', format=1, ...), MapInfo(name='events', format=2, ..., shards=16))
+    """
+    return MapInfo(name, FORMAT if shards == 1 else SHARDED, shards=shards)
 
 
 class Prefixes(dict[str, str]):

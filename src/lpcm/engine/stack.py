@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from lpcm.coherence.catalogue import ShardsOf
 from lpcm.engine.config import cache_secret
 from lpcm.system.records import NamedTuple
 
@@ -121,6 +122,8 @@ def stacked(
     near: AgingCache | None,
 ) -> Stack:
     """Return a store with the caches in front of it, if there are any."""
+    if hasattr(type(store), "sharded"):  # of the store itself, no wrapper's
+        store = getattr(store, "sharded")(ShardsOf(catalogue, store, clock))  # noqa: B009  # no part of the port
     eventual: Reads | None = getattr(store, "eventual", None)
     if cache is None:
         tier = in_front(store, near)

@@ -23,12 +23,12 @@ from lpcm.map.async_methods import AsyncTwins, missed, pairs
 from lpcm.map.verbs import Verbs
 from lpcm.map.views import Items, Keys, Span, Values, span, stream
 from lpcm.operations.binding import MapBinding
-from lpcm.operations.entry import MISSING, Entry, Missing
+from lpcm.operations.entry import MISSING, Missing
 from lpcm.operations.options import MapOptions
 from lpcm.ports import KeyRange
 from lpcm.ports.near import NOTHING
 from lpcm.values.functions import check_plain
-from lpcm.values.keys import partition
+from lpcm.values.partitions import check_shards, partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +82,10 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
     ``cache_timeout``
         Seconds (or a timedelta) that entries stay cached; where ``cache_only``, that they
         live, unless written with a ``ttl``. None: what the configuration says.
+    ``shards``
+        The number of partitions, 1 to 1,000, that the first write gives the map on DynamoDB, for
+        maps of more than 1,000 writes a second; a map that has another number is a ConfigError.
+        None: whatever it has, or one. Ignored by other stores. See docs/howto/shards.md.
 
     **Cost**: reading or writing one key is one request. **Atomic**: every method that
     takes one key is, among all threads, processes and machines. **Raises**
@@ -131,6 +135,7 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
         url: str | None = None,
         cache_only: bool = False,
         cache_timeout: TTL = None,
+        shards: int | None = None,
     ) -> None:
         check_plain(default, "a default", "give aget its default, and await there")
         partition("default", name)  # refuses a name that cannot be one, before anything else
@@ -143,6 +148,7 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
         timeout = None if cache_timeout is None else seconds(cache_timeout, "cache_timeout")
         self._cache_timeout = timeout
         self._caching = True
+        self._shards = None if shards is None else check_shards(shards)
         # One tuple, replaced whole: other threads never see an epoch with another's entries.
         self._bound: tuple[int, Entries, MapBinding] = (
             -1,
@@ -172,7 +178,7 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
             self._using, self._url, cache_only=self._cache_only, cache_timeout=self._cache_timeout
         )
         live = _live.LIVE if self._live else _live.PLAIN
-        options = MapOptions(self._default, self._ttl, live, self._fit, self._caching)
+        options = MapOptions(self._default, self._ttl, live, self._fit, self._caching, self._shards)
         last = self._bound[2]
         if getattr(last, "engine", None) is engine and last.namespace == engine.namespace:
             return last.renewed(options)  # one user of the engine, not one for each change
@@ -248,28 +254,6 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
 
     def __contains__(self, key: object) -> bool:
         return do(self._use().contains, key)
-
-    def entry(self, key: K) -> Entry[V]:
-        """Return the entry as one read finds it: value, etag and expiry.
-
-        **Cost**: one request. **Raises** KeyError when absent.
-
-        >>> m = LPCM("m")
-        >>> m["k"] = 1
-        >>> e = m.entry("k")
-        >>> e.value, e.expires
-        (1, None)
-        >>> m.replace("k", 2, if_etag=e.etag) == e.etag
-        False
-        """
-        return do(self._use().entry, key)
-
-    def ttl(self, key: K) -> float | None:
-        """Return the seconds until the entry expires, None: it does not.
-
-        **Cost**: one request. **Raises** KeyError when absent.
-        """
-        return do(self._use().ttl, key)
 
     def get_many(self, keys: Iterable[K]) -> dict[K, V]:
         """Return those of the keys that are present, with their values.

@@ -72,6 +72,7 @@ class LPCMSet(LPCM[K, set[T], R_co]):
         url: str | None = None,
         cache_only: bool = False,
         cache_timeout: TTL = None,
+        shards: int | None = None,
     ) -> None:
         super().__init__(
             name,
@@ -82,6 +83,7 @@ class LPCMSet(LPCM[K, set[T], R_co]):
             url=url,
             cache_only=cache_only,
             cache_timeout=cache_timeout,
+            shards=shards,
         )
 
     def insert_values(self, key: K, values: Iterable[T], /) -> None:

@@ -27,7 +27,7 @@ from lpcm.engine.engine import Engine
 from lpcm.engine.insulation import fenced, redirected
 from lpcm.errors import ConfigError, Insulated, PickleRefused
 from lpcm.operations.entry import MISSING, Entry
-from lpcm.values.keys import partition
+from lpcm.values.partitions import check_shards, partition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,12 +39,13 @@ __all__ = ["OWN", "duplicate", "entry", "reduce", "resolve", "revive", "within"]
 FORMAT = 1
 OWN = frozenset({
     "_name", "_default", "_ttl", "_using", "_url", "_cache_only", "_cache_timeout", "_caching",
-    "_bound", "_live",
+    "_bound", "_live", "_shards",
 })  # fmt: skip
 """The attributes that ``LPCM`` gives a map; all others are a subclass's."""
 _DROPPED = OWN | {"__orig_class__"}  # what LPCM[str, int]("m") leaves there
 _OPTIONS: Mapping[str, Any] = {
     "ttl": None, "live": True, "cache_only": False, "cache_timeout": None, "caching": True,
+    "shards": None,
 }  # fmt: skip
 _FIELDS: Mapping[str, tuple[type, ...]] = {
     "name": (str,),
@@ -54,6 +55,7 @@ _FIELDS: Mapping[str, tuple[type, ...]] = {
     "cache_only": (bool,),
     "cache_timeout": (float,),
     "caching": (bool,),
+    "shards": (int,),
 }
 _NAMES = ("LPCM", "LPCMSet")
 """Classes that pickles call by their public names, which stay when modules move."""
@@ -193,6 +195,7 @@ def revive(form: object, cls: Any, arguments: Any, fields: object, default: Any 
     given = typed(fields, _FIELDS, required=("name", "address"))
     try:
         partition(config.DEFAULT_NAMESPACE, given["name"])
+        check_shards(given.get("shards", 1))
     except ConfigError as error:
         raise PickleRefused(f"a pickled map is of no use here: {error}") from error
     if not (type(arguments) is tuple and [*map(type, arguments)] == [tuple, dict]):

@@ -33,6 +33,29 @@ class Verbs(Closing, Generic[K, V]):
         """Return the entries as configured now."""
         raise NotImplementedError
 
+    def entry(self, key: K) -> Entry[V]:
+        """Return the entry as one read finds it: value, etag and expiry.
+
+        **Cost**: one request. **Raises** KeyError when absent.
+
+        >>> from lpcm import LPCM
+        >>> m = LPCM("m")
+        >>> m["k"] = 1
+        >>> e = m.entry("k")
+        >>> e.value, e.expires
+        (1, None)
+        >>> m.replace("k", 2, if_etag=e.etag) == e.etag
+        False
+        """
+        return do(self._use().entry, key)
+
+    def ttl(self, key: K) -> float | None:
+        """Return the seconds until the entry expires, None: it does not.
+
+        **Cost**: one request. **Raises** KeyError when absent.
+        """
+        return do(self._use().ttl, key)
+
     def set(self, key: K, value: V, *, ttl: TTL = None) -> None:
         """Store the value, expiring in ``ttl`` seconds (or a timedelta).
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lpcm.coherence.catalogue import LOOK_AGAIN
 from lpcm.engine.config import seconds
 from lpcm.engine.insulation import check_fence
-from lpcm.errors import KeyEncodingError, ValueDecodingError
+from lpcm.errors import ConfigError, KeyEncodingError, ValueDecodingError
 from lpcm.operations.absent import absent
 from lpcm.operations.entry import MISSING
 from lpcm.operations.hits import hits
@@ -60,7 +60,7 @@ class Access:
         binding: Any,
         blocking: bool = False,
     ) -> None:
-        default, ttl, (self._makers, self._number_makers), fit, caching = options
+        default, ttl, (self._makers, self._number_makers), fit, caching, shards = options
         self._engine = engine
         self._name = name
         self._namespace = namespace
@@ -71,7 +71,8 @@ class Access:
         self._store = stack.store
         self._coherent = stack.coherent
         self._catalogue = engine.catalogue
-        self._catalogued = engine.catalogue.registered
+        self._shards = shards
+        self._catalogued = engine.catalogue.declare(self._map, shards)
         # Until when single entries may be read and written without a look at the catalogue: for
         # ever behind a cache, whose tier looks by itself whenever it asks the store.
         self._until = 0.0 if stack.coherent is None else math.inf
@@ -190,6 +191,7 @@ class Access:
     async def _look(self, now: float) -> None:
         """Check that this version knows the map's format; see ``coherence.catalogue``."""
         await self._catalogue.look(self._store, self._map, now)
+        self._check_shards()
         self._until_whole = now + LOOK_AGAIN
         if self._until < math.inf:
             self._until = self._until_whole
@@ -235,10 +237,23 @@ class Access:
     async def _enter_catalogue(self) -> None:
         """Enter the map into the catalogue; check that this version can write its format."""
         now = self._now()
-        if self._map in self._catalogued and now >= self._until:
+        registered = self._catalogue.registered
+        if self._map in registered and now >= self._until:
             await self._look(now)  # it may have been dropped
-        if self._map in self._catalogued:
-            return
-        check_fence(self._namespace)
-        await self._catalogue.register(self._store, self._map, now)
-        await self._look(now)
+        if self._map not in registered:
+            check_fence(self._namespace)
+            await self._catalogue.register(self._store, self._map, now)
+            await self._look(now)
+        self._check_shards()
+        self._catalogued = registered
+
+    def _check_shards(self) -> None:
+        """Check that the map has the number of shards it was opened with, if the store has any."""
+        found = self._catalogue.shards.get(self._map)
+        if self._shards is not None and found is not None and found != self._shards:
+            raise ConfigError(
+                f"map {self._name!r} has {found} shards, and was opened with "
+                f"shards={self._shards}: the number is chosen when a map is first written. "
+                f"Leave shards= out or say {found}, or copy the map to another one (lpcm copy "
+                "--shards)"
+            )

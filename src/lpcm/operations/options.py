@@ -29,3 +29,5 @@ class MapOptions(NamedTuple):
     """Makes a value of this kind of map of an assigned one; a TypeError refuses it."""
     caching: bool = True
     """False: reads go to the store."""
+    shards: int | None = None
+    """The number of partitions that the map is to have; None: whatever it has, or one."""

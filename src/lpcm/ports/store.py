@@ -319,7 +319,8 @@ class Store(Tier, Protocol):
     """The truth: where entries live.
 
     It may have ``remote = True``, where each write is a request on a network: then increments of
-    one key that meet in a process are sent as one ``Add``.
+    one key that meet in a process are sent as one ``Add``. It may have ``sharded``: see
+    ``ports.shards``.
 
     It may have ``eventual``, its reads that cost less and may miss the last writes; None where the
     store was not opened to read so. They serve what no write depends on, and fill no cache.
@@ -331,10 +332,13 @@ class Store(Tier, Protocol):
 
     form: Form
     """The form of ``Stored.data`` in this store; the codec is made for it."""
-    identity: str
-    """The store's location, for messages and copies. ``MapState.identity`` is another thing."""
     blocking: bool
     """True: the methods never suspend but may block the thread (files, sockets)."""
+
+    @property
+    def identity(self) -> str:
+        """The store's location, for messages and copies. ``MapState.identity`` is another thing."""
+        ...
 
     async def scan(self, map: str, wanted: Scan, now: float) -> Page:
         """Return the wanted entries, but no more than about 1 MB."""

@@ -10,7 +10,10 @@ from typing import Final
 
 from lpcm.errors import ConfigError
 
-__all__ = ["partition"]
+__all__ = ["MOST_SHARDS", "check_shards", "partition"]
+
+MOST_SHARDS: Final = 1000
+"""The partitions of one map, at most: an operation on the whole map asks each of them."""
 
 _PARTITION_LIMIT: Final = 2000  # of DynamoDB's 2,048: the rest is for a shard's number
 
@@ -37,6 +40,21 @@ def partition(namespace: str, map: str | None = None) -> str:
             f"namespace and map name take {size} bytes, over the limit of {_PARTITION_LIMIT}"
         )
     return text
+
+
+def check_shards(shards: int) -> int:
+    """Return a number of partitions that a map can have.
+
+    >>> check_shards(16)
+    16
+    >>> check_shards(0)
+    Traceback (most recent call last):
+        ...
+    lpcm.errors.ConfigError: a map has 1 to 1000 shards, not 0
+    """
+    if type(shards) is not int or not 1 <= shards <= MOST_SHARDS:
+        raise ConfigError(f"a map has 1 to {MOST_SHARDS} shards, not {shards!r}")
+    return shards
 
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f%/]")

@@ -46,12 +46,13 @@ async def read(
         body = (await caller.call("BatchGetItem", request, pauses)).body
         items = body.get("Responses", {}).get(caller.table, [])
         found += items
-        rest = body.get("UnprocessedKeys", {}).get(caller.table)
+        unprocessed = body.get("UnprocessedKeys", {})
+        rest = unprocessed.get(caller.table)
         if not rest:
             return found
         # A reply is full at 16 MB: a reply with items needs no pause before the next request.
         if not items:
-            caller.unprocessed("BatchGetItem", request, len(rest["Keys"]), pauses)
+            caller.unprocessed("BatchGetItem", unprocessed, pauses)
             if not await pauses.pause(paced=True):
                 raise _throttled(caller, len(rest["Keys"]), "read")
         left = rest
@@ -85,9 +86,10 @@ async def _write_once(
     """Send the requests once; return the sort keys of the unprocessed requests."""
     sent = {"RequestItems": {caller.table: list(requests.values())}}
     body = (await caller.call("BatchWriteItem", sent, pauses)).body
-    rest = body.get("UnprocessedItems", {}).get(caller.table, ())
+    unprocessed = body.get("UnprocessedItems", {})
+    rest = unprocessed.get(caller.table, ())
     if rest:
-        caller.unprocessed("BatchWriteItem", sent, len(rest), pauses)
+        caller.unprocessed("BatchWriteItem", unprocessed, pauses)
     return [_sk(request) for request in rest]
 
 

@@ -34,11 +34,14 @@ async def apply_many(
     apply: Apply,
     ops: Sequence[tuple[str, Op]],
     *,
-    map: str,
+    pks: Mapping[str, str],
     now: float,
     batching: bool = True,
 ) -> list[Outcome | Exception]:
-    """Do the writes; see ``ports.Tier.apply_many``. Without ``batching`` each by itself."""
+    """Do the writes; see ``ports.Tier.apply_many``. Without ``batching`` each by itself.
+
+    ``pks`` has the partition of each key. The keys of a batch may be of any of them.
+    """
     positions: dict[str, list[int]] = {}
     for index, (sk, _) in enumerate(ops):
         positions.setdefault(sk, []).append(index)
@@ -46,10 +49,10 @@ async def apply_many(
     batched: dict[str, dict[str, Any]] = {}
 
     def by_one(indexes: Sequence[int]) -> Coroutine[Any, Any, Outcomes]:
-        return _one_by_one(apply, map, [(index, *ops[index]) for index in indexes], now)
+        return _one_by_one(apply, pks, [(index, *ops[index]) for index in indexes], now)
 
     def batch(chunk: Sequence[tuple[str, dict[str, Any]]]) -> Coroutine[Any, Any, Outcomes]:
-        return _batch(caller, map, dict(chunk), positions, by_index)
+        return _batch(caller, dict(chunk), positions, by_index)
 
     jobs = []
     for sk, indexes in positions.items():
@@ -57,7 +60,7 @@ async def apply_many(
             for index in indexes:
                 op = ops[index][1]
                 try:
-                    batched[sk] = _batch_part(caller, map, sk, op)
+                    batched[sk] = _batch_part(caller, pks[sk], sk, op)
                     by_index[index] = requests.applied(op, None)
                 except (ValueEncodingError, ValueTooLarge) as error:
                     by_index[index] = error
@@ -86,12 +89,12 @@ def _batch_part(caller: Caller, map: str, sk: str, op: Op) -> dict[str, Any]:
 
 
 async def _one_by_one(
-    apply: Apply, map: str, ops: Sequence[tuple[int, str, Op]], now: float
+    apply: Apply, pks: Mapping[str, str], ops: Sequence[tuple[int, str, Op]], now: float
 ) -> Outcomes:
     outcomes: Outcomes = {}
     for index, sk, op in ops:
         try:
-            outcomes[index] = await apply(map, sk, op, now)
+            outcomes[index] = await apply(pks[sk], sk, op, now)
         except LPCMError as error:
             outcomes[index] = error
     return outcomes
@@ -99,7 +102,6 @@ async def _one_by_one(
 
 async def _batch(
     caller: Caller,
-    map: str,
     requested: Mapping[str, dict[str, Any]],
     positions: Mapping[str, Sequence[int]],
     outcomes: Mapping[int, Outcome | Exception],
@@ -108,7 +110,7 @@ async def _batch(
     errors = await batches.write(caller, requested)
     unsure = {sk: error for sk, error in errors.items() if isinstance(error, Unsure)}
     if unsure:
-        there = await _recognised(caller, map, {sk: requested[sk] for sk in unsure})
+        there = await _recognised(caller, {sk: requested[sk] for sk in unsure})
         for sk, error in unsure.items():
             if sk in there:
                 del errors[sk]
@@ -123,15 +125,15 @@ async def _batch(
     }
 
 
-async def _recognised(
-    caller: Caller, map: str, requested: Mapping[str, dict[str, Any]]
-) -> set[str]:
+async def _recognised(caller: Caller, requested: Mapping[str, dict[str, Any]]) -> set[str]:
     """Return the sort keys whose item is the one that a batch without a reply put there."""
     put = {sk: part["PutRequest"]["Item"] for sk, part in requested.items() if "PutRequest" in part}
     if not put:
         return set()
     try:
-        found = await batches.read(caller, [items.key(map, sk) for sk in put])
+        found = await batches.read(
+            caller, [items.key(item["pk"]["S"], sk) for sk, item in put.items()]
+        )
     except LPCMError:
         return set()
     return {sk for item in found if items.etag(item) == items.etag(put[sk := item["sk"]["S"]])}

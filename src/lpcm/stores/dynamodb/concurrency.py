@@ -77,8 +77,9 @@ class Runner:
             threads.submit(partial(work, number, _context(collected), job))
         for _ in jobs:
             done.get()
+        outer = postponed.get()  # where a job of another runner has run these
         for event in collected:
-            events.emit(event)
+            events.emit(event) if outer is None else outer.append(event)
         if errors:
             raise errors[min(errors)]
         return [results[number] for number in range(len(jobs))]

@@ -18,6 +18,7 @@ Invariants:
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,12 +27,12 @@ from lpcm.errors import StoreThrottled, StoreUnavailable
 from lpcm.stores.dynamodb.errors import Verdict, classify, failure, is_throttled, keys_refused
 from lpcm.stores.dynamodb.http.port import NotSent, ReplyLost
 from lpcm.stores.dynamodb.pace import Pace, ticket
-from lpcm.stores.dynamodb.throttling import UNKNOWN, advice, limited_partition, partitions
+from lpcm.stores.dynamodb.throttling import UNKNOWN, advice, limited_partitions, partitions
 from lpcm.system.backoff import backoff
 from lpcm.system.process import follow, forked, same
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lpcm.stores.dynamodb.http.port import Reply, Transport
 
@@ -218,15 +219,14 @@ class Caller:
 
     async def _turn(self, operation: str, request: Mapping[str, Any], pauses: Pauses) -> float:
         """Wait for the request's turn in the queues that it has to pass; return the time then."""
-        of = partitions(operation, request)
-        for pk in (*dict.fromkeys(of), None):
+        for pk, units in _shares(partitions(operation, request)):
             pace = self._pace(pk, operation)
             if pace is None:
                 continue
             pauses.place = pauses.place or ticket()
             pace.enter(pauses.place)
             try:
-                while wait := pace.wait(pauses.place, max(1, len(of))):
+                while wait := pace.wait(pauses.place, units):
                     left = pauses.left()
                     if left <= 0:
                         raise StoreThrottled(
@@ -247,26 +247,22 @@ class Caller:
         return pace
 
     def _succeeded(self, operation: str, request: Mapping[str, Any]) -> None:
-        of = partitions(operation, request)
-        for pk in (*dict.fromkeys(of), None):
+        for pk, units in _shares(partitions(operation, request)):
             pace = self._paces.get((pk, operation in _READS))
             if pace is not None:
-                pace.succeeded(max(1, len(of)))
+                pace.succeeded(units)
 
     def _throttled(
         self, operation: str, request: Mapping[str, Any], reply: Reply, sent: float
     ) -> None:
         of = partitions(operation, request)
-        key = limited_partition(reply, of), operation in _READS
-        self._refused(key, sent, advice(reply, of))
+        for pk in limited_partitions(reply, of):
+            self._refused((pk, operation in _READS), sent, advice(reply, of))
 
-    def unprocessed(
-        self, operation: str, request: Mapping[str, Any], count: int, pauses: Pauses
-    ) -> None:
-        """Note that a part of a batch was not done: there is no reason, so it is the map's."""
-        of = dict.fromkeys(partitions(operation, request))
-        pk = next(iter(of)) if len(of) == 1 else None
-        self._refused((pk, operation in _READS), pauses.sent, UNKNOWN, count)
+    def unprocessed(self, operation: str, rest: Mapping[str, Any], pauses: Pauses) -> None:
+        """Note the rest of a batch, which was not done: there is no reason, so it is the maps'."""
+        for pk, count in Counter(partitions(operation, {"RequestItems": rest})).items():
+            self._refused((pk, operation in _READS), pauses.sent, UNKNOWN, count)
 
     def _refused(
         self, key: tuple[str | None, bool], sent: float, why: str, units: float = 0.0
@@ -304,6 +300,12 @@ class Caller:
             events.emit(event)
         else:
             later.append(event)
+
+
+def _shares(of: Sequence[str]) -> Iterator[tuple[str | None, int]]:
+    """Yield each partition key of a request with the number of its parts there; None: all."""
+    yield from Counter(of).items()
+    yield None, max(1, len(of))
 
 
 def units(reply: Reply) -> float:

@@ -5,8 +5,9 @@ of a write, ``items`` an item of an entry, and ``retries`` sends a request until
 known. Every read is strongly consistent, but those of ``eventual``.
 
 Invariants: a write is one conditional request, never sent again once it may have been applied. A
-write without a reply is recognised by the entry's ``etag``, or it is ``OutcomeUnknown``. One map is
-one partition: about 1,000 writes of 1 KB and 3,000 reads of 4 KB a second.
+write without a reply is recognised by the entry's ``etag``, or it is ``OutcomeUnknown``. A map is
+here one partition: about 1,000 writes of 1 KB and 3,000 reads of 4 KB a second. Only ``shards``
+knows of maps of several.
 
 Costs are in DynamoDB's units: a read unit for each 4 KB, a write unit for each 1 KB, begun.
 """
@@ -56,12 +57,14 @@ from lpcm.stores.dynamodb.concurrency import Runner, later
 from lpcm.stores.dynamodb.expressions import Expressions
 from lpcm.stores.dynamodb.purge import purge
 from lpcm.stores.dynamodb.retries import Caller, Unsure
+from lpcm.stores.dynamodb.shards import Sharded, partitions
 from lpcm.values.keys import partition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
     from lpcm.ports import Aborted, Change, Check, MapInfo, MapState, Op, Outcome, Purged, Scan
+    from lpcm.ports.shards import Shards
     from lpcm.stores.dynamodb.http.port import Reply, Transport
 
 __all__ = ["BUDGET", "EVENTUAL", "PATIENCE", "STRONG", "DynamoDBStore"]
@@ -126,6 +129,10 @@ class DynamoDBStore:
 
     def __repr__(self) -> str:
         return f"<DynamoDBStore {self._table} at {self._transport.endpoint}>"
+
+    def sharded(self, shards: Shards) -> Sharded:
+        """Return this store for maps of one partition or several."""
+        return Sharded(self, shards)
 
     # One entry
 
@@ -275,8 +282,14 @@ class DynamoDBStore:
         Cost: a BatchGetItem for each hundred keys, eight at once; a read unit for each 4 KB
         of each entry.
         """
+        return await self.read_spread(dict.fromkeys(sks, map), sks, now, consistent=consistent)
+
+    async def read_spread(
+        self, pks: Mapping[str, str], sks: Sequence[str], now: float, *, consistent: bool = True
+    ) -> list[Stored | None]:
+        """Do ``read_many`` where each key has a partition of its own."""
         self._check_open()
-        wanted = [items.key(map, sk) for sk in dict.fromkeys(sks)]
+        wanted = [items.key(pk, sk) for sk, pk in pks.items()]
 
         def read(
             keys: Sequence[Mapping[str, Any]],
@@ -290,7 +303,7 @@ class DynamoDBStore:
         return [found.get(sk) for sk in sks]
 
     async def apply_many(
-        self, map: str, ops: Sequence[tuple[str, Op]], now: float
+        self, map: str, writes: Sequence[tuple[str, Op]], now: float
     ) -> list[Outcome | Exception]:
         """Do the writes, those of one key in order, those of different keys at idempotent.
 
@@ -298,13 +311,19 @@ class DynamoDBStore:
         the last write of a key is sent); one request for each other write; a write unit for
         each KB of each.
         """
+        return await self.apply_spread(dict.fromkeys([sk for sk, _ in writes], map), writes, now)
+
+    async def apply_spread(
+        self, pks: Mapping[str, str], writes: Sequence[tuple[str, Op]], now: float
+    ) -> list[Outcome | Exception]:
+        """Do ``apply_many`` where each key has a partition of its own."""
         self._check_open()
         return await bulk.apply_many(
             self._caller,
             self._runner,
             self.apply,
-            ops,
-            map=map,
+            writes,
+            pks=pks,
             now=now,
             batching=not self._exactly_once,
         )
@@ -439,7 +458,8 @@ class DynamoDBStore:
     async def drop(self, namespace: str) -> None:
         """Clear every map of the catalogue, then the catalogue. Cost: that of ``clear``."""
         for info in await self.maps(namespace):
-            await self.clear(partition(namespace, info.name), KeyRange())
+            for pk in partitions(partition(namespace, info.name), info.shards):
+                await self.clear(pk, KeyRange())
         await self.clear(partition(namespace), KeyRange())
 
     def close(self) -> None:

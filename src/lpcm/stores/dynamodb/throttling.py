@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from lpcm.stores.dynamodb.http.port import Reply
 
-__all__ = ["UNKNOWN", "advice", "limited_partition", "partitions"]
+__all__ = ["UNKNOWN", "advice", "limited_partitions", "partitions"]
 
 UNKNOWN: Final = "raise the table's capacity, or send fewer requests"
 """What helps where no reason was given."""
@@ -39,12 +39,14 @@ def _reasons(reply: Reply) -> list[str]:
     return [str(each.get("reason")) for each in found]
 
 
-def limited_partition(reply: Reply, of: Iterable[str]) -> str | None:
-    """Return the partition key whose limit a request of these went over; None: the table's."""
-    found = dict.fromkeys(of)
-    if len(found) != 1 or not any(_KEY_RANGE in reason for reason in _reasons(reply)):
-        return None
-    return next(iter(found))
+def limited_partitions(reply: Reply, of: Iterable[str]) -> Iterable[str | None]:
+    """Return the partition keys of these whose limits a request went over; None: the table's.
+
+    A batch is throttled as a whole only where each of its parts was.
+    """
+    if any(_KEY_RANGE in reason for reason in _reasons(reply)):
+        return dict.fromkeys(of)
+    return (None,)
 
 
 def advice(reply: Reply, of: Iterable[str]) -> str:
@@ -60,17 +62,18 @@ def advice(reply: Reply, of: Iterable[str]) -> str:
 
 
 def _hot(kind: str, of: Iterable[str]) -> str:
-    maps = ", ".join(_shown(pk) for pk in dict.fromkeys(of)) or "a map"
+    maps = ", ".join(dict.fromkeys(map(_shown, of))) or "a map"
     rate = "3,000 reads of 4 KB" if kind == "read" else "1,000 writes of 1 KB"
     ways = "put a cache in front, " if kind == "read" else ""
     return (
         f"{maps} gets more {kind}s than one partition takes, about {rate} a second, whatever the "
-        f"table's capacity: {ways}spread its entries over several maps, or send fewer requests"
+        f"table's capacity: {ways}move it to a map of more shards, LPCM(name, shards=16), or send "
+        "fewer requests where one key is hot"
     )
 
 
 def _shown(pk: str) -> str:
-    namespace, _, name = pk.rstrip("/").partition("/")
+    namespace, name, *_ = pk.split("/")  # and then the shard's number
     if not name:
         return f"the catalogue of namespace {unquote(namespace)!r}"
     return f"map {unquote(name)!r} of namespace {unquote(namespace)!r}"

@@ -16,6 +16,7 @@ from lpcm.ports import (
     Codec,
     Form,
     KeyRange,
+    MapInfo,
     Put,
     Refused,
     Scan,
@@ -92,6 +93,8 @@ class StoreCase:
 
     threads = 8
     """How many clients at once, in the tests of atomicity."""
+    row = MapInfo("map")
+    """The catalogue's row of the map that the tests write to."""
     identified = True
     """Whether namespaces have identities: where a cache may stand in front of the store."""
 

@@ -159,7 +159,7 @@ class MapTests(StoreCase):
         maps = [partition(*place) for place in places]
         with self.opened() as store:
             for number, place in enumerate(places):
-                run(store.register(place[0], MapInfo(place[1])))
+                run(store.register(place[0], self.row._replace(name=place[1])))
                 run(store.apply(partition(*place), "k", Put(Cell(number, None), 1), NOW))
             for number, map in enumerate(maps):  # noqa: A001  # the field's word
                 page = run(store.scan(map, Scan(), NOW))
@@ -225,13 +225,13 @@ class MapTests(StoreCase):
         with self.opened() as store:
             fill(store, 5000)
             for namespace in ("ns", "n", "nsx", "ns0"):
-                run(store.register(namespace, MapInfo("map")))
+                run(store.register(namespace, self.row))
                 run(store.apply(partition(namespace, "map"), "k", Put(Cell(1, None), 1), NOW))
             run(store.drop("ns"))
             assert run(store.maps("ns")) == []
             assert run(store.count(MAP, KeyRange(), NOW)) == 0
             for namespace in ("n", "nsx", "ns0"):
-                assert run(store.maps(namespace)) == [MapInfo("map")]
+                assert run(store.maps(namespace)) == [self.row]
                 assert run(store.count(partition(namespace, "map"), KeyRange(), NOW)) == 1
             run(store.drop("ns"))
 
