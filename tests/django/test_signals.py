@@ -42,7 +42,7 @@ def test_every_change_is_told(heard: list[Any]):
     changes: list[tuple[Any, Any, str]] = [
         (lambda: m.set(1, "x"), 1, "set"),
         (lambda: m.increment(("n", 1)), ("n", 1), "increment"),
-        (lambda: m.increment(("n", 1), 0.5), ("n", 1), "set"),
+        (lambda: m.increment(("n", 1), 0.5), ("n", 1), "increment"),
         (lambda: m.transform(1, str.upper), 1, "set"),
         (lambda: m.expire(1, 60), 1, "expire"),
         (lambda: m.setdefault("new", 0), "new", "set"),

@@ -6,6 +6,9 @@ clock that no busy machine slows down. So the bounds are bounds on what the writ
 
 import heapq
 import random
+import subprocess
+import sys
+from decimal import Decimal
 from itertools import count
 from types import coroutine
 
@@ -109,6 +112,7 @@ class LockedStore(FarStore):
         return await self._store.read(*args)
 
     async def apply(self, *args):
+        self.applied += 1
         while self._locked:
             await tick(POLL + trip() / 20)
         self._locked = True
@@ -118,6 +122,12 @@ class LockedStore(FarStore):
             await tick(trip() / 2)
         self._locked = False
         return outcome
+
+
+class RewritingStore(LockedStore):
+    """The same, where increments are done under the lock."""
+
+    rewrites = True
 
 
 def meet(kind, writers, once, entries, seconds=2.0):
@@ -156,6 +166,58 @@ def jain(shares):
 
 def increment(use):
     return use.increment("k", 0.5)
+
+
+@pytest.mark.parametrize("number", [0.0, Decimal(0), 10**40], ids=["float", "Decimal", "int"])
+def test_increments_under_the_lock(number):
+    """Where the store adds under its lock, no increment is tried twice, and all get the same."""
+
+    def add(use):
+        return use.increment("k", delta)
+
+    delta = type(number)(1) if type(number) is not int else Decimal(1)
+    stored, shares, waited, store = meet(RewritingStore, 32, add, {"k": number})
+    assert jain(shares) > 0.9
+    assert waited < 0.6
+    assert sum(shares) <= stored["k"] - number <= store.applied <= sum(shares) + 32
+    assert sum(shares) > 2000
+
+
+INCREMENTS = """
+import sys, time
+from lpcm import LPCM
+m = LPCM("m", url=sys.argv[1])
+len(m)
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(150):
+    m.increment("k", 0.5)
+"""
+
+
+def test_increments_of_processes(tmp_path):
+    """Increments of a float by several processes at once all count."""
+    url = f"sqlite:///{tmp_path}/m.sqlite3?synchronous=normal"
+    m = LPCM("m", url=url)
+    m["k"] = 0.0
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", INCREMENTS, url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for child in children:
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        child.stdin.write("\n")
+        child.stdin.flush()
+    for child in children:
+        child.communicate(timeout=60)
+        assert child.returncode == 0
+    assert m["k"] == 4 * 150 * 0.5
 
 
 def transform(use):

@@ -47,6 +47,8 @@ IDIOMS = [
 class Counting:
     """A store that counts the requests it passes on, by name."""
 
+    rewrites = True
+
     def __init__(self, store):
         self._store = store
         self.requests = []

@@ -3,7 +3,7 @@
 Receivers get ``map`` (its name), ``key`` (None where the whole map is cleared), and
 ``action``: ``set``, ``delete``, ``increment``, ``update`` (of a part of the value, as by
 ``m[key].append``), ``expire`` or ``clear``; the sender is ``lpcm.LPCM``. An increment that
-the store cannot do natively (of a float, say) is a ``set``.
+the store cannot do natively (of a float on DynamoDB, say) is a ``set``.
 
 ``pre_update`` is sent before the store is asked; a receiver that raises prevents the change.
 ``post_update`` is sent once the store has it, so not for what was refused or failed;

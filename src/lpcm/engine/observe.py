@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from lpcm import events
 from lpcm.coherence.catalogue import names
 from lpcm.engine.state import refresh
-from lpcm.ports import Aborted, Add, Applied, Delete, Put, Reads, Touch, Update
+from lpcm.ports import Aborted, Add, Applied, Delete, Put, Reads, Rewrite, Touch, Update
 from lpcm.ports.near import read_kept
 from lpcm.values.keys import key_of
 
@@ -60,7 +60,7 @@ def _change(op: Op) -> str:
             return "set"
         case Delete():
             return "delete"
-        case Add():
+        case Add() | Rewrite():
             return "increment"
         case Touch():
             return "expire"

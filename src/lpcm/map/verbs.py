@@ -177,10 +177,10 @@ class Verbs(Closing, Generic[K, V]):
         entry that is there keeps its expiry. The sum is exact and of the type Python gives it
         (see ``lpcm.values.arithmetic``).
 
-        **Cost**: one request for an int on an int of up to 64 bits; else two, more when
-        others write the same key. On DynamoDB, and in memcached alone, those that meet in a process
-        share their request. **Atomic**: no increment is lost, and the first brings the expiry.
-        **Raises** TypeError when either is not a number; ValueError for a ttl that is not
+        **Cost**: one request. On DynamoDB, and in memcached alone, two for all but an int on an
+        int of up to 64 bits, more when others write the same key; there, increments that meet in a
+        process share their request. **Atomic**: no increment is lost, and the first brings the
+        expiry. **Raises** TypeError when either is not a number; ValueError for a ttl that is not
         positive; Conflict after ``timeout`` seconds of lost races.
 
         >>> from lpcm import LPCM

@@ -97,6 +97,8 @@ class Access:
         self._decode = engine.codec.decode
         # Data without a kind are the value itself, but for trees, which hold tags.
         self._bare = engine.codec.form is Form.TEXT
+        self._rewrites: bool = getattr(type(engine.store), "rewrites", False)
+        """Whether the store does ``ports.Rewrite``: asked of the store itself, not of a wrapper."""
         self._ttl = ttl if ttl is not None else engine.ttl
         self._factory = default if callable(default) else None
         plain = default is not MISSING and self._factory is None

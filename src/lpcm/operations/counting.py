@@ -1,21 +1,25 @@
 """Increments of stored numbers: one request where a store does it exactly.
 
 Operations of ``operations``, which takes them for its methods. Knows when an increment is a
-store's own (``ports.Add``); all others are ``rewriting.update``. Invariant: the result is what
-Python's ``+`` makes of the number that was stored in the instant of the write.
+store's own (``ports.Add``), and when a store may add by a function of this module, under its lock
+(``ports.Rewrite``); all others are ``rewriting.update``. Invariant: the result is what Python's
+``+`` makes of the number that was stored in the instant of the write.
 """
 
 # ruff: noqa: SLF001  # methods of the operations, in a module of their own
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.operations.entry import MISSING
 from lpcm.operations.rewriting import check_stored, update
-from lpcm.ports import Add, Applied
+from lpcm.ports import Add, Applied, Rewrite
 from lpcm.ports.etags import new_etag
 from lpcm.values.arithmetic import add, check_delta, negate
+from lpcm.values.codec import is_number
 from lpcm.values.keys import encode
 
 if TYPE_CHECKING:
@@ -23,8 +27,12 @@ if TYPE_CHECKING:
 
     from lpcm.operations.access import Access
     from lpcm.operations.entry import TTL
+    from lpcm.ports import Outcome, Put, Stored
 
 __all__ = ["decrement", "increment", "increment_existing"]
+
+_NUMBERS: Final = frozenset({int, float, Decimal})
+"""The classes whose ``+`` is Python's own, and so quick: a store may add them under its lock."""
 
 
 async def increment(use: Access, key: object, delta: object, ttl: TTL = None) -> Any:
@@ -36,15 +44,11 @@ async def increment(use: Access, key: object, delta: object, ttl: TTL = None) ->
     sk = encode(key)
     initial = use.default()
     initial = 0 if initial is MISSING else initial
-    if type(delta) is int and type(initial) is int:
-        outcome = await use._apply(sk, Add(delta, initial, new_etag(), use._expiry(ttl)))
-        if isinstance(outcome, Applied):
-            assert outcome.entry is not None, "an increment leaves an entry"
-            return use._value(outcome.entry)
-        current = outcome.entry
-    else:
-        use._expiry(ttl)  # refuses an invalid ttl
-        current = await use.find(sk)
+    outcome = await _natively(use, sk, delta, initial, use._expiry(ttl))
+    if isinstance(outcome, Applied):
+        assert outcome.entry is not None, "an increment leaves an entry"
+        return use._value(outcome.entry)
+    current = await use.find(sk) if outcome is None else outcome.entry
     return await update(use, key, sk, current, lambda value: add(value, delta), initial, ttl)
 
 
@@ -63,18 +67,54 @@ async def increment_existing(
     if added is not None:
         check_stored(added)
     sk = encode(key)
-    initial = use.default()
-    if type(delta) is int and (initial is MISSING or type(initial) is int):
-        start = None if initial is MISSING else initial
-        expires = None if use._ttl is None else use._expiry(None)
-        # Add's own constructor takes twice as long.
-        op = tuple.__new__(Add, (delta, start, new_etag(), expires))
-        outcome = await use._apply(sk, op)
-        if isinstance(outcome, Applied):
-            assert outcome.entry is not None, "an increment leaves an entry"
-            return use._value(outcome.entry)
-        current = outcome.entry
-    else:
-        current = await use.find(sk)
+    expires = None if use._ttl is None else use._expiry(None)
+    outcome = await _natively(use, sk, delta, use.default(), expires, rewrites=added is None)
+    if isinstance(outcome, Applied):
+        assert outcome.entry is not None, "an increment leaves an entry"
+        return use._value(outcome.entry)
+    current = await use.find(sk) if outcome is None else outcome.entry
     change = added or (lambda value: add(value, delta))
     return await update(use, key, sk, current, change, MISSING)
+
+
+async def _natively(
+    use: Access,
+    sk: str,
+    delta: object,
+    initial: object,
+    expires: float | None,
+    *,
+    rewrites: bool = True,
+) -> Outcome | None:
+    """Have the store do the sum, where it can; return the outcome, None: it was not asked."""
+    outcome: Outcome | None = None
+    if type(delta) is int and (initial is MISSING or type(initial) is int):
+        start = None if initial is MISSING else initial
+        # Add's own constructor takes twice as long.
+        outcome = await use._apply(sk, tuple.__new__(Add, (delta, start, new_etag(), expires)))
+        if isinstance(outcome, Applied) or outcome.entry is None or not _is_number(outcome.entry):
+            return outcome
+    if not (rewrites and use._rewrites and type(delta) in _NUMBERS):
+        return outcome
+    if initial is not MISSING and type(initial) not in _NUMBERS:
+        return outcome
+    make = partial(_summed, use, delta, initial, expires)
+    return await use._apply(sk, Rewrite(make))
+
+
+def _is_number(entry: Stored) -> bool:
+    return is_number(entry.data, entry.kind)
+
+
+def _summed(
+    use: Access, delta: object, initial: object, expires: float | None, current: Stored | None
+) -> Put | None:
+    """Return the put of the sum; None: ``update`` must do it, or raise what prevents it."""
+    try:
+        if current is None:
+            return None if initial is MISSING else use._put(add(initial, delta), expires)
+        if not _is_number(current):
+            return None
+        return use._put(add(use._value(current), delta), current.expires)
+    except Exception:  # noqa: BLE001  # update meets it again, on its caller's thread, and raises it
+        return None

@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lpcm.ports.store import Add, Applied, Delete, Put, Refused, Stored, Touch, Update, When
+from lpcm.ports.store import (
+    Add,
+    Applied,
+    Delete,
+    Put,
+    Refused,
+    Rewrite,
+    Stored,
+    Touch,
+    Update,
+    When,
+)
 
 if TYPE_CHECKING:
     from lpcm.ports.store import Condition, Op, Outcome
@@ -45,6 +56,11 @@ def decide(current: Stored | None, op: Op) -> Outcome:
                 return Refused(current)
             kept = expires if current is None else current.expires
             return Applied(Stored(total, None, etag, kept))
+        case Rewrite(make):
+            put = make(current)
+            if put is None:
+                return Refused(current)
+            return decide(current, put._replace(when=When.ALWAYS))
         case Update():  # done by the store, which knows how large a value may be
             return Refused(current)
 

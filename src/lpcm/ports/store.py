@@ -48,6 +48,7 @@ __all__ = [
     "Put",
     "Reads",
     "Refused",
+    "Rewrite",
     "Scan",
     "Store",
     "Stored",
@@ -157,7 +158,21 @@ class Update(NamedTuple):
     etag: int
 
 
-Op: TypeAlias = Put | Delete | Add | Touch | Update
+class Rewrite(NamedTuple):
+    """Store what a function makes of the entry that is stored in the instant of the write.
+
+    For stores with ``rewrites = True``, which hold their lock while they decide: such a write never
+    loses against another one. Refused where ``make`` returns None, and by all other stores.
+    """
+
+    make: Callable[[Stored | None], Put | None]
+    """Returns the put to do on the entry, whose ``when`` does not count; None: do nothing.
+
+    The store calls it under its lock, perhaps several times, on any thread. So it is quick, raises
+    nothing and uses no store."""
+
+
+Op: TypeAlias = Put | Delete | Add | Touch | Update | Rewrite
 
 
 class Applied(NamedTuple):
@@ -319,7 +334,8 @@ class Store(Tier, Protocol):
     """The truth: where entries live.
 
     It may have ``remote = True``, where each write is a request on a network: then increments of
-    one key that meet in a process are sent as one ``Add``. It may have ``sharded``: see
+    one key that meet in a process are sent as one ``Add``. It may have ``rewrites = True``: then
+    it is sent ``Rewrite``, for increments that are no ``Add``. It may have ``sharded``: see
     ``ports.shards``.
 
     It may have ``eventual``, its reads that cost less and may miss the last writes; None where the

@@ -44,6 +44,7 @@ from lpcm.ports import (
     Page,
     Put,
     Refused,
+    Rewrite,
     Set,
     Stored,
     Update,
@@ -53,7 +54,7 @@ from lpcm.ports.decisions import decide, size
 from lpcm.ports.etags import new_etag
 from lpcm.ports.options import at_least_one
 from lpcm.stores._memcached_items import PREFIX, entry_of, item, key, name_of
-from lpcm.stores.local.update_json import changed
+from lpcm.stores.local.update_json import rewritten
 from lpcm.values.keys import partition
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class MemcachedStore:
         if isinstance(op, Delete):
             if found is None and not op.returning:
                 return outcome
-        elif found is not None and found.etag == op.etag:
+        elif found is not None and outcome.entry is not None and found.etag == outcome.entry.etag:
             return outcome
         raise unknown from lost
 
@@ -140,12 +141,11 @@ class MemcachedStore:
         return result.status == "HD"
 
     def _decide(self, current: Stored | None, op: Op) -> Outcome:
-        if not isinstance(op, Update):
+        if not isinstance(op, (Update, Rewrite)):
             return decide(current, op)
-        text = changed(current, op)
-        if current is None or text is None:
+        put = rewritten(current, op)
+        if put is None:
             return Refused(current)
-        put = Put(Cell(text, current.kind), op.etag, current.expires)
         self._check_size(put)
         return decide(current, put)
 

@@ -52,7 +52,7 @@ from lpcm.values.path import DEPTH_LIMIT, INSIDE, NAME_LIMIT, Member, check_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-__all__ = ["DAMAGED", "Cell", "Codec", "Encoder", "Form", "accept", "plain"]
+__all__ = ["DAMAGED", "Cell", "Codec", "Encoder", "Form", "accept", "is_number", "plain"]
 
 
 _ALLOWED: Final = (
@@ -107,6 +107,21 @@ def _encode_text(value: object) -> Cell:
     if text is None:
         text = compact_json().dumps(Encoder(Form.TEXT).whole(value))
     return tuple.__new__(Cell, (text, "json"))  # its own constructor takes twice as long
+
+
+_NUMBER_TAGS: Final = ('{"!decimal":"', '{"!float":"', '{"!int":"')
+
+
+def is_number(data: object, kind: str | None) -> bool:
+    """Tell whether a cell of text is surely an int, float or Decimal, without decoding it.
+
+    >>> from decimal import Decimal
+    >>> [is_number(*_encode_text(value)) for value in (1, 10**40, 0.5, Decimal("0.5"), "1", [1])]
+    [True, True, True, True, False, False]
+    """
+    if kind is None:
+        return type(data) is float or type(data) is int
+    return kind == "json" and isinstance(data, str) and data.startswith(_NUMBER_TAGS)
 
 
 _SHALLOW: Final = 9

@@ -21,6 +21,7 @@ from lpcm.ports import (
     Delete,
     Put,
     Refused,
+    Rewrite,
     Stored,
     Touch,
     Update,
@@ -96,5 +97,5 @@ def _change(op: Op, current: Stored | None) -> Put | Delete | None:
             return Put(Cell(number + delta, "int"), etag, kept, when)
         case Put():
             return op
-        case Update() | Touch():
+        case Update() | Rewrite() | Touch():
             return None

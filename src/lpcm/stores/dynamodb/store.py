@@ -36,6 +36,7 @@ from lpcm.ports import (
     Put,
     Reads,
     Refused,
+    Rewrite,
     Stored,
     Touch,
     Update,
@@ -178,6 +179,8 @@ class DynamoDBStore:
                 if update is None:
                     return Refused(await self.read(map, sk, now))
                 write = update
+            case Rewrite():  # it cannot hold an entry while a function looks at it
+                return Refused(await self.read(map, sk, now))
         body, refused = await self._send(map, sk, write)
         if refused:
             return Refused(items.entry(body.get("Item"), now))

@@ -19,19 +19,19 @@ from lpcm.errors import StoreError, ValueTooLarge
 from lpcm.ports import (
     Aborted,
     Applied,
-    Cell,
     Form,
     MapInfo,
     MapState,
     Page,
     Put,
     Refused,
+    Rewrite,
     Stored,
     Update,
 )
 from lpcm.ports.decisions import decide, holds, size
 from lpcm.ports.options import at_least_one
-from lpcm.stores.local.update_json import changed
+from lpcm.stores.local.update_json import rewritten
 from lpcm.system.process import follow, forked, same
 from lpcm.values.keys import partition
 
@@ -133,6 +133,7 @@ class MemoryStore:
 
     form = Form.TEXT
     blocking = True
+    rewrites = True
 
     def __init__(self, data: _Data, max_value: int | None) -> None:
         self.identity = f"memory:{data.identity}"
@@ -151,8 +152,8 @@ class MemoryStore:
         data = self._data()
         with data.lock:
             entries = self._map(data, map)
-            if type(op) is Update:
-                return self._update(entries, sk, op, now)
+            if type(op) is Update or type(op) is Rewrite:
+                return self._rewrite(entries, sk, op, now)
             return _apply(entries, sk, op, now)
 
     async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
@@ -302,12 +303,11 @@ class MemoryStore:
     def _map(self, data: _Data, map: str) -> _Map:
         return data.maps.setdefault(map, _Map())
 
-    def _update(self, entries: _Map, sk: str, op: Update, now: float) -> Outcome:
+    def _rewrite(self, entries: _Map, sk: str, op: Update | Rewrite, now: float) -> Outcome:
         current = entries.get(sk, now)
-        text = changed(current, op)
-        if current is None or text is None:
+        put = rewritten(current, op)
+        if put is None:
             return Refused(current)
-        put = Put(Cell(text, current.kind), op.etag, current.expires)
         self._check_size(put)
         return _apply(entries, sk, put, now)
 

@@ -1,4 +1,4 @@
-"""Updates of a part of a value, for stores that hold values as JSON text (``Form.TEXT``).
+"""Rewrites of a value and updates of its parts, for stores of JSON text (``Form.TEXT``).
 
 The reference implementation of ``ports.Update``: the text becomes a tree, the action is done on
 the tree as Python's containers would do it, and the tree becomes text again. Knows of tags only
@@ -11,16 +11,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from lpcm.ports import DeleteItem, Extend, ListSet, Merge, SetAdd, SetRemove, Sum
+from lpcm.ports import (
+    Cell,
+    DeleteItem,
+    Extend,
+    ListSet,
+    Merge,
+    Put,
+    Rewrite,
+    SetAdd,
+    SetRemove,
+    Sum,
+    Update,
+    When,
+)
 from lpcm.values.compact_json import compact_json
 from lpcm.values.native_number import LIMIT
 
 if TYPE_CHECKING:
-    from lpcm.ports import Step, Stored, Update
+    from lpcm.ports import Step, Stored
 
-__all__ = ["changed"]
+__all__ = ["changed", "rewritten"]
 
 _SET: Final = "!set"
+
+
+def rewritten(current: Stored | None, op: Update | Rewrite) -> Put | None:
+    """Return the put that the op is where ``current`` is stored; None: the op must be refused."""
+    if type(op) is Rewrite:
+        put = op.make(current)
+        return None if put is None else put._replace(when=When.ALWAYS)
+    assert type(op) is Update
+    text = changed(current, op)
+    if current is None or text is None:
+        return None
+    return Put(Cell(text, current.kind), op.etag, current.expires)
 
 
 def changed(current: Stored | None, update: Update) -> str | None:

@@ -60,6 +60,7 @@ class AwaitedStore:
 
     form = Form.TEXT
     blocking = False
+    rewrites = True
 
     def __init__(self, store: Any, commits: Commits, upkeep: Upkeep, threads: Threads) -> None:
         self._store = store

@@ -19,16 +19,16 @@ from lpcm.ports import (
     Aborted,
     Add,
     Applied,
-    Cell,
     Delete,
     Put,
     Refused,
+    Rewrite,
     Stored,
     Touch,
     Update,
     When,
 )
-from lpcm.stores.local.update_json import changed
+from lpcm.stores.local.update_json import rewritten
 from lpcm.stores.sqlite.foreign import entry, is_not_text, rows
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lpcm.ports import Change, Check, Op, Outcome
     from lpcm.stores.sqlite.connections import Execute
 
-__all__ = ["ENTRY", "LIVE", "PUT", "READ", "changes", "find", "new", "transact", "update", "write"]
+__all__ = ["ENTRY", "LIVE", "PUT", "READ", "changes", "find", "new", "rewrite", "transact", "write"]
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
@@ -110,7 +110,7 @@ def write(execute: Execute, map: str, sk: str, op: Op, now: float) -> Outcome:
                     if not is_not_text(error):
                         raise
                     outcome = Applied(find(execute, map, sk, now))  # done, but for its answer
-            case Update():  # more than a statement: see update
+            case Update() | Rewrite():  # more than a statement: see rewrite
                 outcome = None
         if outcome is not None:
             return outcome
@@ -126,21 +126,27 @@ def changes(op: Op, outcome: Outcome) -> bool:
     return type(op) is not Delete or op.when not in {When.ALWAYS, When.ABSENT}
 
 
-def update(
-    execute: Execute, map: str, sk: str, op: Update, now: float, *, check: Callable[[Put], object]
+def rewrite(
+    execute: Execute,
+    map: str,
+    sk: str,
+    op: Update | Rewrite,
+    now: float,
+    *,
+    check: Callable[[Put], object],
 ) -> Outcome:
-    """Change a part of a value: read it, and write it if nobody did meanwhile, else again.
+    """Change a value: read it, and write it if nobody did meanwhile, else again.
 
     Not by SQLite's own JSON functions: they know no order of names and no tags. Someone
     has always written when it is tried again, so all writers together get on.
     """
     current = find(execute, map, sk, now)
     while True:
-        text = changed(current, op)
-        if current is None or text is None:
+        put = rewritten(current, op)
+        if put is None:
             return Refused(current)
-        put = Put(Cell(text, current.kind), op.etag, current.expires, current.etag)
         check(put)
+        put = put._replace(when=When.ABSENT if current is None else current.etag)
         outcome = write(execute, map, sk, put, now)
         if isinstance(outcome, Applied):
             return outcome
@@ -224,7 +230,7 @@ def refuses(current: Stored | None, op: Op) -> bool:
             return type(data) is not int or current.kind is not None or not _fits(data + delta)
         case Touch():
             return current is None
-        case Update():
+        case Update() | Rewrite():
             return True
         case Put() | Delete():
             if not isinstance(op.when, When):  # an etag, of whatever type it is in a row

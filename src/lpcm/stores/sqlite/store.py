@@ -23,16 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lpcm.errors import LPCMError, StoreBusy, StoreCorrupt, StoreError
-from lpcm.ports import (
-    Aborted,
-    Applied,
-    Form,
-    Page,
-    Put,
-    Stored,
-    Update,
-    When,
-)
+from lpcm.ports import Aborted, Applied, Form, Page, Put, Rewrite, Stored, Update, When
 from lpcm.stores.sqlite import catalogue
 from lpcm.stores.sqlite.access import mend, writable
 from lpcm.stores.sqlite.bulk import (
@@ -60,8 +51,8 @@ from lpcm.stores.sqlite.statements import (
     changes,
     find,
     new,
+    rewrite,
     transact,
-    update,
     write,
 )
 from lpcm.stores.sqlite.upkeep import LOAD, Upkeep
@@ -93,6 +84,7 @@ class SQLiteStore:
 
     form = Form.TEXT
     blocking = True
+    rewrites = True
 
     def __init__(self, file: File, max_value: int, near_cache: int = 0) -> None:
         self._file = file
@@ -328,8 +320,8 @@ class SQLiteStore:
         return [self._one_of_many(execute, map, sk, op, now) for sk, op in writes]
 
     def _write(self, execute: Execute, map: str, sk: str, op: Op, now: float) -> Outcome:
-        if type(op) is Update:
-            return update(execute, map, sk, op, now, check=self._check_size)
+        if type(op) is Update or type(op) is Rewrite:
+            return rewrite(execute, map, sk, op, now, check=self._check_size)
         return write(execute, map, sk, op, now)
 
     def _one_of_many(

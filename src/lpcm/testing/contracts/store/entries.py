@@ -15,6 +15,7 @@ from lpcm.ports import (
     KeyRange,
     Put,
     Refused,
+    Rewrite,
     Stored,
     Touch,
     When,
@@ -49,6 +50,10 @@ if TYPE_CHECKING:
     from lpcm.ports import Op, Outcome, Store
 
 __all__ = ["EntryTests"]
+
+
+def _rewrites(store: Store) -> bool:
+    return getattr(store, "rewrites", False)
 
 
 class EntryTests(StoreCase):
@@ -210,6 +215,63 @@ class EntryTests(StoreCase):
                     exact_or_refused(store, Add(delta, 0, 2), entry, start + delta)
                     apply(store, "k", Delete())
                     exact_or_refused(store, Add(delta, start, 2), None, start + delta)
+
+    # Rewrite, of stores that do it
+
+    def test_rewrite(self) -> None:
+        """A rewrite puts what its function makes of the entry, whatever ``when`` that put has."""
+        for when in (When.ALWAYS, When.ABSENT, When.PRESENT, 99):
+            with self.opened() as store:
+                if not _rewrites(store):
+                    return
+
+                def make(current: Stored | None, when: Any = when) -> Put:
+                    size = 0 if current is None else len(f"{current.data}")
+                    return Put(Cell("x" * (size + 1), None), size + 5, NOW + 9, when)
+
+                first = Stored("x", None, 5, NOW + 9)
+                assert apply(store, "k", Rewrite(make)) == Applied(first)
+                assert read(store, "k") == first
+                assert apply(store, "k", Rewrite(make)) == Applied(Stored("xx", None, 6, NOW + 9))
+                apply(store, "k", Put(Cell("dead", None), 1, NOW))
+                assert apply(store, "k", Rewrite(make)) == Applied(first)
+                assert read(store, "k") == first
+
+    def test_rewrite_refused(self) -> None:
+        """A rewrite whose function makes nothing shows the entry and writes nothing."""
+        with self.opened() as store:
+            if not _rewrites(store):
+                return
+            assert apply(store, "k", Rewrite(lambda _: None)) == Refused(None)
+            for entry in STATES.values():
+                apply(store, "k", Delete())
+                if entry is not None:
+                    apply(store, "k", put(entry))
+                there = read(store, "k")
+                for do in (apply, apply_in_batch):
+                    assert do(store, "k", Rewrite(lambda _: None)) == Refused(there)
+                    assert read(store, "k") == there
+
+    def test_rewrites_of_many_threads_all_count(self) -> None:
+        """A rewrite is decided in the instant of its write: none is lost, none is refused."""
+
+        def make(current: Stored | None) -> Put:
+            number: Any = 0.0 if current is None else current.data
+            etag = 1 if current is None else current.etag + 1
+            return Put(Cell(number + 0.5, None), etag)
+
+        def client(store: Store) -> list[Any]:
+            outcomes = [apply(store, "k", Rewrite(make)) for _ in range(40)]
+            return [outcome.entry for outcome in outcomes if isinstance(outcome, Applied)]
+
+        with self.opened() as store:
+            if not _rewrites(store):
+                return
+            entries = list(itertools.chain(*self.race(store, client)))
+            total = 40 * self.threads
+            assert sorted(entry.etag for entry in entries) == list(range(1, total + 1))
+            assert all(entry.data == entry.etag / 2 for entry in entries)
+            assert read(store, "k") == Stored(total / 2, None, total, None)
 
     # Atomicity
 
