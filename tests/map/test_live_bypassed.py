@@ -193,7 +193,7 @@ def test_awaited(m):
             await held.aappend(3)
         list.append(await m.agetitem("q"), 4)
         with pytest.warns(LiveValueWarning):  # a future holds what was read until the loop goes on
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.1)
 
     m["q"] = [1]
     asyncio.run(main())

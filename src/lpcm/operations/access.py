@@ -79,15 +79,10 @@ class Access:
         self._until_whole = 0.0
         self._clock = stack.clock
         self._read = read_kept(stack.tier) if caching else stack.tier.read
-        tier, store, eventual = stack.tier, stack.store, stack.eventual
-        self._reads = Reads(tier.read, tier.read_many, store.scan, store.count)
+        self._reads = _reads(stack)
         """The reads that no write depends on; ``find`` and ``_scan`` are for the others."""
-        if eventual is not None:
-            if stack.coherent is None and stack.near is None:
-                self._reads = eventual
-                self._read = eventual.read
-            else:  # what is read may fill a cache
-                self._reads = self._reads._replace(scan=eventual.scan, length=eventual.length)
+        if self._reads is stack.eventual:
+            self._read = self._reads.read
         self._now = stack.clock.now
         self.drive = stack.drive
         self.codec = engine.codec
@@ -259,3 +254,13 @@ class Access:
                 f"Leave shards= out or say {found}, or copy the map to another one (lpcm copy "
                 "--shards)"
             )
+
+
+def _reads(stack: Stack) -> Reads:
+    """Return the reads that no write depends on: the cheaper ones, where they fill no cache."""
+    tier, store, eventual = stack.tier, stack.store, stack.eventual
+    if eventual is None:
+        return Reads(tier.read, tier.read_many, store.scan, store.count)
+    if stack.coherent is None and stack.near is None:
+        return eventual
+    return eventual._replace(read=tier.read, read_many=tier.read_many)
