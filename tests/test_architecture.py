@@ -54,6 +54,8 @@ LOOKED_AFTER = frozenset({
     "Condition", "Event", "Lock", "RLock", "Semaphore", "Thread", "ThreadPoolExecutor", "local",
 })  # fmt: skip
 NOT_ASKING: Mapping[str, str] = {
+    "lpcm.cli.copy": "threads of one command, which does not fork meanwhile",
+    "lpcm.cli.copying": "a lock and a sign for those threads",
     "lpcm.system.network": "a thread and its result, both of one call",
     "lpcm.stores.sqlite.database": "types alone",
     "lpcm.stores.sqlite.writes": "its owner, Commits, asks before each use and looks after it",

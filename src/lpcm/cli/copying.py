@@ -5,8 +5,9 @@ store holds them in its own form; those of registered classes pass as they are s
 new.
 
 How far a copy got stands in the destination, in a namespace of its own that is dropped
-when the copy is complete. Invariant: an entry before that point has been stored or is
-counted among the failures of the run that got so far; storing it again changes nothing.
+when the copy is complete. Invariant: an entry that is in none of the parts that are left has been
+stored, or is counted among the failures of the run that got so far; storing it again changes
+nothing.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import pairwise
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lpcm import LPCM, BatchError, Entry, maps
 from lpcm.administration import Records, check_exists, drop, open_engine, same_store
+from lpcm.cli.spreading import bounds, interleave, spreads
 from lpcm.config import find
 from lpcm.errors import ValueEncodingError
 from lpcm.text import encode_key, to_json
@@ -28,15 +32,25 @@ if TYPE_CHECKING:
 __all__ = ["Copy", "Done", "Progress"]
 
 PAGE = 1000
+_WIDTH = 4
 _SOON = 1.0
 """Seconds before its end in which an entry need not be found any more."""
+
+
+class Part(NamedTuple):
+    """The entries of a map behind one key up to another, by their stored keys."""
+
+    after: str | None = None
+    """None: from the first on."""
+    last: str | None = None
+    """None: to the end."""
 
 
 class Progress(NamedTuple):
     """How far a map's copy got."""
 
-    after: str | None = None
-    """The encoded key of the last entry that was dealt with."""
+    parts: Sequence[Sequence[str | None]] | None = None
+    """What is left, each a ``Part``; None: nobody has cut the map yet."""
     copied: int = 0
     done: bool = False
     began: float = 0.0
@@ -73,6 +87,16 @@ class Copy:
         origin = f"{self._from.store.identity}\0{self._from.namespace}"
         self._own = f"{self._to.namespace}.copying.{sha256(origin.encode()).hexdigest()[:16]}"
         self._noted = Records("maps", using=self._to, namespace=self._own)
+        self._spreads = spreads(self._to)
+        self._stopped = Event()
+        self._paced = Lock()
+        self._begun = 0.0
+        self._read = 0
+
+    @property
+    def width(self) -> int:
+        """How many maps are to be copied at once."""
+        return _WIDTH if self._spreads else 1
 
     @property
     def circular(self) -> bool:
@@ -83,11 +107,11 @@ class Copy:
         """Return the maps of the source."""
         return maps(using=self._from)
 
-    def count(self, name: str) -> int | None:
+    def count(self, names: Sequence[str]) -> int | None:
         """Return how many entries there are to copy; None where that would cost a read of all."""
-        if self._from.location.startswith("dynamodb:"):
+        if spreads(self._from):
             return None
-        return len(LPCM(name, url=self._urls[0]))
+        return sum(len(LPCM(name, url=self._urls[0])) for name in names)
 
     # How far it got
 
@@ -108,7 +132,8 @@ class Copy:
     def copy(self, name: str, advance: Callable[[int], None], *, rate: float | None = None) -> Done:
         """Store a map's entries in the destination, from where an earlier run stopped.
 
-        ``rate``: entries a second, at most.
+        ``rate``: entries a second, at most, of all maps that are copied at once. Into DynamoDB the
+        entries of distant parts of the map take turns: see ``spreading``.
         """
         done = Done()
         noted = self.progress(name)
@@ -118,20 +143,39 @@ class Copy:
             return done
         noted = noted._replace(began=noted.began or time.time())
         source, destination = self._records(name)
-        began = time.monotonic()
-        while not noted.done:
-            # The page's last key is where to go on, and None at the end.
-            page, unread, after = source.entries(after=noted.after, limit=PAGE)
+        parts = self._cut(source) if noted.parts is None else [Part(*each) for each in noted.parts]
+        while not (noted.done or self._stopped.is_set()):
+            page, unread, parts = _page(source, parts)
             done.failed |= {key: str(error) for key, error in unread.items()}
             done.failed |= _restore(destination, page)
             copied = noted.copied + len(page)
-            noted = noted._replace(after=after, copied=copied, done=after is None)
+            left = [list(part) for part in parts]
+            noted = noted._replace(parts=left, copied=copied, done=not parts)
             self._note(name, noted)
             done.copied += len(page)
             advance(len(page))
             if rate is not None:
-                time.sleep(max(0.0, done.copied / rate - (time.monotonic() - began)))
+                self._pause(len(page), rate)
         return done
+
+    def stop(self) -> None:
+        """Have all ``copy`` that go on elsewhere end after the page in hand."""
+        self._stopped.set()
+
+    def _cut(self, source: Records) -> list[Part]:
+        """Return the parts of a map; one, where that would cost a read of all."""
+        keys: list[str] = []
+        if self._spreads and not spreads(self._from):
+            keys = bounds(source)
+        return [Part(*each) for each in pairwise([None, *keys, None])]
+
+    def _pause(self, count: int, rate: float) -> None:
+        with self._paced:
+            now = time.monotonic()
+            self._begun = self._begun or now
+            self._read += count
+            due = self._begun + self._read / rate
+        self._stopped.wait(max(0.0, due - now))
 
     def verify(self, name: str, done: Done, advance: Callable[[int], None]) -> None:
         """Compare both maps, entry by entry; store once more what differs, and look again."""
@@ -157,6 +201,25 @@ class Copy:
 
     def _records(self, name: str) -> tuple[Records, Records]:
         return Records(name, url=self._urls[0]), Records(name, url=self._urls[1])
+
+
+def _page(
+    source: Records, parts: Sequence[Part]
+) -> tuple[Sequence[Entry[Any]], dict[Any, Exception], list[Part]]:
+    """Return the next entries of all parts, those that cannot be read, and what is left."""
+    runs: list[Sequence[Entry[Any]]] = []
+    failed: dict[Any, Exception] = {}
+    left: list[Part] = []
+    for after, last in parts:
+        run, unread, resume = source.entries(after=after, limit=-(-PAGE // len(parts)))
+        failed |= unread
+        if last is not None:
+            run = [entry for entry in run if encode_key(entry.key) <= last]
+        runs.append(run)
+        # A page's last key is where to go on, and None at the end.
+        if resume is not None and (last is None or resume < last):
+            left.append(Part(resume, last))
+    return interleave(runs), failed, left
 
 
 def _row(name: str) -> str:

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import click
 
 from lpcm import Entry
+from lpcm.cli.spreading import spread, spreads
 from lpcm.cli.words import (
     complain,
     key_option,
@@ -50,6 +51,10 @@ if TYPE_CHECKING:
 __all__ = ["export", "import_"]
 
 PAGE = 1000
+WINDOW = 8000
+"""Lines whose entries take turns, where the order of writes matters,"""
+_MOST = 16_000_000
+"""unless they have more characters than this."""
 MANY = 1000
 """Bad lines after which an import that keeps going gives up."""
 _LAST = 1e15
@@ -151,6 +156,7 @@ def _ignore(_: int) -> None:
 
 class _Line(NamedTuple):
     number: int
+    size: int
     map: str
     entry: Entry[Any]
 
@@ -179,15 +185,17 @@ def import_(
         file.reconfigure(newline="\n")  # a carriage return ends no line: their numbers are said
     stored = expired = 0
     bad: list[str] | None = [] if keep_going else None
+    spreading = spreads(session.settings())
     try:
         with progress("importing") as advance:
-            for chunk in _chunks(_parsed(file, target, bad)):
+            for chunk in _chunks(_parsed(file, target, bad), WINDOW if spreading else PAGE):
                 now = time.time()
                 fresh = [each for each in chunk if _lives(each.entry, now)]
                 expired += len(chunk) - len(fresh)
                 for name, group in groupby(fresh, key=lambda each: each.map):
                     lines = list(group)
-                    failed = 0 if dry_run else _store(session.records(name), lines, bad)
+                    records = session.records(name)
+                    failed = 0 if dry_run else _store(records, lines, bad, spreading=spreading)
                     stored += len(lines) - failed
                 advance(len(chunk))
     except KeyboardInterrupt:
@@ -202,25 +210,28 @@ def import_(
         sys.exit(3)
 
 
-def _chunks(lines: Iterator[_Line]) -> Iterator[list[_Line]]:
-    """Yield the lines by the thousand; where one cannot be used, first those before it."""
+def _chunks(lines: Iterator[_Line], most: int) -> Iterator[list[_Line]]:
+    """Yield so many lines together; where one cannot be used, first those before it."""
     chunk: list[_Line] = []
+    size = 0
     try:
         for line in lines:
             chunk.append(line)
-            if len(chunk) == PAGE:
+            size += line.size
+            if len(chunk) == most or (size > _MOST and len(chunk) >= PAGE):
                 yield chunk
-                chunk = []
+                chunk, size = [], 0
     except ValueDecodingError:
         yield chunk
         raise
     yield chunk
 
 
-def _store(records: Records, lines: list[_Line], bad: list[str] | None) -> int:
+def _store(records: Records, lines: list[_Line], bad: list[str] | None, *, spreading: bool) -> int:
     """Store the lines' entries; say in ``bad`` which could not be, or raise; return how many."""
+    entries = {encode_key(each.entry.key): each.entry for each in lines}  # the last of equal keys
     try:
-        records.restore([each.entry for each in lines])
+        records.restore(spread([*entries.values()]) if spreading else entries.values())
     except BatchError as batch:
         numbers = {encode_key(each.entry.key): each.number for each in lines}
         failed = {numbers[encode_key(key)]: error for key, error in batch.errors.items()}
@@ -230,7 +241,11 @@ def _store(records: Records, lines: list[_Line], bad: list[str] | None) -> int:
         return len(failed)
     except ValueEncodingError as error:
         if len(lines) > 1:  # nothing is stored yet: store those before it
-            return sum(_store(records, [each], bad) for each in lines)
+            half = len(lines) // 2
+            return sum(
+                _store(records, part, bad, spreading=spreading)
+                for part in (lines[:half], lines[half:])
+            )
         text = f"line {lines[0].number}: {error}"
         if bad is None:
             raise ValueEncodingError(text) from error
@@ -295,4 +310,4 @@ def _line(number: int, text: str, target: str | None) -> _Line:
     if expires is not None and not -_LAST < expires < _LAST:
         raise ValueError("expires must be epoch seconds that a store can hold")
     encode_key(fields["key"])  # refuses what can be no key, while the line is known
-    return _Line(number, name, Entry(fields["key"], fields["value"], 0, expires))
+    return _Line(number, len(text), name, Entry(fields["key"], fields["value"], 0, expires))
