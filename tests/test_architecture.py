@@ -40,6 +40,7 @@ THIRD_PARTY: Mapping[str, frozenset[str]] = {
     "lpcm.django.project": frozenset({"click"}),
     "lpcm.values.codec": frozenset({"pydantic"}),
     "lpcm.stores.dynamodb": frozenset({"boto3", "botocore", "httptools", "orjson"}),
+    "lpcm.values.compress": frozenset({"backports", "compression"}),  # the latter: Python 3.14's
     "lpcm.django": frozenset({"debug_toolbar", "django"}),
     "lpcm.testing": frozenset({"pytest"}),
 }

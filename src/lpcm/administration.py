@@ -25,6 +25,7 @@ from lpcm.operations.entry import MISSING, Entry
 from lpcm.operations.operations import Entries
 from lpcm.operations.options import MapOptions
 from lpcm.ports import CacheLost, Scan
+from lpcm.values.compress import method_of
 from lpcm.values.keys import partition
 from lpcm.values.registry import foreign
 
@@ -178,6 +179,13 @@ class Records:
                 return self.engine.codec.decode(stored.data, stored.kind)
         except RecursionError as error:
             raise ValueDecodingError("not a stored value: it nests too deep") from error
+
+    def form(self, stored: Stored) -> str:
+        """Return how a compressed value is stored, in words; of others nothing is to be said."""
+        method = method_of(stored.kind)
+        if method is None or not isinstance(stored.data, bytes):
+            return ""
+        return f"{len(stored.data):,} bytes, compressed by {method}"
 
     # The cache
 

@@ -23,12 +23,13 @@ from lpcm.engine.aliases import asked
 from lpcm.engine.drive import run
 from lpcm.engine.engine import open_engine
 from lpcm.engine.insulation import redirected
-from lpcm.errors import LPCMError, StoreDenied, StoreError, StoreReadOnly
+from lpcm.errors import ConfigError, LPCMError, StoreDenied, StoreError, StoreReadOnly
 from lpcm.operations.entry import MISSING
 from lpcm.operations.operations import Entries
 from lpcm.operations.options import MapOptions
 from lpcm.ports import CacheLost, Finding
 from lpcm.redact import redact
+from lpcm.values.compress import usable
 from lpcm.values.keys import encode, partition
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def examine(
 
     settings = redirected(asked(using, url))
     found(Finding("maps", _described(settings)))
+    if settings.compress != "none":
+        found(_compression(settings))
     reached = _ask_store(settings, found)
     caching = _ask_cache(settings, found)
     if settings.max_stale is not None:
@@ -89,6 +92,15 @@ def _described(settings: Config) -> str:
     cache = settings.cache
     cached = "" if cache is None else f", cached by {redact(f'{cache.scheme}://{cache.path}')}"
     return f"in {settings.location}{cached}"
+
+
+def _compression(settings: Config) -> Finding:
+    """Tell what values are compressed with, and whether this process can."""
+    try:
+        method = usable(settings.compress)
+    except ConfigError as error:
+        return Finding("compression", str(error), wrong=True)
+    return Finding("compression", f"{method}, of values over {settings.compress_over:,} bytes")
 
 
 def _ask_store(settings: Config, found: Report) -> bool:

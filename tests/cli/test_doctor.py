@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 import lpcm
 from checks import servers
-from lpcm import LPCM, doctor
+from lpcm import LPCM, ConfigError, doctor
 from lpcm.cli import main
 from lpcm.stores.sqlite import inspection
 from lpcm.stores.sqlite.store import SQLiteStore
@@ -357,3 +357,16 @@ def test_for_people(file):
 def test_a_wrong_url_is_no_finding():
     """A URL that is none ends as everywhere, with exit code 3."""
     assert CliRunner().invoke(main, ["--url", "nosuch://x", "doctor"]).exit_code == 3
+
+
+def test_compression(file, monkeypatch):
+    """It says what values are compressed with, and whether this process can."""
+    found = examined(f"{file}?compress=zlib&compress_over=2000")["compression"]
+    assert found["found"] == "zlib, of values over 2,000 bytes"
+
+    def missing(method):
+        raise ConfigError(f"compress={method}: pip install 'lpcm[zstd]'")
+
+    monkeypatch.setattr(doctor, "usable", missing)
+    monkeypatch.setattr(doctor, "_probe", lambda *_, **__: None)
+    assert "lpcm[zstd]" in examined(f"{file}?compress=zstd", code=1)["compression"]["found"]

@@ -251,7 +251,15 @@ def test_info(url, engine, m):
     """``lpcm.info`` and ``lpcm info`` show what is kept and how often it was served."""
     m["k"] = 1
     assert (m["k"], m["k"]) == (1, 1)
-    expected = {"near_cache": "on", "max_stale": 300.0, "near_entries": 1, "near_hits": 2}
+    expected = {
+        "near_cache": "on",
+        "max_stale": 300.0,
+        "near_entries": 1,
+        "near_hits": 2,
+        "compress": "none",
+    }
+    if url.startswith("dynamodb"):
+        expected["consistency"] = "strong"
     assert lpcm.info(using=engine) == expected
     assert asyncio.run(lpcm.ainfo(using=engine)) == expected
     done = CliRunner().invoke(main, ["--url", with_options(url, **NEAR), "--json", "info"])

@@ -260,6 +260,17 @@ def test_an_entry_is_shown_whole(user):
     assert "Delete" not in page
 
 
+def test_a_compressed_entry_says_so(user):
+    """Its value is shown as any other, and beside it how many bytes are stored."""
+    m = LPCM("users", compress="zlib")
+    m.update(a="to be or not to be " * 100, b="short")
+    client = user("view")
+    page = text(client.get(address("a")))
+    assert "to be or not to be to be" in page
+    assert "bytes, compressed by zlib" in page
+    assert "compressed" not in text(client.get(address("b")))
+
+
 def test_a_missing_entry_leads_back(user):
     """An entry that is gone is said to be, on its map's page."""
     response = user("view").get(address("gone"), follow=True)

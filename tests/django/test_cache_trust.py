@@ -140,6 +140,18 @@ def test_incr_keeps_the_expiry_and_refuses_text():
     assert cache.get("n") == "text"
 
 
+def test_compress(way):
+    """A cache compresses what is large, and believes what is signed as before."""
+    cache = backend("compressed", COMPRESS="zlib")
+    way(cache).set("k", "to be or not to be " * 1000)
+    assert backend("compressed").get("k") == "to be or not to be " * 1000
+    ((_, stored),) = lpcm.administration.Records("compressed").page().entries
+    assert (stored.kind, len(stored.data) < 1000) == ("bytes+zlib", True)
+    LPCM("compressed", compress="zlib")[cache.make_key("k")] = b"to be or not to be" * 1000
+    assert way(cache).get("k") is None
+    cache.clear()
+
+
 @pytest.fixture
 def small():
     """Return a cache on a store that takes 1,000 bytes a value."""

@@ -30,6 +30,7 @@ from lpcm.errors import (
 from lpcm.redact import redact
 from lpcm.stores.dynamodb.http import endpoint
 from lpcm.values import keys
+from lpcm.values.codec import Codec, Form
 from lpcm.values.json_text import from_json, printable, to_json
 from tests.fuzz.cases import TEXT, TREE, Case, again
 from tests.fuzz.rows import sqlite_rows
@@ -112,6 +113,28 @@ def json_cells(chance: Chance) -> Case:
     return Case(chance.json(), check)
 
 
+def compressed_cells(chance: Chance) -> Case:
+    """Bytes of a compressed kind, whole, damaged or a bomb: refused, or a value that comes back."""
+
+    def check(given: tuple[bytes, str]) -> str:
+        read: list[Any] = []
+        for form in Form:
+            try:
+                read.append(Codec(form, 10**6).decode(*given))
+            except ValueDecodingError:
+                continue
+        if not read:
+            return "refused"
+        assert same(*read)  # in one form as in the other
+        return again(read[0], TEXT)
+
+    name, method = chance.choice(("str", "bytes", "json")), chance.choice(("zlib", "zstd"))
+    raw = chance.choice((lambda: chance.json().encode(errors="replace"), chance.raw))()
+    data = TEXT.encoder(method, 1)((raw * chance.choice((1, 1, 2, 5000)))[: 2 * 10**6]).data
+    data = chance.damage(data) if chance.random() < 0.5 else data
+    return Case((data, f"{name}+{method}"), check)
+
+
 def notation(chance: Chance) -> Case:
     """JSON text of a command line or an import, and what a terminal is shown of it."""
 
@@ -155,7 +178,7 @@ def payloads(chance: Chance) -> Case:
         assert repr(payload.unpack(packed, name)) == repr(entry)
         return "read"
 
-    mark = chance.choice(b"sjiIfFDbtA#?").to_bytes()
+    mark = chance.choice(b"sjiIfFDbtxyzXYZA#?").to_bytes()
     data = chance.choice(
         (
             lambda: chance.json().encode(errors="replace"),
@@ -347,6 +370,7 @@ TARGETS: dict[str, Callable[[Chance], Case]] = {
         python_keys,
         values,
         json_cells,
+        compressed_cells,
         notation,
         payloads,
         meta_replies,

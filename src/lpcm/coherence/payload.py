@@ -73,6 +73,12 @@ _READ: dict[bytes, tuple[str | None, Callable[[bytes], Any]]] = {
     b"D": ("decimal", lambda data: Decimal(data.decode())),
     b"b": (None, bytes),
     b"t": (None, lambda data: compact_json().loads(data.decode())),
+    b"x": ("str+zlib", bytes),
+    b"y": ("bytes+zlib", bytes),
+    b"z": ("json+zlib", bytes),
+    b"X": ("str+zstd", bytes),
+    b"Y": ("bytes+zstd", bytes),
+    b"Z": ("json+zstd", bytes),
 }
 _WRITE: dict[tuple[type, str | None], tuple[bytes, Callable[[Any], bytes]]] = {
     (str, None): (b"s", str.encode),
@@ -83,6 +89,7 @@ _WRITE: dict[tuple[type, str | None], tuple[bytes, Callable[[Any], bytes]]] = {
     (float, "float"): (b"F", lambda data: repr(data).encode()),
     (Decimal, "decimal"): (b"D", lambda data: str(data).encode()),
     (bytes, None): (b"b", bytes),
+    **{(bytes, kind): (mark, bytes) for mark, (kind, _) in _READ.items() if mark in b"xyzXYZ"},
 }
 
 

@@ -91,6 +91,8 @@ class Shown(NamedTuple):
     cached: str
     problem: str = ""
     """Why the value cannot be shown."""
+    form: str = ""
+    """How the value is stored, where it is compressed."""
 
 
 def look() -> list[Listed]:
@@ -200,6 +202,7 @@ def whole(url: AdminUrl) -> Shown:
         left,
         _cached(records, [(url.stored_key, stored)])[url.stored_key],
         problem,
+        records.form(stored),
     )
 
 

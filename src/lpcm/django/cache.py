@@ -7,7 +7,7 @@
 ``LOCATION`` is the map's name. ``OPTIONS``: ``ALIAS``, the alias of ``LPCM`` it lives on, and
 ``CODEC``: ``pickle`` takes whatever Django's other backends take, signed with SECRET_KEY, so
 that a writer of the store cannot run code here; ``plain`` takes what a map takes, and
-shows values to the command line and the admin.
+shows values to the command line and the admin. ``COMPRESS``: ``zlib``, ``zstd`` or ``none``.
 
 With ``pickle`` an int stands as one, so that ``incr`` is atomic. Entries expire by themselves:
 there is nothing to cull. Knows maps by their public methods alone. Each operation is written once,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LPCMCache"]
 
-_OPTIONS: Final = frozenset({"ALIAS", "CODEC", "MAX_ENTRIES", "CULL_FREQUENCY"})
+_OPTIONS: Final = frozenset({"ALIAS", "CODEC", "COMPRESS", "MAX_ENTRIES", "CULL_FREQUENCY"})
 _SALT: Final = "lpcm.django.cache"
 _SIGNED: Final = 32
 """Bytes of a signature."""
@@ -99,7 +99,9 @@ class LPCMCache(BaseCache):
             raise ImproperlyConfigured(f"LPCMCache's CODEC is 'pickle' or 'plain', not {codec!r}")
         self._pickles = codec == "pickle"
         alias = options.get("ALIAS", "default")
-        self._map: LPCM[str, Any] = LPCM(location or "cache", using=alias, live=False)
+        self._map: LPCM[str, Any] = LPCM(
+            location or "cache", using=alias, live=False, compress=options.get("COMPRESS")
+        )
         self._ask: _Ask = partial(_blocking, self._map)
         self._aask: _Ask = partial(_awaiting, self._map)
 

@@ -43,6 +43,8 @@ _FIELDS: Mapping[str, tuple[type, ...]] = {
     "cache_key_file": (str,),
     "near_cache": (int,),
     "max_stale": (float, int),
+    "compress": (str,),
+    "compress_over": (int,),
     "alias": (str,),
     "in_namespace": (str,),
     "withheld": (tuple,),

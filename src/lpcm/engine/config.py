@@ -20,7 +20,8 @@ A child of a fork inherits that; another program takes the path from its own wor
 
 Options are in the URL's query or are arguments of ``configure``: ``namespace``, ``ttl``
 (seconds), ``timeout`` (seconds a compare-and-set may try), ``cache_only`` (``true``: entries
-live in the cache alone), and those of the store. A cache in
+live in the cache alone), ``compress`` (``zlib``, ``zstd`` or ``none``) with ``compress_over``
+(bytes), and those of the store. A cache in
 front of it is one more: ``cache=memcached://host1,host2``, with ``on_cache_error``
 (``available`` or ``strict``), ``cache_ttl`` (seconds) and ``cache_key_file`` (a path; the key
 itself, ``cache_key``, is in no URL). With ``near_cache`` (bytes) and ``max_stale`` (seconds) each
@@ -36,9 +37,10 @@ from typing import TYPE_CHECKING, Any
 
 from lpcm import caches, stores
 from lpcm.errors import ConfigError
-from lpcm.ports.options import near_cache, truth
+from lpcm.ports.options import at_least_one, near_cache, one_of, truth
 from lpcm.redact import Secret, Url, conceal, redact
 from lpcm.system.records import NamedTuple
+from lpcm.values.form import METHODS
 from lpcm.values.keys import partition
 
 if TYPE_CHECKING:
@@ -114,6 +116,10 @@ class Config(NamedTuple):
     """Bytes of entries that each process keeps, where the store is no file."""
     max_stale: float | None = None
     """Seconds for which they are served."""
+    compress: str = "none"
+    """What values are compressed with: see ``values.compress``."""
+    compress_over: int = 1024
+    """Bytes of an encoded value: smaller ones are not compressed."""
 
     @property
     def location(self) -> str:
@@ -255,11 +261,11 @@ def cached_only(settings: Config) -> Config:
     if settings.scheme == "memory" or settings.scheme.startswith("memcached"):
         return settings._replace(cache=None)
     scheme, path, options = settings.cache or CacheConfig("memory", "")
+    kept = {name: getattr(settings, name) for name in _KEPT_ALONE}
     if not scheme.startswith("memcached"):
-        path = f"{CACHED_ONLY}{settings.location}"
-        return Config("memory", path, (), settings.namespace, settings.ttl, settings.timeout)
-    alone = Config(scheme, path, options, settings.namespace, settings.ttl, settings.timeout)
-    return alone._replace(near_cache=settings.near_cache, max_stale=settings.max_stale)
+        return Config("memory", f"{CACHED_ONLY}{settings.location}", **kept)
+    near, stale = settings.near_cache, settings.max_stale
+    return Config(scheme, path, options, near_cache=near, max_stale=stale, **kept)
 
 
 def scratch(settings: Config, directory: str) -> Config:
@@ -464,12 +470,6 @@ def _namespace(text: str) -> str:
     return text
 
 
-def _on_cache_error(text: str) -> bool:
-    if text not in {"available", "strict"}:
-        raise ValueError("use available or strict")
-    return text == "strict"
-
-
 def _cache_ttl(text: str) -> int:
     length = int(text)
     if not 1 <= length <= MAX_CACHE_TTL:
@@ -483,12 +483,16 @@ _COMMON: Mapping[str, Callable[[str], object]] = {
     "cache_key_file": _key_file,
     "cache_only": truth,
     "cache_ttl": _cache_ttl,
+    "compress": one_of(*METHODS),
+    "compress_over": at_least_one("bytes"),
     "max_stale": lambda text: seconds(float(text), "max_stale"),
     "near_cache": near_cache,
     "namespace": _namespace,
-    "on_cache_error": _on_cache_error,
+    "on_cache_error": lambda text: one_of("available", "strict")(text) == "strict",
     "timeout": lambda text: seconds(float(text), "timeout"),
     "ttl": lambda text: seconds(float(text)),
 }
+_KEPT_ALONE = ("namespace", "ttl", "timeout", "compress", "compress_over")
+"""Fields of a ``Config`` that are the same without its store."""
 _FIELDS: Mapping[str, str] = {"on_cache_error": "strict"}
 """Options whose value has another name in ``Config``."""

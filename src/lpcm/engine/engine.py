@@ -25,7 +25,7 @@ from lpcm.values.codec import Codec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lpcm.ports import Cache, Clock, Store
+    from lpcm.ports import Cache, Cell, Clock, Store
 
 __all__ = ["Engine", "open_adapters", "open_engine", "opened"]
 
@@ -55,7 +55,14 @@ class Engine(Block):
         clock: Clock | None = None,
         awaitable: Callable[[], tuple[Store, Cache | None]] | None = None,
     ) -> None:
-        self.codec = Codec(store.form)
+        limit = dict(settings.store_options).get("max_value")
+        self.codec = Codec(store.form, *([limit] if isinstance(limit, int) else []))
+        self.compression = settings.compress, settings.compress_over
+        """What its maps compress with, and from how many bytes on, unless they say otherwise."""
+        if settings.compress != "none":
+            from lpcm.values.compress import usable  # for those who compress
+
+            usable(settings.compress)
         self.location = settings.location
         self.ttl = settings.ttl
         self.timeout = settings.timeout
@@ -118,6 +125,11 @@ class Engine(Block):
     def namespace(self) -> str:
         """``LPCM_NAMESPACE`` where it is set, else the tests' one, else the configured one."""
         return state.namespace() or self._settings.namespace
+
+    def encoder(self, compress: str | None, over: int | None) -> Callable[[object], Cell]:
+        """Return the encoding of a map's values; what the map does not say holds as configured."""
+        method, least = self.compression
+        return self.codec.encoder(compress or method, over or least)
 
     def partition(self, name: str) -> str:
         """Return the encoded partition of the map of that name."""

@@ -37,7 +37,8 @@ def info(*, using: str | Engine = "default") -> dict[str, Any]:
     numbers of rows, of all namespaces. ``near_cache`` is ``on``, or why there is none in this
     process; ``near_entries`` and ``near_hits`` are what it holds and has served. Of a store of a
     network there is the near cache alone, with its ``max_stale``; of DynamoDB also ``consistency``,
-    that of the reads on which no write depends.
+    that of the reads on which no write depends. ``compress`` is what values are compressed with,
+    unless a map says otherwise.
 
     **Cost**: reads the keys' index of the whole file. **Raises** ``ConfigError`` where the store
     is no file and has no near cache.
@@ -49,8 +50,8 @@ def info(*, using: str | Engine = "default") -> dict[str, Any]:
     (1, 0, True)
     """
     engine = resolve(using, None)
-    found = _of_network(engine)
-    return found or run(_of(engine, "info")(engine.stack.clock.now()))
+    found = _of_network(engine) or run(_of(engine, "info")(engine.stack.clock.now()))
+    return {**found, "compress": engine.compression[0]}
 
 
 async def ainfo(*, using: str | Engine = "default") -> dict[str, Any]:
@@ -60,7 +61,7 @@ async def ainfo(*, using: str | Engine = "default") -> dict[str, Any]:
     if not found:
         stack = engine.awaitable()
         found = await stack.drive(_of(engine, "info", stack.store)(stack.clock.now()), reads=True)
-    return found
+    return {**found, "compress": engine.compression[0]}
 
 
 def _of_network(engine: Engine) -> dict[str, Any]:

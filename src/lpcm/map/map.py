@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from itertools import chain, zip_longest
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from lpcm.engine import state
@@ -24,7 +23,7 @@ from lpcm.map.verbs import Verbs
 from lpcm.map.views import Items, Keys, Span, Values, span, stream
 from lpcm.operations.binding import MapBinding
 from lpcm.operations.entry import MISSING, Missing
-from lpcm.operations.options import MapOptions
+from lpcm.operations.options import MapOptions, check_compression
 from lpcm.ports import KeyRange
 from lpcm.ports.near import NOTHING
 from lpcm.values.functions import check_plain
@@ -86,6 +85,9 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
         The number of partitions, 1 to 1,000, that the first write gives the map on DynamoDB, for
         maps of more than 1,000 writes a second; a map that has another number is a ConfigError.
         None: whatever it has, or one. Ignored by other stores. See docs/howto/shards.md.
+    ``compress``, ``compress_over``
+        ``"zlib"``, ``"zstd"`` or ``"none"``, for values of over so many bytes. None: what the
+        configuration says. See docs/explanation/large-values.md.
 
     **Cost**: reading or writing one key is one request. **Atomic**: every method that
     takes one key is, among all threads, processes and machines. **Raises**
@@ -136,6 +138,8 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
         cache_only: bool = False,
         cache_timeout: TTL = None,
         shards: int | None = None,
+        compress: str | None = None,
+        compress_over: int | None = None,
     ) -> None:
         check_plain(default, "a default", "give aget its default, and await there")
         partition("default", name)  # refuses a name that cannot be one, before anything else
@@ -155,6 +159,8 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
             *cast("tuple[Entries, MapBinding]", (None, None)),
         )
         self._live = live
+        check_compression(compress, compress_over)
+        self._compress, self._compress_over = compress, compress_over
 
     @property
     def name(self) -> str:
@@ -178,7 +184,8 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
             self._using, self._url, cache_only=self._cache_only, cache_timeout=self._cache_timeout
         )
         live = _live.LIVE if self._live else _live.PLAIN
-        options = MapOptions(self._default, self._ttl, live, self._fit, self._caching, self._shards)
+        how = self._fit, self._caching, self._shards, self._compress, self._compress_over
+        options = MapOptions(self._default, self._ttl, live, *how)
         last = self._bound[2]
         if getattr(last, "engine", None) is engine and last.namespace == engine.namespace:
             return last.renewed(options)  # one user of the engine, not one for each change
@@ -410,22 +417,6 @@ class LPCM(AsyncTwins[K, V, R_co], Verbs[K, V], MutableMapping[K, V], Generic[K,
     def copy(self) -> dict[K, V]:
         """Return a plain dict of all entries, in key order. **Cost**: as walking ``items``."""
         return dict(stream(self._use, Span()))
-
-    def most_common(self, n: int | None = None) -> list[tuple[K, V]]:
-        """Return the n entries of the greatest values, greatest first; None: all.
-
-        **Cost**: as walking ``items``; holds n entries at a time.
-
-        >>> m = LPCM("m")
-        >>> m.update(a=1, b=3, c=2)
-        >>> m.most_common(2)
-        [('b', 3), ('c', 2)]
-        """
-        if n is None:
-            return sorted(self.items(), key=itemgetter(1), reverse=True)
-        from heapq import nlargest  # as collections.Counter does
-
-        return nlargest(n, self.items(), key=itemgetter(1))
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, LPCM):

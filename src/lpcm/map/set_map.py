@@ -73,6 +73,8 @@ class LPCMSet(LPCM[K, set[T], R_co]):
         cache_only: bool = False,
         cache_timeout: TTL = None,
         shards: int | None = None,
+        compress: str | None = None,
+        compress_over: int | None = None,
     ) -> None:
         super().__init__(
             name,
@@ -84,6 +86,8 @@ class LPCMSet(LPCM[K, set[T], R_co]):
             cache_only=cache_only,
             cache_timeout=cache_timeout,
             shards=shards,
+            compress=compress,
+            compress_over=compress_over,
         )
 
     def insert_values(self, key: K, values: Iterable[T], /) -> None:

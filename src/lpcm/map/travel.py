@@ -39,13 +39,13 @@ __all__ = ["OWN", "duplicate", "entry", "reduce", "resolve", "revive", "within"]
 FORMAT = 1
 OWN = frozenset({
     "_name", "_default", "_ttl", "_using", "_url", "_cache_only", "_cache_timeout", "_caching",
-    "_bound", "_live", "_shards",
+    "_bound", "_live", "_shards", "_compress", "_compress_over",
 })  # fmt: skip
 """The attributes that ``LPCM`` gives a map; all others are a subclass's."""
 _DROPPED = OWN | {"__orig_class__"}  # what LPCM[str, int]("m") leaves there
 _OPTIONS: Mapping[str, Any] = {
     "ttl": None, "live": True, "cache_only": False, "cache_timeout": None, "caching": True,
-    "shards": None,
+    "shards": None, "compress": None, "compress_over": None,
 }  # fmt: skip
 _FIELDS: Mapping[str, tuple[type, ...]] = {
     "name": (str,),
@@ -56,6 +56,8 @@ _FIELDS: Mapping[str, tuple[type, ...]] = {
     "cache_timeout": (float,),
     "caching": (bool,),
     "shards": (int,),
+    "compress": (str,),
+    "compress_over": (int,),
 }
 _NAMES = ("LPCM", "LPCMSet")
 """Classes that pickles call by their public names, which stay when modules move."""

@@ -1,15 +1,17 @@
-"""What a map can do to an entry that no dict can: conditions, counters and expiry.
+"""What a map can do that no dict can: conditions, counters, expiry, the greatest values.
 
 A part of ``map.map.LPCM``, with its argument checks and its driver. Knows the operations only.
-Invariant: each verb is decided in the store, in one instant.
+Invariant: each verb that writes is decided in the store, in one instant.
 """
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lpcm.engine.drive import do
 from lpcm.map.closing import Closing
+from lpcm.map.views import Span, stream
 from lpcm.operations.entry import MISSING, Entry, Missing
 from lpcm.ports import KeyRange
 from lpcm.values.arithmetic import check_delta
@@ -27,7 +29,7 @@ V = TypeVar("V")
 
 
 class Verbs(Closing, Generic[K, V]):
-    """The methods of ``LPCM`` beyond dict's that write or take single entries."""
+    """The methods of ``LPCM`` beyond dict's, most of which write or take single entries."""
 
     def _use(self) -> Entries:
         """Return the entries as configured now."""
@@ -251,3 +253,21 @@ class Verbs(Closing, Generic[K, V]):
         ['x']
         """
         return do(self._use().transform, key, fn, default, ttl)  # type: ignore[no-any-return]  # stored as V
+
+    def most_common(self, n: int | None = None) -> list[tuple[K, V]]:
+        """Return the n entries of the greatest values, greatest first; None: all.
+
+        **Cost**: as walking ``items``; holds n entries at a time.
+
+        >>> from lpcm import LPCM
+        >>> m = LPCM("m")
+        >>> m.update(a=1, b=3, c=2)
+        >>> m.most_common(2)
+        [('b', 3), ('c', 2)]
+        """
+        found = stream(self._use, Span())
+        if n is None:
+            return sorted(found, key=itemgetter(1), reverse=True)
+        from heapq import nlargest  # as collections.Counter does
+
+        return nlargest(n, found, key=itemgetter(1))

@@ -60,7 +60,8 @@ class Access:
         binding: Any,
         blocking: bool = False,
     ) -> None:
-        default, ttl, (self._makers, self._number_makers), fit, caching, shards = options
+        default, ttl, live, fit, caching, shards, compress, over = options
+        self._makers, self._number_makers = live
         self._engine = engine
         self._name = name
         self._namespace = namespace
@@ -86,9 +87,9 @@ class Access:
         self._now = stack.clock.now
         self.drive = stack.drive
         self.codec = engine.codec
-        codec = engine.codec
         # ``fit`` makes a value of this kind of map of the given one, or refuses it.
-        self.encode = codec.encode if fit is None else lambda value: codec.encode(fit(value))
+        encode = engine.encoder(compress, over)
+        self.encode = encode if fit is None else lambda value: encode(fit(value))
         self._decode = engine.codec.decode
         # Data without a kind are the value itself, but for trees, which hold tags.
         self._bare = engine.codec.form is Form.TEXT

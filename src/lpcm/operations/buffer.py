@@ -34,8 +34,9 @@ from lpcm.ports import (
     Touch,
     When,
 )
-from lpcm.ports.decisions import decide, size
+from lpcm.ports.decisions import decide
 from lpcm.system.process import Lock
+from lpcm.values.size import size
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -17,7 +17,7 @@ from lpcm.ports.cache import (
     Set,
 )
 from lpcm.ports.clock import Clock
-from lpcm.ports.decisions import decide, holds, size
+from lpcm.ports.decisions import decide, holds
 from lpcm.ports.findings import Finding, Report
 from lpcm.ports.store import (
     MAX_KEY,
@@ -61,6 +61,7 @@ from lpcm.ports.updates import (
 )
 from lpcm.values.codec import DAMAGED, Cell, Codec, Form
 from lpcm.values.partitions import partition
+from lpcm.values.size import size
 
 __all__ = [
     "DAMAGED",

@@ -29,8 +29,8 @@ __all__ = ["RESERVED", "CacheAdapter", "Schemes", "StoreAdapter"]
 A = TypeVar("A")
 
 RESERVED = frozenset({
-    "cache", "cache_key", "cache_key_file", "cache_only", "cache_ttl", "max_stale", "namespace",
-    "near_cache", "on_cache_error", "timeout", "ttl",
+    "cache", "cache_key", "cache_key_file", "cache_only", "cache_ttl", "compress",
+    "compress_over", "max_stale", "namespace", "near_cache", "on_cache_error", "timeout", "ttl",
 })  # fmt: skip
 """Options that every store's URL has: no store has one of these names for its own."""
 

@@ -25,7 +25,7 @@ from lpcm.ports.store import (
 if TYPE_CHECKING:
     from lpcm.ports.store import Condition, Op, Outcome
 
-__all__ = ["decide", "holds", "size"]
+__all__ = ["decide", "holds"]
 
 
 def decide(current: Stored | None, op: Op) -> Outcome:
@@ -93,22 +93,3 @@ def _sum(current: Stored | None, delta: int, initial: int | None) -> int | None:
 
 def _fits(number: int) -> bool:
     return -(2**63) <= number < 2**63
-
-
-def size(data: object) -> int:
-    """Return about how many bytes a value takes in a store.
-
-    >>> size("abc"), size(["a", {"b": 7}])
-    (3, 19)
-    """
-    match data:
-        case str():
-            return len(data) if data.isascii() else len(data.encode())
-        case bytes():
-            return len(data)
-        case dict():
-            return 3 + sum(1 + size(name) + size(value) for name, value in data.items())
-        case list() | frozenset():
-            return 3 + sum(1 + size(member) for member in data)
-        case _:
-            return 8

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["at_least_one", "near_cache", "seconds", "truth"]
+__all__ = ["at_least_one", "near_cache", "one_of", "seconds", "truth"]
 
 
 def seconds(text: str) -> float:
@@ -45,6 +45,23 @@ def at_least_one(unit: str) -> Callable[[str], int]:
         if number < 1:
             raise ValueError(f"use a number of {unit}, 1 or more")
         return number
+
+    return parse
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Return the parser of one of these words.
+
+    >>> one_of("zlib", "zstd", "none")("gzip")
+    Traceback (most recent call last):
+        ...
+    ValueError: use zlib, zstd or none
+    """
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"use {', '.join(words[:-1])} or {words[-1]}")
+        return text
 
     return parse
 

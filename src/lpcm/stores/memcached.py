@@ -50,12 +50,13 @@ from lpcm.ports import (
     Update,
     When,
 )
-from lpcm.ports.decisions import decide, size
+from lpcm.ports.decisions import decide
 from lpcm.ports.etags import new_etag
 from lpcm.ports.options import at_least_one
 from lpcm.stores._memcached_items import PREFIX, entry_of, item, key, name_of
 from lpcm.stores.local.update_json import rewritten
 from lpcm.values.keys import partition
+from lpcm.values.size import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

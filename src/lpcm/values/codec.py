@@ -39,6 +39,7 @@ import sys
 from binascii import b2a_base64
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import KeyEncodingError, ValueEncodingError
@@ -75,16 +76,40 @@ class Codec:
     lpcm.errors.ValueEncodingError: value['a'][1] is of type object: a value is None, ...
     """
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, form: Form, most: int = limits.EXPANDED) -> None:
         self.form = form
+        self.most = most
+        """Bytes that compressed data may expand to."""
         text = form is Form.TEXT
         self.encode: Callable[[object], Cell] = _encode_text if text else _encode_tree
-        self.decode: Callable[[Any, str | None], Any] = decode_text if text else decode_tree
+        decode: Callable[..., Any] = decode_text if text else decode_tree
+        if most != limits.EXPANDED:
+            decode = partial(decode, most=most)
+        self.decode: Callable[[Any, str | None], Any] = decode
         """Return the value of a cell's data and kind, a new object each time.
 
         **Raises** ValueDecodingError for an unregistered class, a newer version, or text that no
         codec has written.
         """
+
+    def encoder(self, method: str, over: int) -> Callable[[object], Cell]:
+        """Return an ``encode`` that compresses, by a method or by none, what is over so many bytes.
+
+        **Raises** ConfigError where this process cannot compress so.
+
+        >>> codec = Codec(Form.TREE)
+        >>> encode = codec.encoder("zlib", 1024)
+        >>> encode(["short"])
+        Cell(data=['short'], kind=None)
+        >>> cell = encode(["to be or not to be"] * 100)
+        >>> cell.kind, len(cell.data) < 60, codec.decode(*cell)[99]
+        ('json+zlib', True, 'to be or not to be')
+        """
+        if method == "none":
+            return self.encode
+        from lpcm.values.compress import compressing  # for maps that compress
+
+        return compressing(self.encode, _encode_text, method, over, self.most)
 
     def part(self, value: object) -> object:
         """Return a value as a part of a tree; a number is tagged where the form requires it."""

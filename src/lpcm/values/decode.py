@@ -65,11 +65,14 @@ def _check_depth(text: str) -> None:
         raise ValueDecodingError("not a stored value: it nests too deep")
 
 
-def decode_text(text: Any, kind: str | None) -> Any:
-    """Return the value of a cell of text, a new object each time."""
+def decode_text(text: Any, kind: str | None, most: int = limits.EXPANDED) -> Any:
+    """Return the value of a cell of text, a new object each time.
+
+    ``most``: bytes that compressed data may expand to.
+    """
     if kind != "json":
         if kind is not None:
-            raise _unknown_kind(text, kind)
+            return _decode_compressed(text, kind, most)
         if text is None:  # None is stored as JSON
             raise ValueDecodingError("not a stored value: NULL")
         return text
@@ -84,27 +87,33 @@ def decode_text(text: Any, kind: str | None) -> Any:
         raise ValueDecodingError(f"not a stored value: {shown(text)}") from error
 
 
-def _decode_number(data: Any, kind: str) -> Any:
-    """Return the value of a bare number of that kind."""
+def _decode_other(data: Any, kind: str, most: int) -> Any:
+    """Return the value of a bare number of that kind, or of compressed data."""
     try:
         return _NUMBERS[kind, type(data)](data)
     # TypeError: a kind that has no hash.
     except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         if kind in _KINDS_OF_NUMBERS:
             raise ValueDecodingError(f"not a stored {kind}: {shown(data)}") from error
-        raise _unknown_kind(data, kind) from error
+    return _decode_compressed(data, kind, most)
 
 
-def _unknown_kind(data: object, kind: object) -> ValueDecodingError:
+def _decode_compressed(data: Any, kind: object, most: int) -> Any:
+    """Return the value of compressed data; no other kind is known any more."""
+    from lpcm.values.compress import expand  # for maps that have such values
+
     if kind == DAMAGED:
-        return ValueDecodingError(f"not written by lpcm: {data}")
-    return ValueDecodingError(f"unknown kind {shown(kind)} of a stored value: upgrade lpcm")
+        raise ValueDecodingError(f"not written by lpcm: {data}")
+    found = expand(data, kind, most)
+    if found is None:
+        raise ValueDecodingError(f"unknown kind {shown(kind)} of a stored value: upgrade lpcm")
+    return decode_text(*found)
 
 
-def decode_tree(data: Any, kind: str | None) -> Any:
-    """Return the value of a cell of a tree, or of a bare number."""
+def decode_tree(data: Any, kind: str | None, most: int = limits.EXPANDED) -> Any:
+    """Return the value of a cell of a tree, of a bare number, or of compressed data."""
     if kind is not None:
-        return _decode_number(data, kind)
+        return _decode_other(data, kind, most)
     try:
         return plain(data)
     except RecursionError as error:

@@ -6,7 +6,10 @@ from enum import Enum
 
 from lpcm.system.records import NamedTuple
 
-__all__ = ["Cell", "Form"]
+__all__ = ["METHODS", "Cell", "Form"]
+
+METHODS = ("zlib", "zstd", "none")
+"""What values can be compressed with; see ``values.compress``."""
 
 
 class Form(Enum):

@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["ALIKE", "DIGITS", "check_hashes", "integer", "whole"]
+__all__ = ["ALIKE", "DIGITS", "EXPANDED", "check_hashes", "integer", "whole"]
 
 DIGITS: Final = 4300
 """The most decimal digits of an int in text: Python's own default. Values of maps are written in
 hexadecimal from 10**38 on (``!int``), which has no limit and costs little."""
 ALIKE: Final = 256
 """The most members of a set, or keys of a dict, that may have one hash."""
+EXPANDED: Final = 64 * 1024 * 1024
+"""The most bytes that compressed data may expand to, where nobody has set ``max_value``."""
 _EXPONENT: Final = DIGITS
 
 

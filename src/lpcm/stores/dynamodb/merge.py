@@ -20,7 +20,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from lpcm.ports import Page
-from lpcm.ports.decisions import size
+from lpcm.values.size import size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -29,11 +29,12 @@ from lpcm.ports import (
     Stored,
     Update,
 )
-from lpcm.ports.decisions import decide, holds, size
+from lpcm.ports.decisions import decide, holds
 from lpcm.ports.options import at_least_one
 from lpcm.stores.local.update_json import rewritten
 from lpcm.system.process import follow, forked, same
 from lpcm.values.keys import partition
+from lpcm.values.size import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lpcm.errors import ValueTooLarge
 from lpcm.ports import (
     Aborted,
+    Add,
     Applied,
     Cell,
     Change,
@@ -207,6 +208,19 @@ class UpdateContract:
                 before = _put(store, value, NOW + 5)
                 outcome = _apply(store, Update(path, action, 8))
                 assert outcome == Refused(before), f"{action} at {path} of {value!r}"
+                assert _read(store) == before
+
+    def test_a_compressed_value_refuses(self) -> None:
+        """No update and no sum is made of compressed data, whose kind says what they are."""
+        import zlib
+
+        with closing(self.open()) as store:
+            for value, path, action, _ in DONE:
+                text = str(Codec(Form.TEXT).encode(value).data)
+                before = Stored(zlib.compress(text.encode()), "json+zlib", 7, NOW + 5)
+                run(store.apply(MAP, "k", Put(Cell(*before[:2]), 7, NOW + 5), NOW))
+                assert _apply(store, Update(path, action, 8)) == Refused(before), f"{action}"
+                assert _apply(store, Add(1, 0, 8)) == Refused(before)
                 assert _read(store) == before
 
     def test_an_absent_or_expired_entry_refuses(self) -> None:

@@ -1,0 +1,188 @@
+"""Compression: values over a size as bytes, of a kind that says how to read them.
+
+Responsible for which cells of a codec are stored compressed, and for reading them whatever a map
+compresses with by now. Knows no store: to a store a compressed cell is bytes of a kind that no
+native update touches. Invariants: a cell is compressed only where that makes it smaller by a
+quarter; a cell that is not compressed is the codec's own; and what is read expands to no more
+bytes than the reader allows, whoever wrote it.
+
+=============== ====================================================
+kind            ``data``, in either form
+=============== ====================================================
+``str+zlib``    a zlib stream (RFC 1950) of the text, in UTF-8
+``bytes+zlib``  the same of the bytes
+``json+zlib``   the same of the value's JSON, as in ``Form.TEXT``
+``str+zstd`` …  the same three in one Zstandard frame (RFC 8878)
+=============== ====================================================
+
+Versions of lpcm without compression know none of these kinds: they refuse to read such a value.
+"""
+
+from __future__ import annotations
+
+import functools
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from lpcm.errors import ConfigError, ValueDecodingError, ValueEncodingError
+from lpcm.values.form import Cell
+from lpcm.values.path import shown
+from lpcm.values.size import size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["compressing", "expand", "method_of", "usable"]
+
+_LEVEL: Final = {"zlib": 6, "zstd": 3}
+"""The levels that their libraries take by themselves: higher ones take twice as long for 1 %."""
+_MAY_COMPRESS: Final = frozenset({str, bytes, dict, list, tuple, set, frozenset})
+_BYTES: Final = b'"!bytes"'
+_KINDS: Final = {
+    f"{name}+{method}": method for name in ("str", "bytes", "json") for method in _LEVEL
+}
+
+
+def compressing(
+    encode: Callable[[object], Cell],
+    encode_text: Callable[[object], Cell],
+    method: str,
+    over: int,
+    most: int,
+) -> Callable[[object], Cell]:
+    """Return an encoding that compresses, from those to the store's form and to ``Form.TEXT``.
+
+    Values that take over ``most`` bytes stay as they are: they could not be read again. So do
+    numbers, which increments change. **Raises** ConfigError where the method cannot be used.
+    """
+    compress = _compressor(method)
+    trees = encode is not encode_text
+
+    def encode_and_compress(value: object) -> Cell:
+        if trees and type(value) not in _MAY_COMPRESS:
+            return encode(value)
+        try:
+            cell = encode_text(value)
+        except ValueEncodingError:
+            if trees:  # where sets nest less deep
+                return encode(value)
+            raise
+        data, kind = cell
+        if type(data) is str:
+            # A character is of four bytes at most.
+            small = 4 * len(data) <= over or (len(data) <= over and data.isascii())
+            name, raw = kind or "str", b"" if small else data.encode()
+        elif type(data) is bytes:
+            name, raw = "bytes", data
+        else:
+            return cell
+        if not over < len(raw) <= most or isinstance(value, (int, float, Decimal)):
+            return encode(value) if trees else cell
+        packed = compress(raw)
+        now = len(raw)
+        if trees and _BYTES in raw:  # of bytes in a tree their text is no measure
+            cell = encode(value)
+            now = size(cell.data)
+        if 4 * len(packed) > 3 * now:
+            return encode(value) if trees else cell
+        return Cell(packed, f"{name}+{method}")
+
+    return encode_and_compress
+
+
+def expand(data: object, kind: object, most: int) -> tuple[Any, str | None] | None:
+    """Return the data and kind, in ``Form.TEXT``, of a compressed cell; None: it is none.
+
+    **Raises** ValueDecodingError for data that are damaged or expand to over ``most`` bytes, and
+    where this process cannot read the method.
+    """
+    method = method_of(kind)
+    if method is None:
+        return None
+    name = str(kind).partition("+")[0]
+    if type(data) is not bytes:
+        raise ValueDecodingError(f"not a stored {kind}: {shown(data)}")
+    raw = _expander(method)(data, most)
+    if name == "bytes":
+        return raw, None
+    try:
+        return raw.decode(), None if name == "str" else name
+    except UnicodeDecodeError as error:
+        raise ValueDecodingError(f"not a stored {kind}: {error}") from error
+
+
+def method_of(kind: object) -> str | None:
+    """Return what data of this kind are compressed with; None: they are not.
+
+    >>> method_of("json+zlib"), method_of("json")
+    ('zlib', None)
+    """
+    return _KINDS.get(kind) if isinstance(kind, str) else None
+
+
+def usable(method: str) -> str:
+    """Return the method. **Raises** ConfigError where this process cannot compress with it."""
+    _compressor(method)
+    return method
+
+
+# Methods
+
+
+@functools.cache
+def _compressor(method: str) -> Callable[[bytes], bytes]:
+    if method == "zlib":
+        import zlib
+
+        return functools.partial(zlib.compress, level=_LEVEL[method])
+    try:
+        zstd = _zstd()
+    except ImportError as error:
+        raise ConfigError(f"compress=zstd: {_NO_ZSTD}") from error
+    parameter = zstd.CompressionParameter
+    options = {parameter.compression_level: _LEVEL[method], parameter.checksum_flag: 1}
+    return functools.partial(zstd.compress, options=options)
+
+
+@functools.cache
+def _expander(method: str) -> Callable[[bytes, int], bytes]:
+    if method == "zlib":
+        import zlib
+
+        return lambda data, most: _expanded(zlib.decompressobj(), data, most, zlib.error)
+    try:
+        zstd = _zstd()
+    except ImportError as error:
+        raise ValueDecodingError(f"a value that is compressed with zstd: {_NO_ZSTD}") from error
+    return lambda data, most: _expanded(zstd.ZstdDecompressor(), data, most, zstd.ZstdError)
+
+
+_NO_ZSTD: Final = (
+    "Python has it from 3.14 on, and this process has not: install it by `pip install 'lpcm[zstd]'`"
+)
+
+
+@functools.cache
+def _zstd() -> Any:
+    """Return the module, of the same names in Python and before it was there."""
+    try:
+        from compression import zstd  # type: ignore[import-not-found, unused-ignore]  # Python 3.14
+    except ImportError:
+        from backports import zstd
+    return zstd
+
+
+def _expanded(stream: Any, data: bytes, most: int, failure: type[Exception]) -> bytes:
+    """Return what a stream holds, which must be whole and alone in the data."""
+    try:
+        raw: bytes = stream.decompress(data, most + 1)
+    except (failure, EOFError, MemoryError, OverflowError) as error:
+        raise ValueDecodingError(f"damaged compressed data: {error}") from error
+    if len(raw) > most:
+        raise ValueDecodingError(
+            f"compressed data that expand to over {most:,} bytes: if they are your own, configure "
+            "a larger max_value"
+        )
+    if not stream.eof or stream.unused_data:
+        raise ValueDecodingError("damaged compressed data: more or less than one whole stream")
+    return raw
