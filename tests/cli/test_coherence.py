@@ -116,3 +116,21 @@ def test_a_client_counts_what_is_refused():
         "StoreError",
         "Conflict",
     }
+
+
+def test_audit_of_a_map_of_several_partitions(memcached, dynoxide_table, monkeypatch):  # noqa: F811  # as above
+    """Entries of all shards are compared and mended, by the keys that the cache knows them by."""
+    monkeypatch.setattr(auditing, "SETTLED", 0)
+    dynoxide_table.empty()
+    plain = dynoxide_table.url
+    url = f"{plain}&cache=memcached://{memcached.host}:{memcached.port}"
+    m = LPCM("m", url=url, shards=5)
+    m.update({number: number for number in range(200)})
+    assert len(m.get_many(range(200))) == 200
+    assert run("--url", url, "audit").stdout == "200 entries, 200 cached, 0 differ for good\n"
+    behind = LPCM("m", url=plain)
+    behind.update(dict.fromkeys(range(0, 200, 20), "other"))
+    result = run("--url", url, "audit", "--mend", code=1)
+    assert result.stdout.splitlines()[-1].startswith("200 entries, 200 cached, 10 differ for good")
+    assert [m[number] for number in range(0, 200, 20)] == ["other"] * 10
+    lpcm.close()
