@@ -54,6 +54,22 @@ def test_verify_without_a_cache(tmp_path):
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("options", "promise"),
+    [
+        ("", "reads of values that were, writes in one order"),
+        ("&near_cache=100000&max_stale=0.5", "linearizable, but for reads"),
+    ],
+)
+def test_verify_of_eventual_reads(dynoxide_table, options, promise):  # noqa: F811  # as above
+    """What may miss the last writes is not judged as if it could not."""
+    url = f"{dynoxide_table.url}&consistency=eventual{options}"
+    shown = run("--url", url, "verify", "--seconds", 1).stdout
+    assert f"The promise held: {promise}" in shown
+    lpcm.close()
+
+
+@pytest.mark.timeout(60)
 def test_verify_finds_what_is_wrong(tmp_path, monkeypatch):
     """A store that loses writes is found, with the history that shows it."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -33,7 +33,8 @@ class Target:
     def __init__(self, url: str, *, relaxed: bool, kills_clients: bool) -> None:
         self.url = url
         self.relaxed = relaxed
-        """Whether reads may be old: ``available`` mode, with a cache that is cut off."""
+        """Whether reads may be old: ``available`` mode, with a cache that is cut off, or where the
+        store was opened for eventual reads."""
         self.kills_clients = kills_clients
         self.faults: nemesis.Faults = {}
         self._between: dict[str, tuple[Proxy, tuple[proxy.Faults, ...]]] = {}
@@ -71,8 +72,8 @@ def users_own(url: str) -> Generator[Target, None, None]:
     clients are stopped and killed.
     """
     settings = config.parse(url)
-    relaxed = settings.cache is not None and not settings.strict
-    made = Target(url, relaxed=relaxed, kills_clients=not relaxed)
+    cut_off = settings.cache is not None and not settings.strict
+    made = Target(url, relaxed=cut_off or _is_eventual(settings), kills_clients=not cut_off)
     if settings.cache is None or settings.cache.scheme != "memcached":
         yield made
         return
@@ -88,6 +89,12 @@ def users_own(url: str) -> Generator[Target, None, None]:
             addresses.append(f"{front.host}:{front.port}")
         made.url = _with_cache(url, f"memcached://{login}{at}{','.join(addresses)}")
         yield made
+
+
+def _is_eventual(settings: config.Config) -> bool:
+    """Tell whether single reads may miss the last writes: never where they fill a cache."""
+    eventual = dict(settings.store_options).get("consistency") == "eventual"
+    return eventual and settings.cache is None and settings.max_stale is None
 
 
 def _with_cache(url: str, cache: str) -> str:
