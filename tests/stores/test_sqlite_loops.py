@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from lpcm import LPCM, Engine, StoreError
+from lpcm.stores.sqlite.upkeep import Upkeep
 
 HOLDER = """
 import sqlite3, sys
@@ -267,3 +268,43 @@ def test_loops_one_after_another_use_the_same_threads(engine):
     for number in range(1, 31):
         assert asyncio.run(main()) == 5 * number
     assert len(ours()) <= 5
+
+
+def test_a_burst_of_tasks_looks_after_the_file_a_few_times(engine, monkeypatch):
+    """A thousand tasks have a thread look after the file now and then, not once each."""
+    looked = []
+    look = Upkeep.look
+    monkeypatch.setattr(Upkeep, "look", lambda self, now: (looked.append(now), look(self, now)))
+
+    m = LPCM("m", using=engine)
+    m["made"] = 1
+    looked.clear()
+
+    async def main():
+        await asyncio.gather(*(m.aset(f"{n}", n) for n in range(1000)))
+
+    asyncio.run(main())
+    assert len(m) == 1001
+    assert 1 <= len(looked) <= 1000 // 64 + 1
+
+
+def test_a_look_that_is_withdrawn_is_made_up_for(engine):
+    """Where the threads are stopped before they look, a later write has them look again."""
+
+    class Threads:
+        def __init__(self):
+            self.posted = []
+
+        def post(self, work, withdrawn):
+            self.posted.append((work, withdrawn))
+
+    threads = Threads()
+    awaited = engine.store.awaited(threads)
+    awaited._look(1.0)
+    awaited._look(1.0)
+    assert len(threads.posted) == 1
+    threads.posted.pop()[1]()
+    awaited._look(1.0)
+    threads.posted.pop()[0]()
+    awaited._look(1.0)
+    assert len(threads.posted) == 1

@@ -67,6 +67,8 @@ class AwaitedStore:
         self._commits = commits
         self._upkeep = upkeep
         self._threads = threads
+        self._looking = False
+        """Whether a thread has been called to look after the file, and has not begun."""
 
     @property
     def identity(self) -> str:
@@ -99,8 +101,26 @@ class AwaitedStore:
         outcome: Outcome
         (outcome,) = write.result()
         if type(outcome) is Applied and self._upkeep.due((op,)):
-            self._threads.post(partial(self._upkeep.look, now), _nothing)
+            self._look(now)
         return outcome
+
+    def _look(self, now: float) -> None:
+        """Have a thread look after the file, unless one is about to."""
+        if self._looking:
+            return
+        self._looking = True
+        try:
+            self._threads.post(partial(self._looked, now), self._not_looked)
+        except BaseException:
+            self._looking = False
+            raise
+
+    def _looked(self, now: float) -> None:
+        self._looking = False
+        self._upkeep.look(now)
+
+    def _not_looked(self) -> None:
+        self._looking = False
 
     def _stopped(self) -> None:
         self._commits.withdraw_all(StoreError("closed while this waited: nothing was written"))
@@ -173,7 +193,3 @@ class AwaitedStore:
 def _settle(future: asyncio.Future[None]) -> None:
     if not future.done():  # else: cancelled
         future.set_result(None)
-
-
-def _nothing() -> None:
-    pass
