@@ -1,7 +1,9 @@
 """Durable writes of many threads or tasks at once, one library in one process.
 
 ``python benchmarks/writers.py lpcm threads 32`` prints the puts per second; ``--slow 5`` delays
-each flush by 5 ms (``slow_disk``). The suite ``writers`` compares the libraries in turns.
+each flush by 5 ms (``slow_disk``). The suite ``writers`` compares the libraries in turns;
+``--against OTHER/src --rounds 7`` compares this checkout and another one in turns, and prints the
+median of each and how many times the other's it is.
 
 Each writer puts values of 100 characters under keys of its own, one at a time, and each put is
 on the disk when it returns.
@@ -11,12 +13,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slow_disk import slowed
@@ -175,15 +180,40 @@ def rate(library: str, how: str, number: int, seconds: float, folder: str | None
 
 
 def measured(
-    library: str, how: str, number: int, *, seconds: float, slow: float = 0.0, folder: str | None
+    library: str,
+    how: str,
+    number: int,
+    *,
+    seconds: float,
+    slow: float = 0.0,
+    folder: str | None,
+    source: str | None = None,
 ) -> float:
-    """Return the same from a process of its own, on a disk whose flushes take ``slow`` ms more."""
+    """Return the same from a process of its own, on a disk whose flushes take ``slow`` ms more.
+
+    ``source``: the directory that it imports lpcm from.
+    """
     command = [sys.executable, __file__, library, how, str(number), "--seconds", str(seconds)]
     if folder:
         command += ["--folder", folder]
     if slow:
         command = slowed(command, slow)
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    environment = os.environ | ({"PYTHONPATH": source} if source else {})
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return float(done.stdout)
+
+
+def compare(other: str, rounds: int, **what: Any) -> None:
+    """Print the median of this checkout's rate and of another one's, in turns."""
+    sources = {"this": str(Path(__file__).parents[1] / "src"), "the other": other}
+    found: dict[str, list[float]] = {name: [] for name in sources}
+    for _ in range(rounds):
+        for name, source in sources.items():
+            found[name].append(measured(**what, source=source))
+    medians = {name: statistics.median(each) for name, each in found.items()}
+    for name, each in found.items():
+        print(f"{name}: {medians[name]:.0f} a second, from {min(each):.0f} to {max(each):.0f}")
+    print(f"{medians['this'] / medians['the other']:.2f} times")
 
 
 def main() -> None:
@@ -195,15 +225,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--slow", type=float, default=0.0, help="milliseconds for each flush")
     parser.add_argument("--folder", help="where the files are; default: the temporary directory")
+    parser.add_argument("--against", help="the src of another checkout")
+    parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
-    if given.slow:
-        found = measured(
-            given.library, given.how, given.number,
-            seconds=given.seconds, slow=given.slow, folder=given.folder,
-        )  # fmt: skip
+    what = {
+        "library": given.library, "how": given.how, "number": given.number,
+        "seconds": given.seconds, "folder": given.folder,
+    }  # fmt: skip
+    if given.against:
+        compare(given.against, given.rounds, **what, slow=given.slow)
+    elif given.slow:
+        print(f"{measured(**what, slow=given.slow):.1f}")
     else:
-        found = rate(given.library, given.how, given.number, given.seconds, given.folder)
-    print(f"{found:.1f}")
+        print(f"{rate(**what):.1f}")
 
 
 if __name__ == "__main__":

@@ -9,13 +9,14 @@ entry of many, fails alone.
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lpcm.errors import ValueTooLarge
 from lpcm.ports import Applied, Put, Stored, When
 from lpcm.stores.sqlite.foreign import is_not_text
 from lpcm.stores.sqlite.pages import RANGE
-from lpcm.stores.sqlite.statements import ENTRY, PUT, find, new
+from lpcm.stores.sqlite.statements import ENTRY, find, new, puts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,18 +26,29 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OF_ONE_WRITE",
+    "Row",
+    "applied",
     "chunks",
     "clear_some",
     "drop_some",
     "forget_maps",
+    "plain",
     "put_all",
+    "put_rows",
     "read_many",
 ]
+
+Row: TypeAlias = "tuple[str, str, str | None, int, float | None, Any]"
+"""Map, key, kind, etag, expiry and value."""
 
 _READ_CHUNK = 100
 _READ_MANY = (
     f"SELECT sk, {ENTRY} FROM entries WHERE pk = ? AND sk IN ({', '.join('?' * _READ_CHUNK)})"
 )
+
+_AT_ONCE = 128  # rows of one statement: a power of 2
+_SMALL = 1000  # bytes of a row
+_PUTS = {size: puts(size) for size in (1 << power for power in range(_AT_ONCE.bit_length()))}
 
 _CLEAR_CHUNK = 4000
 _DROP = (
@@ -80,28 +92,57 @@ def put_all(
     connection: Connection,
     map: str,
     writes: Sequence[tuple[str, Op]],
-    check: Callable[[Put], object],
+    check: Callable[[Op], int],
 ) -> list[Outcome | Exception] | None:
     """Do unconditional puts in one go; None if others are among them, or one cannot be done.
 
     Some of them may be done then: to do each of them again, by itself, leaves the same.
     """
-    rows: list[tuple[object, ...]] = []
-    outcomes: list[Outcome | Exception] = []
-    cursor = connection.cursor
-    assert cursor is not None, "a transaction was begun with it"
+    rows: list[Row] = []
+    size = 0
     try:
         for sk, op in writes:
-            if type(op) is not Put or op.when is not When.ALWAYS:
+            row = plain(map, sk, op)
+            if row is None:
                 return None
-            check(op)
-            (data, kind), etag, expires, _ = op
-            rows.append((map, sk, kind, etag, expires, data))
-            outcomes.append(new(Applied, (new(Stored, (data, kind, etag, expires)), None)))
-        cursor.executemany(PUT, rows)
+            size += check(op)
+            rows.append(row)
+        put_rows(connection.execute, rows, size)
     except (ValueTooLarge, *OF_ONE_WRITE):
         return None
-    return outcomes
+    return [applied(row) for row in rows]
+
+
+def plain(map: str, sk: str, op: Op) -> Row | None:
+    """Return the row of a put without a condition, for ``put_rows``; None for another write."""
+    if type(op) is not Put or op.when is not When.ALWAYS:
+        return None
+    (data, kind), etag, expires, _ = op
+    return (map, sk, kind, etag, expires, data)
+
+
+def applied(row: Row) -> Applied:
+    """Return the outcome of a put of that row."""
+    _, _, kind, etag, expires, data = row
+    return new(Applied, (new(Stored, (data, kind, etag, expires)), None))
+
+
+def put_rows(execute: Execute, rows: Sequence[Row], size: int) -> None:
+    """Put rows without a condition, in order; ``size``: bytes of their values together.
+
+    Cost: one statement for each 128 rows, and at most seven for what is left; a statement for each
+    row where they are large. Not ``executemany``: each row lets go of the interpreter's lock, and
+    a thread that takes it meanwhile may keep it for 5 ms.
+    """
+    # SQLite keeps the values of a statement until its next use: only small ones.
+    most = _AT_ONCE if size <= _SMALL * len(rows) else 1
+    start, left = 0, len(rows)
+    while left:
+        while most > left:
+            most >>= 1
+        execute(_PUTS[most], tuple(chain.from_iterable(rows[start : start + most])))
+        start += most
+        left -= most
 
 
 def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -17,6 +17,9 @@ used: see ``SQLiteStore.apply``.
   taken stay in ``_batch`` until each has its outcome. One call of C runs COMMIT and adds to a list,
   which shows whether it has returned. Where it has not, the leader rolls back and puts the others
   back. The next leader finishes what an interrupted one could not.
+- **Puts without a condition that follow each other are one statement**, or a few: each statement
+  lets go of the interpreter's lock, and a thread that takes it meanwhile may keep it for 5 ms.
+  Where one of them cannot be done, each is done by itself, which leaves the same.
 - **A leader that goes wakes the next one.** Should an exception come between these two steps, those
   who wait find the lead free a moment later: they look.
 - **A fork** waits for the leader, which holds its connection's lock whenever it uses SQLite. The
@@ -34,23 +37,24 @@ import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from itertools import islice, repeat, starmap
+from itertools import groupby, islice, repeat, starmap
 from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import LPCMError, StoreError
 from lpcm.ports import Applied
-from lpcm.stores.sqlite.bulk import OF_ONE_WRITE
+from lpcm.stores.sqlite.bulk import OF_ONE_WRITE, applied, put_rows
 from lpcm.stores.sqlite.confirm import confirm
 from lpcm.stores.sqlite.connections import operations
 from lpcm.stores.sqlite.file import is_busy
 from lpcm.stores.sqlite.statements import changes
-from lpcm.stores.sqlite.writes import end, wake
+from lpcm.stores.sqlite.writes import end, pass_on, wake
 from lpcm.system.process import follow, forked, same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lpcm.ports import Stored
+    from lpcm.stores.sqlite.bulk import Row
     from lpcm.stores.sqlite.connections import Connection
     from lpcm.stores.sqlite.file import File
     from lpcm.stores.sqlite.near import NearCache
@@ -128,7 +132,8 @@ class Commits:
             self.queue.append(write)
             try:
                 while not write.ended:
-                    self._turn(partial(self._lead, connection, write))
+                    if not self.lead.locked():
+                        self._turn(partial(self._lead, connection, write))
                     self._wait(write)
             except BaseException:
                 # What another thread has taken is in a transaction that is about to end.
@@ -136,6 +141,8 @@ class Commits:
                     self._turn(self._settle)
                     self._wait(write)
                 raise
+            finally:
+                pass_on(write)
         return write.result()
 
     def enqueue(self, write: Write) -> bool:
@@ -295,8 +302,7 @@ class Commits:
             connection.execute("BEGIN IMMEDIATE")
             batch.before = self._near.view.raw
             self._take(batch, _fitting(waiting))
-            for write in batch.writes:
-                self._do_one(connection, write)
+            self._do_all(connection, batch.writes)
             batch.committed.extend(map(connection.execute, ("COMMIT",)))
         self._crowd = len(batch.writes)
         self._row += self._crowd > 1
@@ -308,16 +314,44 @@ class Commits:
         with suppress(IndexError):
             batch.writes.extend(starmap(batch.home.popleft, repeat((), count)))
 
+    def _do_all(self, connection: Connection, writes: Sequence[Write]) -> None:
+        """Do writes in their order; those that follow each other and are ``plain`` in one go."""
+        for plain, some in groupby(writes, _is_plain):
+            run = list(some)
+            if not plain or not self._put_all(connection, run):
+                for write in run:
+                    self._do_one(connection, write)
+
+    @staticmethod
+    def _put_all(connection: Connection, writes: Sequence[Write]) -> bool:
+        """Do plain writes; return False where one cannot be done, and some may be done."""
+        kept: list[tuple[Write, Row]] = []
+        size = 0
+        for write in writes:
+            write.error = write.outcome = None
+            if write.plain is not None and not write.dropped():
+                kept.append((write, write.plain))
+                size += write.size
+        try:
+            put_rows(connection.execute, [row for _, row in kept], size)
+        except OF_ONE_WRITE:
+            if _is_over(connection):
+                raise
+            return False
+        for write, row in kept:
+            write.outcome = [applied(row)]
+        return True
+
     def _do_one(self, connection: Connection, write: Write) -> None:
+        write.error = write.outcome = None
         if write.dropped():
             return
         if write.several:
             connection.execute("SAVEPOINT one")
         try:
-            write.error = None
             write.outcome = write.do(connection)
         except (LPCMError, *OF_ONE_WRITE) as error:
-            if connection.raw is None or not connection.raw.in_transaction:
+            if _is_over(connection):
                 raise
             write.error = self._of_one(error)
             if write.several:
@@ -421,6 +455,15 @@ class Commits:
                 f"{self._file.path}: forked while this write waited: the parent does it"
             )
             write.ended = True
+
+
+def _is_plain(write: Write) -> bool:
+    return write.plain is not None
+
+
+def _is_over(connection: Connection) -> bool:
+    """Tell whether an error has ended the transaction."""
+    return connection.raw is None or not connection.raw.in_transaction
 
 
 def _fitting(writes: Sequence[Write]) -> int:

@@ -37,7 +37,19 @@ if TYPE_CHECKING:
     from lpcm.ports import Change, Check, Op, Outcome
     from lpcm.stores.sqlite.connections import Execute
 
-__all__ = ["ENTRY", "LIVE", "PUT", "READ", "changes", "find", "new", "rewrite", "transact", "write"]
+__all__ = [
+    "ENTRY",
+    "LIVE",
+    "PUT",
+    "READ",
+    "changes",
+    "find",
+    "new",
+    "puts",
+    "rewrite",
+    "transact",
+    "write",
+]
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
@@ -51,11 +63,18 @@ ENTRY = "v, t, etag, x"  # in the order of Stored's fields
 _RETURNING = "RETURNING v, t, etag, CAST(x AS REAL)"
 
 READ = f"SELECT {ENTRY} FROM entries WHERE {_HERE}"
-PUT = (
-    "INSERT INTO entries(pk, sk, t, etag, x, v) VALUES (?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT(pk, sk) DO UPDATE"
-    " SET t = excluded.t, etag = excluded.etag, x = excluded.x, v = excluded.v"
-)
+
+
+def puts(number: int) -> str:
+    """Return the statement that puts so many rows without a condition, one after another."""
+    values = ", ".join(["(?, ?, ?, ?, ?, ?)"] * number)
+    return (
+        f"INSERT INTO entries(pk, sk, t, etag, x, v) VALUES {values} ON CONFLICT(pk, sk) DO UPDATE"
+        " SET t = excluded.t, etag = excluded.etag, x = excluded.x, v = excluded.v"
+    )
+
+
+PUT = puts(1)
 _PUT_ABSENT = f"{PUT} WHERE entries.x <= ?"
 _PUT_PRESENT = f"UPDATE entries SET t = ?, etag = ?, x = ?, v = ? WHERE {_HERE} AND {LIVE}"
 _PUT_ETAG = f"{_PUT_PRESENT} AND etag = ?"

@@ -32,6 +32,7 @@ from lpcm.stores.sqlite.bulk import (
     clear_some,
     drop_some,
     forget_maps,
+    plain,
     put_all,
     read_many,
 )
@@ -184,12 +185,12 @@ class SQLiteStore:
         """Do one write. Cost: one statement, and one SELECT where it may be refused."""
         if type(op) is Put and op.when is When.ALWAYS and op.expires is None:
             return self._put(map, sk, op, now)
-        size = self._check_size(op)
+        self._check_size(op)
         commits = self.commits
         near = self._near
         before = near.view.raw
         if not commits.alone or commits.lead.locked():
-            return self._meet(map, sk, op, now, size)
+            return self._meet(map, sk, op, now)
         try:
             with self._file.connection() as connection, commits.lead, connection.lock:
                 if not connection.hasty:
@@ -197,7 +198,7 @@ class SQLiteStore:
                 outcome = self._write(connection.execute, map, sk, op, now)
                 confirm(self._file, connection, wrote=type(outcome) is Applied, now=now)
         except StoreBusy:
-            return self._meet(map, sk, op, now, size)
+            return self._meet(map, sk, op, now)
         if commits.queue:
             commits.wake_next()
         if near.state[0] == before and changes(op, outcome):
@@ -206,24 +207,22 @@ class SQLiteStore:
             self._upkeep.wrote((op,), now)
         return outcome
 
-    def _meet(self, map: str, sk: str, op: Op, now: float, size: int) -> Outcome:
+    def _meet(self, map: str, sk: str, op: Op, now: float) -> Outcome:
         """Do one write together with others, or when others have done theirs."""
         outcome: Outcome
-        (outcome,) = self.commits.write(self._one(map, sk, op, now, size))
+        (outcome,) = self.commits.write(self.waiting(map, sk, op, now))
         if type(outcome) is Applied:
             self._upkeep.wrote((op,), now)
         return outcome
 
     def waiting(self, map: str, sk: str, op: Op, now: float) -> Write:
         """Return one write, for a queue; refuse a value that is too large."""
-        return self._one(map, sk, op, now, self._check_size(op))
-
-    def _one(self, map: str, sk: str, op: Op, now: float, size: int) -> Write:
         return Write(
             lambda connection: [self._write(connection.execute, map, sk, op, now)],
             ((map, sk, op),),
             now=now,
-            size=size,
+            size=self._check_size(op),
+            plain=plain(map, sk, op),
         )
 
     def _put(self, map: str, sk: str, op: Put, now: float) -> Outcome:
@@ -237,7 +236,7 @@ class SQLiteStore:
         near = self._near
         commits = self.commits
         if not commits.alone or commits.lead.locked():
-            return self._meet(map, sk, op, now, size)
+            return self._meet(map, sk, op, now)
         before = near.view.raw
         try:
             connection = idle.pop()
@@ -261,7 +260,7 @@ class SQLiteStore:
             try:
                 connection.failed(error)
             except StoreBusy:
-                return self._meet(map, sk, op, now, size)
+                return self._meet(map, sk, op, now)
             raise
         idle.append(connection)
         if commits.queue:
