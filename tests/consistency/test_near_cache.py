@@ -65,7 +65,7 @@ def test_histories(tmp_path, request):
 
 STORE, NEAR, HITS = "stores/sqlite/store.py", "stores/sqlite/near.py", "operations/hits.py"
 STATEMENTS, CONNECTIONS = "stores/sqlite/statements.py", "stores/sqlite/connections.py"
-LOOK = "near.view.raw != header\n            or not place"
+LOOK = "row is None or near.view.raw != header"
 CLAUSES = {
     "refused": (  # "it wrote"
         STATEMENTS,
@@ -103,7 +103,7 @@ def mutant(folder, file, old, new):
 
 def test_histories_catch_what_skips_the_check(tmp_path):
     """A hit without a look at the header is found out, within a second on a free machine."""
-    source = mutant(tmp_path / "mutant", HITS, LOOK, "not place")
+    source = mutant(tmp_path / "mutant", HITS, LOOK, "row is None")
     assert any(history(tmp_path, seconds, source)[2] for seconds in (1, 3, 9))
 
 

@@ -186,6 +186,30 @@ def test_others_writes_are_seen_at_once(engine, m, path):
         assert str(m["a"]) == str(n + 100)
 
 
+def test_after_others_writes_a_read_is_as_short_as_any_miss(engine, m, path):
+    """A row that another process's commit has made old costs the calls of any miss."""
+
+    def calls():
+        called = []
+
+        def count(_frame, event, _argument):
+            called.append(event == "call")
+
+        near(engine).place.until = float("inf")  # no look whether the file is in its place
+        sys.setprofile(count)
+        try:
+            m["a"]
+        finally:
+            sys.setprofile(None)
+        return sum(called)
+
+    warm(m, a="1")
+    near(engine).state = near_cache._EMPTY
+    of_none = calls()
+    elsewhere(path, UPDATE, 2, "a")
+    assert calls() == of_none
+
+
 def test_vacuum_backup_checkpoints(engine, m, path, tmp_path):
     """What else is done to the file, here or elsewhere, makes no read stale."""
     warm(m, a=1)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from lpcm.errors import ValueDecodingError
 from lpcm.operations.entry import MISSING
 from lpcm.ports.near import NOTHING, Nothing
-from lpcm.system.process import forked, same
+from lpcm.system.process import same
 from lpcm.values.copies import COPIES, UNCHANGING, weight
 from lpcm.values.keys import encode
 
@@ -83,7 +83,7 @@ def hits(
             return NOTHING
         rows = young.get(partition)
         row = None if rows is None else rows.get(key)
-        if row is None:  # a miss: the body of ``Entries.get`` once more
+        if row is None or near.view.raw != header:  # a miss: ``Entries.get``'s body once more
             if select is None or absent is None or (old and key in old.get(partition, ())):
                 return NOTHING
             moment = now()
@@ -100,14 +100,11 @@ def hits(
                 return value if make is None else make(value, binding, key)
             except (ValueDecodingError, RecursionError):
                 return NOTHING
-        if row[0] is None:
+        if row[0] is None or not same[0]:  # in a fork's child nothing is near any more
             return NOTHING
-        if not same[0]:  # then there is nothing to look at any more
-            forked()
         moment = now()
         if (
-            near.view.raw != header
-            or not place.since <= moment < place.until
+            not place.since <= moment < place.until
             or moment >= access._until
             or (ages and row[3] <= monotonic())
         ):
