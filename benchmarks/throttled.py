@@ -6,6 +6,7 @@ machine: it gives one partition key so many write units a second, as AWS does.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import threading
@@ -24,6 +25,10 @@ TABLE = "throttled"
 THREADS = 600
 UNITS = 245
 EACH = 3
+WARM = 3.0
+"""Seconds after which the rate has been found, so that it counts from then on."""
+LONG = 10.0
+"""Seconds for which it counts."""
 
 
 def crowd(engine: Engine, proxy: LimitingProxy) -> str:
@@ -80,13 +85,54 @@ def load(engine: Engine, proxy: LimitingProxy, units: int) -> str:
     )
 
 
+def spread(engine: Engine, proxy: LimitingProxy, shards: int) -> str:
+    """Have many tasks put entries into a map of so many shards; return a line of the table."""
+    m: Any = LPCM(f"spread {shards}", using=engine, shards=shards)
+    m["first"] = 0
+    proxy.limits = Limits(writes=50, saved=0.02)
+    proxy.forget_units()
+    before = proxy.counts["throttled"]
+    written: list[float] = []
+    errors: list[LPCMError] = []
+
+    async def write(task: int, begun: float) -> None:
+        number = 0
+        while time.monotonic() < begun + WARM + LONG:
+            number += 1
+            try:
+                await m.aset(f"{task}/{number}", number)
+            except LPCMError as error:
+                errors.append(error)
+            written.append(time.monotonic() - begun)
+
+    async def work() -> None:
+        begun = time.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            for task in range(32 * min(shards, 12)):
+                tasks.create_task(write(task, begun))
+        await engine.aclose()
+
+    asyncio.run(work())
+    rate = sum(WARM < at <= WARM + LONG for at in written) / LONG
+    throttled = proxy.counts["throttled"] - before
+    return (
+        f"| {shards} shards, 50 units each | {rate:.0f} | | "
+        f"| {throttled / len(written):.2f} | {len(errors)} |"
+    )
+
+
 def main() -> None:
     os.environ |= servers.AWS
     print("| | a second | mean wait | longest | refused of each request | errors |")
     print("|---|--:|--:|--:|--:|--:|")
     with servers.dynoxide() as server:
         create_table(server.endpoint, TABLE, "pk", "sk")
-        for measure in (crowd, lambda engine, proxy: load(engine, proxy, 280)):
+        for measure in (
+            crowd,
+            lambda engine, proxy: load(engine, proxy, 280),
+            lambda engine, proxy: spread(engine, proxy, 1),
+            lambda engine, proxy: spread(engine, proxy, 16),
+        ):
             with limiting(server.host, server.port, Limits()) as proxy:
                 url = f"dynamodb://{TABLE}?endpoint={proxy.endpoint}"
                 with Engine.open(url) as engine:

@@ -21,7 +21,9 @@ from urllib.parse import quote
 
 from checks import servers
 from checks.tables import make_table
-from lpcm.verify import nemesis, play, proxy
+from lpcm import Engine
+from lpcm.administration import Records
+from lpcm.verify import MAP, nemesis, play, proxy
 from lpcm.verify.targets import MEMCACHED, Target
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["STORES", "evicting", "killing", "main", "own", "pausing"]
 
-STORES = ("sqlite", "dynamodb")
+STORES = ("sqlite", "dynamodb", "shards")
+SHARDS = 4
 
 ROUND = 6.0
 _TABLE, _REGION = "histories", "eu-west-1"
@@ -67,10 +70,11 @@ def main(arguments: Sequence[str]) -> int:
     os.environ.update(servers.AWS)
     total: Counter[str] = Counter()
     _say(f"seed {seed}")
+    each = seconds / len(STORES) / 2
     for store in STORES:
         for strict in (True, False):
             name = f"{store}, {'strict' if strict else 'available'}"
-            counts, broken = _record(store, seed, seconds / 4, strict=strict)
+            counts, broken = _record(store, seed, each, strict=strict)
             total += counts
             _say(f"\n{name}: {counts['rounds']} rounds, {counts['operations']:,} operations")
             _say("  " + ", ".join(f"{what} {n:,}" for what, n in sorted(counts.items())))
@@ -93,8 +97,9 @@ def own(
 
     ``options`` are more of the URL.
     ``store`` is ``sqlite``, a file in the directory, or ``dynamodb``: dynoxide, through a
-    proxy that delays, loses and cuts. In ``available`` mode no client is killed: its pending
-    invalidations would die with it, and only the cache TTL bounds that.
+    proxy that delays, loses and cuts; or ``shards``, the same with a map of several. In
+    ``available`` mode no client is killed: its pending invalidations would die with it, and only
+    the cache TTL bounds that.
     """
     with ExitStack() as stack:
         # So small that the items of ``evicting`` displace ours.
@@ -108,6 +113,11 @@ def own(
         else:
             engine = stack.enter_context(servers.dynoxide())
             make_table(engine.endpoint, _TABLE, _REGION)
+            if store == "shards":
+                with Engine.open(
+                    f"dynamodb://{_TABLE}?region={_REGION}&endpoint={engine.endpoint}"
+                ) as direct:
+                    Records(MAP, using=direct, shards=SHARDS).create()
             back = stack.enter_context(proxy.http_proxy(engine.host, engine.port))
             url = (
                 f"dynamodb://{_TABLE}?region={_REGION}&endpoint={back.endpoint}"

@@ -26,7 +26,7 @@ from lpcm.operations.operations import Entries
 from lpcm.operations.options import MapOptions
 from lpcm.ports import CacheLost, Scan
 from lpcm.values.compress import method_of
-from lpcm.values.keys import partition
+from lpcm.values.partitions import check_shards, partition
 from lpcm.values.registry import foreign
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from lpcm.engine.config import Config
     from lpcm.engine.engine import Engine
-    from lpcm.ports import Page, Stored
+    from lpcm.ports import MapInfo, Page, Stored
 
 __all__ = [
     "SETTLED",
@@ -42,6 +42,7 @@ __all__ = [
     "Records",
     "check_exists",
     "drop",
+    "find_map",
     "is_cached",
     "open_engine",
     "purge",
@@ -72,6 +73,8 @@ class Records:
         Where the map is, as for ``LPCM``.
     ``namespace``
         Another namespace of that store.
+    ``shards``
+        The number of partitions that the first write gives the map, as for ``LPCM``.
 
     >>> from lpcm import LPCM
     >>> LPCM("pets")["rex"] = "dog"
@@ -90,10 +93,12 @@ class Records:
         using: str | Engine = "default",
         url: str | None = None,
         namespace: str | None = None,
+        shards: int | None = None,
     ) -> None:
         self.name = name
         self._where = using, url
         self._namespace = namespace
+        self._shards = None if shards is None else check_shards(shards)
 
     @property
     def engine(self) -> Engine:
@@ -113,7 +118,7 @@ class Records:
             engine,
             wrap_with_hooks(engine.stack, engine, self.name),
             self.name,
-            MapOptions(MISSING, None, ({}, {})),
+            MapOptions(MISSING, None, ({}, {}), shards=self._shards),
             namespace=self._namespace or engine.namespace,
             binding=None,
         )
@@ -211,6 +216,14 @@ class Records:
 
     # Writing
 
+    def create(self) -> None:
+        """Enter the map into the catalogue unless it is there.
+
+        **Cost**: a look at the catalogue, and up to two writes there. **Raises** ConfigError where
+        it has another number of shards.
+        """
+        run(self._use().restore(()))
+
     def restore(self, entries: Iterable[Entry[Any]]) -> None:
         """Store entries as they were elsewhere, each with its own expiry; etags are new.
 
@@ -225,6 +238,19 @@ class Records:
 def open_engine(using: str | Engine = "default", *, url: str | None = None) -> Engine:
     """Return the engine that all maps of an alias, or of a URL in its place, share."""
     return resolve(using, url)
+
+
+def find_map(engine: Engine, name: str, namespace: str | None = None) -> MapInfo | None:
+    """Return what the catalogue has of a map, whatever its format; None: it was never written.
+
+    **Cost**: one request. ``shards`` is the number of its partitions, ``format`` its layout's.
+
+    >>> from lpcm import LPCM
+    >>> LPCM("pets")["rex"] = "dog"
+    >>> find_map(open_engine(), "pets"), find_map(open_engine(), "cars")
+    (MapInfo(name='pets', format=1, codec='typed', shards=1), None)
+    """
+    return run(engine.store.describe(namespace or engine.namespace, name)).info
 
 
 def is_cached(engine: Engine) -> bool:

@@ -15,6 +15,7 @@ from lpcm.stores.dynamodb import pace as pace_module
 from lpcm.stores.dynamodb.http.blocking import SocketTransport
 from lpcm.stores.dynamodb.http.credentials import Credentials
 from lpcm.stores.dynamodb.pace import Pace, ticket
+from lpcm.stores.dynamodb.shards import partitions
 from lpcm.testing import FakeClock
 from tests.dynamodb.tables import REGION
 from tests.test_process import FORKS, seen_in_child
@@ -81,7 +82,10 @@ def test_each_partition_has_its_limit(dynoxide_table):
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        ({"writes": 1}, "map 'hot' of namespace '.+' gets more writes than one partition takes"),
+        (
+            {"writes": 1},
+            "map 'hot' of namespace '[^']+' gets more writes than one partition takes.+ --shards",
+        ),
         ({"table_writes": 1}, "provisioned capacity of writes is used up: raise it"),
         (
             {"table_writes": 1, "table_reason": "MaxOnDemandThroughputExceeded"},
@@ -148,6 +152,22 @@ def test_a_large_batch(dynoxide_table):
         m.set_many({number: number for number in range(1500)})
         assert proxy.counts["requests"] - before <= 1.5 * 1500 / 25
         assert len(m) == 1501
+
+
+def test_each_shard_has_its_pace(dynoxide_table):
+    """Batches of several shards are sent at the pace of each, and the table has none."""
+    with limited(dynoxide_table) as proxy, opened(dynoxide_table, proxy, budget=30) as engine:
+        m = LPCM("spread", using=engine, shards=4)
+        m["first"] = 0
+        proxy.limits = Limits(writes=75, saved=1)
+        proxy.forget_units()
+        before = proxy.counts["requests"]
+        m.set_many({number: number for number in range(1000)})
+        assert proxy.counts["requests"] - before <= 3 * 1000 / 25
+        paced = {pk for pk, _ in engine.store._store._caller._paces}
+        assert paced
+        assert paced <= set(partitions(engine.partition("spread"), 4))
+        assert len(m) == 1001
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 """Maps in DynamoDB: the mapping contract, CPython's tests and the state machine, on the engines."""
 
+from typing import ClassVar
+
 import pytest
 from test import mapping_tests
 
 from lpcm import LPCM, Engine
 from lpcm.engine import config
 from lpcm.stores.dynamodb.items import ITEM_LIMIT
+from lpcm.stores.dynamodb.shards import Sharded
 from lpcm.testing.contracts.mapping import MappingContract
 from tests.map.machine import check
 from tests.map.test_cpython import TESTS, adapter
@@ -31,6 +34,23 @@ class TestDynoxide(OnTable):
     @pytest.fixture(autouse=True)
     def _table(self, dynoxide_table):
         self.open(dynoxide_table)
+
+
+class InShards(dict):
+    """What engines are told to make of maps that they enter into the catalogue: several shards."""
+
+    def get(self, map, default=None):
+        del map, default
+        return 4
+
+
+class TestShards(OnTable):
+    """Maps of several shards."""
+
+    @pytest.fixture(autouse=True)
+    def _table(self, dynoxide_table):
+        self.open(dynoxide_table)
+        self.engine.catalogue.declared = InShards()
 
 
 class TestExtendDB(OnTable):
@@ -70,6 +90,33 @@ def test_a_map_is_a_dict(table, operations):
         return Engine(Paging(engine.store), config.parse(table.url), clock=clock)
 
     check(open_engine, operations // 20)
+
+
+class PagingOfShards(Paging):
+    """Small pages of each shard."""
+
+    scanned: ClassVar[set[str]] = set()
+
+    async def scan(self, map, wanted, now, **options):
+        self.scanned.add(map)
+        return await super().scan(map, wanted, now, **options)
+
+    def sharded(self, shards):
+        return Sharded(self, shards)
+
+
+def test_a_map_of_several_shards_is_a_dict(dynoxide_table, operations):
+    """So it is where each map has several shards, whose pages are small."""
+    dynoxide_table.empty()
+
+    def open_engine(clock):
+        store = PagingOfShards(dynoxide_table.open())
+        engine = Engine(store, config.parse(dynoxide_table.url), clock=clock)
+        engine.catalogue.declared = InShards()
+        return engine
+
+    check(open_engine, operations // 20)
+    assert {pk.count("/") for pk in PagingOfShards.scanned} == {2, 3}
 
 
 def test_a_map_of_many_pages(table):

@@ -241,6 +241,35 @@ def test_a_map_s_policy_is_for_that_map_alone(guarded, name):
         lpcm.maps(using=engine)
 
 
+def test_a_map_s_policy_is_for_all_its_shards(guarded):
+    """A map's policy opens all its shards, to a reader to read, and no shard of another map."""
+    engine, _ = guarded(maps=["a"], namespace=True)
+    m = LPCM("a", using=engine, shards=16)
+    write(m, engine)
+    m.update({number: number for number in range(50)})
+    reader, _ = guarded(maps=["a"], namespace=True, read_only=True)
+    read(LPCM("a", using=reader))
+    assert LPCM("a", using=reader).copy() == m.copy()
+    with pytest.raises(StoreDenied):
+        LPCM("a", using=reader).set("k", 1)
+    owner, _ = guarded()
+    LPCM("ab", using=owner, shards=16)["k"] = 1
+    for other in (engine, reader):
+        with pytest.raises(StoreDenied):
+            LPCM("ab", using=other).get("k")
+        with pytest.raises(StoreDenied):
+            list(LPCM("ab", using=other))
+
+
+def test_who_may_not_read_the_catalogue_says_the_number(guarded):
+    """A reader by a policy of earlier versions finds all entries where it says how many shards."""
+    owner, _ = guarded()
+    wanted = {number: number for number in range(50)}
+    LPCM("a", using=owner, shards=4).update(wanted)
+    options = {"maps": ["a"], "namespace": True, "read_only": True, "before": True}
+    assert LPCM("a", using=guarded(**options)[0], shards=4).copy() == wanted
+
+
 @pytest.mark.parametrize("before", [False, True], ids=["today's", "the one before"])
 def test_a_map_s_policy_behind_a_cache(guarded, memcached, before):
     """A writer works by today's policy and the one before; a reader caches by today's alone."""

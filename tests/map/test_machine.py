@@ -21,9 +21,9 @@ class Paging:
     def __getattr__(self, name):
         return getattr(self._store, name)
 
-    async def scan(self, map, wanted, now):
+    async def scan(self, map, wanted, now, **options):
         small = wanted._replace(limit=min(wanted.limit, 3))
-        return await self._store.scan(map, small, now)
+        return await self._store.scan(map, small, now, **options)
 
 
 @pytest.fixture

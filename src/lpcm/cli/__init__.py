@@ -59,6 +59,7 @@ COMMANDS: Mapping[str, str] = {
     "info": "lpcm.cli.file:info",
     "items": "lpcm.cli.entries:items",
     "keys": "lpcm.cli.entries:keys",
+    "map": "lpcm.cli.catalogue:map_",
     "maps": "lpcm.cli.entries:maps",
     "purge": "lpcm.cli.file:purge",
     "set": "lpcm.cli.entries:set_",
@@ -96,9 +97,9 @@ class Session:
         self.there("read")
         return found
 
-    def records(self, name: str) -> Records:
+    def records(self, name: str, *, shards: int | None = None) -> Records:
         """Return the entries of that map as they are stored."""
-        return Records(name, using=self.using, url=self.url)
+        return Records(name, using=self.using, url=self.url, shards=shards)
 
     def engine(self) -> Engine:
         """Return the engine of the URL or alias."""

@@ -37,14 +37,26 @@ _SHOWN = 20
     metavar="N",
     help="Copy at most N entries a second.",
 )
+@click.option(
+    "--to", metavar="NAME", help="Of one map: the map to copy it to, maybe of the same store."
+)
+@click.option(
+    "--shards",
+    type=int,
+    metavar="N",
+    help="Spread a map that the destination does not have yet over so many partitions of DynamoDB; "
+    "default: as in the source.",
+)
 @pass_session
 def copy(
     session: Session,
     source: str,
     destination: str,
     maps: tuple[str, ...],
-    rate: float | None,
     *,
+    rate: float | None,
+    to: str | None,
+    shards: int | None,
     no_verify: bool,
     restart: bool,
 ) -> None:
@@ -55,8 +67,10 @@ def copy(
     given again. Afterwards both sides are compared, and what differs is copied once more;
     exit with 1 if anything could not be copied.
     """
-    work = Copy(source, destination)
-    if work.circular:
+    if to is not None and len(set(maps)) != 1:
+        raise click.UsageError("--to goes with one --map")
+    work = Copy(source, destination, to=to, shards=shards)
+    if work.circular and to in {None, *maps}:
         raise click.UsageError("source and destination are the same store")
     names = list(dict.fromkeys(maps)) or work.names()
     if missing := set(maps) - set(work.names()):

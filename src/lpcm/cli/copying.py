@@ -20,7 +20,14 @@ from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lpcm import LPCM, BatchError, Entry, maps
-from lpcm.administration import Records, check_exists, drop, open_engine, same_store
+from lpcm.administration import (
+    Records,
+    check_exists,
+    drop,
+    find_map,
+    open_engine,
+    same_store,
+)
 from lpcm.cli.spreading import bounds, interleave, spreads
 from lpcm.config import find
 from lpcm.errors import ValueEncodingError
@@ -76,11 +83,17 @@ class Done:
 class Copy:
     """All that is copied from one URL to another.
 
+    ``to``: the name of the map there, where one map is copied. ``shards``: the number of
+    partitions of a map that is not there yet; None: as in the source.
+
     **Raises** StoreMissing where the source is no file, ConfigError for what is no URL.
     """
 
-    def __init__(self, source: str, destination: str) -> None:
+    def __init__(
+        self, source: str, destination: str, *, to: str | None = None, shards: int | None = None
+    ) -> None:
         self._urls = source, destination
+        self._name, self._shards = to, shards
         # Else a misspelt source would be made, empty, and copied with success.
         check_exists(find(url=source), "nothing to copy")
         self._from, self._to = open_engine(url=source), open_engine(url=destination)
@@ -117,11 +130,15 @@ class Copy:
 
     def progress(self, name: str) -> Progress:
         """Return how far earlier runs got with a map."""
-        (stored,) = self._noted.read([_row(name)])
+        (stored,) = self._noted.read([self._row(name)])
         return Progress() if stored is None else Progress(**self._noted.value(stored))
 
     def _note(self, name: str, progress: Progress) -> None:
-        self._noted.restore([Entry(_row(name), progress._asdict(), 0, None)])
+        self._noted.restore([Entry(self._row(name), progress._asdict(), 0, None)])
+
+    def _row(self, name: str) -> str:
+        text = name if self._name is None else f"{name}\0{self._name}"
+        return sha256(text.encode()).hexdigest()
 
     def forget(self) -> None:
         """Remove what is noted of how far it got."""
@@ -200,7 +217,13 @@ class Copy:
         _repair(source, destination, differing, done)
 
     def _records(self, name: str) -> tuple[Records, Records]:
-        return Records(name, url=self._urls[0]), Records(name, url=self._urls[1])
+        source, destination = self._urls
+        to = self._name or name
+        shards = self._shards
+        if shards is None and find_map(self._to, to) is None:
+            there = find_map(self._from, name)
+            shards = there and there.shards
+        return Records(name, url=source), Records(to, url=destination, shards=shards)
 
 
 def _page(
@@ -220,10 +243,6 @@ def _page(
         if resume is not None and (last is None or resume < last):
             left.append(Part(resume, last))
     return interleave(runs), failed, left
-
-
-def _row(name: str) -> str:
-    return sha256(name.encode()).hexdigest()
 
 
 def _restore(destination: Records, entries: Sequence[Entry[Any]]) -> dict[Any, str]:

@@ -252,8 +252,8 @@ class Access:
             raise ConfigError(
                 f"map {self._name!r} has {found} shards, and was opened with "
                 f"shards={self._shards}: the number is chosen when a map is first written. "
-                f"Leave shards= out or say {found}, or copy the map to another one (lpcm copy "
-                "--shards)"
+                f"Leave shards= out or say {found}, or copy it to another map with lpcm copy "
+                "--to NAME --shards N"
             )
 
 

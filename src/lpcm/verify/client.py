@@ -115,7 +115,7 @@ def opened(url: str, tier: str = "") -> tuple[Engine, Counting | None]:
     made = getattr(import_module(module), name) if tier else Coherent
     prefix = engine.stack.coherent._prefixes  # type: ignore[union-attr]  # noqa: SLF001  # see Engine
     policy = POLICY._replace(strict=settings.strict, ttl=settings.cache_ttl)
-    coherent = made(store, counting, engine.stack.clock, policy, prefix)
+    coherent = made(engine.store, counting, engine.stack.clock, policy, prefix)
     engine.stack = engine.stack._replace(tier=in_front(coherent, engine.near), coherent=coherent)
     return engine, counting
 

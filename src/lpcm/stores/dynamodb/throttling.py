@@ -67,8 +67,8 @@ def _hot(kind: str, of: Iterable[str]) -> str:
     ways = "put a cache in front, " if kind == "read" else ""
     return (
         f"{maps} gets more {kind}s than one partition takes, about {rate} a second, whatever the "
-        f"table's capacity: {ways}move it to a map of more shards, LPCM(name, shards=16), or send "
-        "fewer requests where one key is hot"
+        f"table's capacity: {ways}copy it to a map of more shards (lpcm copy --to NAME --shards "
+        "16), or send fewer requests where one key is hot"
     )
 
 
