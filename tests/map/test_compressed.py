@@ -147,6 +147,16 @@ def test_other_operations(url):
         assert again.copy() == m.copy()
 
 
+def test_live_containers_compress(url):
+    """A live container that is assigned to another key is compressed as a plain one."""
+    with Engine.open(url, compress="zlib") as engine:
+        m = LPCM("m", using=engine)
+        m["k"] = TALK
+        m["again"] = m["k"]
+        assert stored(m, "again").kind == "json+zlib"
+        assert m["again"] == TALK
+
+
 def test_small_values_are_as_without(url):
     """What is under the threshold is stored byte for byte as without compression."""
     small = {"a": [1, 2.5, None], "b": "text", "c": {"x"}, "d": b"raw", "e": 7}

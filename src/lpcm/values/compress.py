@@ -30,14 +30,16 @@ from lpcm.values.path import shown
 from lpcm.values.size import size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["compressing", "expand", "method_of", "usable"]
 
 _LEVEL: Final = {"zlib": 6, "zstd": 3}
 """The levels that their libraries take by themselves: higher ones take twice as long for 1 %."""
-_MAY_COMPRESS: Final = frozenset({str, bytes, dict, list, tuple, set, frozenset})
-_BYTES: Final = b'"!bytes"'
+_SCALARS: Final = frozenset({int, float, bool, type(None), Decimal})
+_BYTES: Final = '"!bytes"'
+_PART: Final = 2**18
+"""Bytes or characters that are compressed, or read, at once: no whole copy of the data is made."""
 _KINDS: Final = {
     f"{name}+{method}": method for name in ("str", "bytes", "json") for method in _LEVEL
 }
@@ -59,7 +61,7 @@ def compressing(
     trees = encode is not encode_text
 
     def encode_and_compress(value: object) -> Cell:
-        if trees and type(value) not in _MAY_COMPRESS:
+        if type(value) in _SCALARS:
             return encode(value)
         try:
             cell = encode_text(value)
@@ -68,23 +70,15 @@ def compressing(
                 return encode(value)
             raise
         data, kind = cell
-        if type(data) is str:
-            # A character is of four bytes at most.
-            small = 4 * len(data) <= over or (len(data) <= over and data.isascii())
-            name, raw = kind or "str", b"" if small else data.encode()
-        elif type(data) is bytes:
-            name, raw = "bytes", data
-        else:
-            return cell
-        if not over < len(raw) <= most or isinstance(value, (int, float, Decimal)):
+        length = _length(data)
+        if not over < length <= most or isinstance(value, (int, float, Decimal)):
             return encode(value) if trees else cell
-        packed = compress(raw)
-        now = len(raw)
-        if trees and _BYTES in raw:  # of bytes in a tree their text is no measure
-            cell = encode(value)
-            now = size(cell.data)
-        if 4 * len(packed) > 3 * now:
+        packed = b"".join(compress(data))
+        if trees and type(data) is str and kind is not None and _BYTES in data:  # longer as text
+            length = size(encode(value).data)
+        if 4 * len(packed) > 3 * length:
             return encode(value) if trees else cell
+        name = kind or type(data).__name__
         return Cell(packed, f"{name}+{method}")
 
     return encode_and_compress
@@ -129,19 +123,39 @@ def usable(method: str) -> str:
 # Methods
 
 
+def _parts(data: Any) -> Iterator[bytes]:
+    """Return text in UTF-8, or bytes, part by part."""
+    for at in range(0, len(data), _PART):
+        part = data[at : at + _PART]
+        yield part.encode() if type(part) is str else part
+
+
+def _length(data: object) -> int:
+    """Return the bytes of text in UTF-8, or of bytes; 0 for anything else."""
+    if type(data) is str and not data.isascii():
+        return sum(map(len, _parts(data)))
+    return len(data) if type(data) is str or type(data) is bytes else 0
+
+
 @functools.cache
-def _compressor(method: str) -> Callable[[bytes], bytes]:
+def _compressor(method: str) -> Callable[[Any], Iterable[bytes]]:
+    """Return what compresses text or bytes, part by part."""
     if method == "zlib":
         import zlib
 
-        return functools.partial(zlib.compress, level=_LEVEL[method])
+        return lambda data: _compressed(zlib.compressobj(_LEVEL["zlib"]), data)
     try:
         zstd = _zstd()
     except ImportError as error:
         raise ConfigError(f"compress=zstd: {_NO_ZSTD}") from error
     parameter = zstd.CompressionParameter
     options = {parameter.compression_level: _LEVEL[method], parameter.checksum_flag: 1}
-    return functools.partial(zstd.compress, options=options)
+    return lambda data: _compressed(zstd.ZstdCompressor(options=options), data)
+
+
+def _compressed(stream: Any, data: Any) -> Iterator[bytes]:
+    yield from map(stream.compress, _parts(data))
+    yield stream.flush()
 
 
 @functools.cache
@@ -174,15 +188,25 @@ def _zstd() -> Any:
 
 def _expanded(stream: Any, data: bytes, most: int, failure: type[Exception]) -> bytes:
     """Return what a stream holds, which must be whole and alone in the data."""
+    found: list[bytes] = []
+    left, at, full = most + 1, 0, False
     try:
-        raw: bytes = stream.decompress(data, most + 1)
-    except (failure, EOFError, MemoryError, OverflowError) as error:
+        while not stream.eof and (full or at < len(data)):
+            limit = min(left, 4 * _PART)
+            if full:  # there is more, of what the stream was given before
+                found.append(stream.decompress(getattr(stream, "unconsumed_tail", b""), limit))
+            else:
+                found.append(stream.decompress(data[at : at + _PART], limit))
+                at += _PART
+            full = len(found[-1]) == limit
+            left -= len(found[-1])
+            if not left:
+                raise ValueDecodingError(
+                    f"compressed data that expand to over {most:,} bytes: if they are your own, "
+                    "configure a larger max_value"
+                )
+    except failure as error:
         raise ValueDecodingError(f"damaged compressed data: {error}") from error
-    if len(raw) > most:
-        raise ValueDecodingError(
-            f"compressed data that expand to over {most:,} bytes: if they are your own, configure "
-            "a larger max_value"
-        )
-    if not stream.eof or stream.unused_data:
+    if not stream.eof or stream.unused_data or at < len(data):
         raise ValueDecodingError("damaged compressed data: more or less than one whole stream")
-    return raw
+    return b"".join(found)
