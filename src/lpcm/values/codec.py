@@ -165,7 +165,7 @@ def _json(value: Any) -> str | None:
             text.encode()
     except ValueError:  # nan, inf, a lone surrogate
         return None
-    return None if '"!' in text else text
+    return None if "!" in text and '"!' in text else text  # as in ``decode_text``
 
 
 def _is_json(value: Any, levels: int) -> bool:
