@@ -137,6 +137,38 @@ def test_a_write_that_is_dropped_tells_nothing(store):
     assert data(store, "k") == 1
 
 
+# Turns
+
+
+@pytest.mark.parametrize("op", [put(2), Add(1, 0, 2)], ids=["put", "other"])
+def test_who_was_alone_passes_nobody(store, monkeypatch, op):
+    """A thread whose write was alone does not write again before one that waits meanwhile."""
+    monkeypatch.setattr(commit, "_LOOK", 10 * PATIENCE)
+    monkeypatch.setattr(store.commits, "wake_next", lambda: None)  # it does not run yet
+    waiting = []
+    connect = store._file.connect
+
+    def meet(sql):
+        if sql.startswith("INSERT") and not waiting:
+            waiting.append(Thread(lambda: apply(store, "waiting", put(1))))
+            until(lambda: store.commits.queue)
+
+    def connecting(mode):
+        raw = connect(mode)
+        raw.set_trace_callback(meet)
+        return raw
+
+    monkeypatch.setattr(store._file, "connect", connecting)
+
+    def write_twice():
+        apply(store, "k", put(1))
+        apply(store, "k", op)
+        return run(store.read(MAP, "waiting", NOW))
+
+    assert Thread(write_twice).outcome() == Stored(1, None, 1, None)
+    assert isinstance(waiting[0].outcome(), Applied)
+
+
 # Waking
 
 

@@ -189,7 +189,7 @@ class SQLiteStore:
         commits = self.commits
         near = self._near
         before = near.view.raw
-        if not commits.alone or commits.lead.locked():
+        if not commits.alone or commits.queue or commits.lead.locked():
             return self._meet(map, sk, op, now)
         try:
             with self._file.connection() as connection, commits.lead, connection.lock:
@@ -235,7 +235,7 @@ class SQLiteStore:
         place = self._place
         near = self._near
         commits = self.commits
-        if not commits.alone or commits.lead.locked():
+        if not commits.alone or commits.queue or commits.lead.locked():
             return self._meet(map, sk, op, now)
         before = near.view.raw
         try:
