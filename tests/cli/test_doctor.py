@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 import lpcm
 from checks import servers
-from lpcm import LPCM, ConfigError, doctor
+from lpcm import LPCM, ConfigError, doctor, events
 from lpcm.cli import main
 from lpcm.stores.sqlite import inspection
 from lpcm.stores.sqlite.store import SQLiteStore
@@ -172,6 +172,18 @@ def test_what_expired_and_no_near_cache(file, tmp_path):
     found = examined(f"{file}?near_cache=0")
     assert "lpcm purge" in found["file"]["fix"]
     assert found["near cache"]["state"] == "note"
+
+
+def test_eventual_reads(table):
+    """They are named; what two engines exchange is read strongly, and found there."""
+    requests = []
+    with events.subscribe(requests.append, events.Request):
+        found = examined(f"{table.url}&consistency=eventual")
+    assert {each.read_units for each in requests if each.operation == "GetItem"} == {1.0}
+    assert "may be behind" in found["consistency"]["found"]
+    assert found["consistency"]["state"] == "ok"
+    assert "20 writes" in found["sharing"]["found"]
+    assert "consistency" not in examined(table.url)
 
 
 def test_no_table(dynoxide):
