@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -121,6 +123,29 @@ def spread(engine: Engine, proxy: LimitingProxy, shards: int) -> str:
     )
 
 
+def copy(engine: Engine, proxy: LimitingProxy, units: int) -> str:
+    """Copy maps from a file by the command line; return a line of the table."""
+    del engine
+    maps, size = 4, units * 5
+    with tempfile.TemporaryDirectory() as folder:
+        here = f"sqlite:///{folder}/here.sqlite3?synchronous=normal"
+        for number in range(maps):
+            LPCM(f"copied{number}", url=here).set_many({each: each for each in range(size)})
+        proxy.limits = Limits(writes=units, saved=1)
+        proxy.forget_units()
+        before = proxy.counts["requests"]
+        there = f"dynamodb://{TABLE}?endpoint={proxy.endpoint}&budget=60"
+        started = time.monotonic()
+        command = [sys.executable, "-m", "lpcm", "copy", here, there, "--no-verify"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        length = time.monotonic() - started
+    requests = proxy.counts["requests"] - before
+    return (
+        f"| copy of {maps} maps of {size}, {units} units each | {maps * size / length:.0f} | "
+        f"| {length:.2f} | {requests / (maps * size / 25) - 1:.2f} | 0 |"
+    )
+
+
 def main() -> None:
     os.environ |= servers.AWS
     print("| | a second | mean wait | longest | refused of each request | errors |")
@@ -132,6 +157,7 @@ def main() -> None:
             lambda engine, proxy: load(engine, proxy, 280),
             lambda engine, proxy: spread(engine, proxy, 1),
             lambda engine, proxy: spread(engine, proxy, 16),
+            lambda engine, proxy: copy(engine, proxy, 280),
         ):
             with limiting(server.host, server.port, Limits()) as proxy:
                 url = f"dynamodb://{TABLE}?endpoint={proxy.endpoint}"

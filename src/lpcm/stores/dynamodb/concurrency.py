@@ -8,6 +8,7 @@ thread has emitted the events of all jobs.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from contextvars import Context, copy_context
 from functools import partial
 from queue import SimpleQueue
@@ -19,7 +20,7 @@ from lpcm.stores.dynamodb.retries import postponed
 from lpcm.system.process import follow, forked, same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Sequence
+    from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 
 __all__ = ["WIDTH", "Runner", "later"]
 
@@ -73,8 +74,9 @@ class Runner:
             finally:
                 done.put(None)
 
-        for number, job in enumerate(jobs):
-            threads.submit(partial(work, number, _context(collected), job))
+        threads.submit(
+            [partial(work, number, _context(collected), job) for number, job in enumerate(jobs)]
+        )
         for _ in jobs:
             done.get()
         outer = postponed.get()  # where a job of another runner has run these
@@ -88,31 +90,39 @@ class Runner:
 class _Threads:
     """Threads, started as they are needed, that end when this object has no more references.
 
+    The callers take turns: one whose jobs wait for their partition's limit holds nobody else up.
+
     Not an executor: ``concurrent.futures`` has one lock for the whole process. The lock stays held
     in the child of a fork in C, if another thread held it at the fork.
     """
 
     def __init__(self) -> None:
-        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._callers: SimpleQueue[deque[Callable[[], None]] | None] = SimpleQueue()
+        """The jobs of each caller that have not begun, while there are any."""
         self._started = 0
 
-    def submit(self, job: Callable[[], None]) -> None:
-        """Run a job on one of the threads."""
-        if self._started < WIDTH:
+    def submit(self, jobs: Iterable[Callable[[], None]]) -> None:
+        """Run the jobs of a caller on the threads, in order."""
+        waiting = deque(jobs)
+        for _ in range(min(len(waiting), WIDTH - self._started)):
             name = f"lpcm-dynamodb_{self._started}"
-            threading.Thread(target=_serve, args=(self._jobs,), name=name, daemon=True).start()
+            threading.Thread(target=_serve, args=(self._callers,), name=name, daemon=True).start()
             self._started += 1
-        self._jobs.put(job)
+        if waiting:
+            self._callers.put(waiting)
 
     def __del__(self) -> None:
         for _ in range(self._started):
-            self._jobs.put(None)
+            self._callers.put(None)
 
 
-def _serve(jobs: SimpleQueue[Callable[[], None] | None]) -> None:
-    while (job := jobs.get()) is not None:
+def _serve(callers: SimpleQueue[deque[Callable[[], None]] | None]) -> None:
+    while (waiting := callers.get()) is not None:
+        job = waiting.popleft()
+        if waiting:
+            callers.put(waiting)  # at the end, behind those of other callers
         job()
-        del job  # and with it the objects that it refers to, before the wait for the next job
+        del job, waiting  # and with it the objects that it refers to, before the next wait
 
 
 def _context(collected: list[events.Request]) -> Context:
