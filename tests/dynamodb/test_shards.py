@@ -38,6 +38,8 @@ class Known:
         del map
         return self._shards
 
+    enter = ask
+
 
 class TestContract(StoreContract, UpdateContract, TransactionContract):
     """The store's contract, where each map has several shards."""
@@ -141,8 +143,15 @@ def test_a_row_of_a_later_version(table, engine, row):
 # Whose number counts
 
 
-def test_another_number_is_refused(table, engine):
+@pytest.mark.parametrize("cached", [False, True], ids=["alone", "behind memcached"])
+def test_another_number_is_refused(table, memcached, cached):
     """A map keeps the number of its first write; who wants another is refused before a write."""
+    options = {"cache": f"memcached://{memcached.host}:{memcached.port}"} if cached else {}
+    with Engine.open(table.url, **options) as engine:
+        refuse_others(table, engine)
+
+
+def refuse_others(table, engine):
     LPCM("m", using=engine, shards=4)["k"] = 1
     LPCM("old", using=engine)["k"] = 1
     assert LPCM("m", using=engine)["k"] == 1, "who says no number takes what is there"
@@ -223,6 +232,26 @@ def test_a_map_that_was_dropped(table):
         with pytest.raises(ConfigError, match="has 8 shards"):
             m["k"] = 3
         assert LPCM("m", using=one)["k"] == 2
+
+
+def test_a_write_after_a_drop(table, engine):
+    """A map that this process has dropped is entered anew, with its number, by its next write."""
+    for operation in (lambda m: m.set("k", 2), lambda m: m.update(k=2, l=3), add_in_transaction):
+        m = LPCM("m", using=engine, shards=4)
+        m["k"] = 1
+        drop(engine)
+        operation(m)
+        with Engine.open(table.url) as other:
+            again = LPCM("m", using=other)
+            assert again["k"] == 2
+            assert len(again) == len(m)
+            assert other.catalogue.shards[other.partition("m")] == 4
+        m["new"] = 1
+        drop(engine)
+
+
+def add_in_transaction(m):
+    transact(lambda t: t[m].set("k", 2))
 
 
 def test_other_stores_ignore_it(tmp_path):
@@ -369,6 +398,23 @@ def page_of(entries, wanted):
         found = [each for each in found if each[0] > after]
     page = [each for each in found[:limit] if each[1] is not None]
     return Page(page, found[limit - 1][0] if len(found) > limit else None)
+
+
+def test_a_page_ends_amid_what_has_expired():
+    """A page that found less than was wanted, for much had expired, says where to go on."""
+    live = Stored("x", None, 1, None)
+    entries = {"0": [("a", live)], "1": [(f"b{n:02}", None) for n in range(50)] + [("z", live)]}
+    wanted: Scan | None = Scan(limit=3)
+    pages = []
+    while wanted is not None:
+        merge = Merge(wanted, list(entries))
+        while asked := merge.next():
+            merge.take([page_of(entries[pk], scan) for pk, scan in asked])
+        pages.append(merge.page())
+        resume = pages[-1].resume
+        wanted = None if resume is None else wanted._replace(after=resume)
+    assert [sk for page in pages for sk, _ in page.entries] == ["a", "z"]
+    assert len(pages) > 1
 
 
 @given(sharded())

@@ -196,6 +196,11 @@ class ShardsOf:
         await self._catalogue.ask(self._store, map, self._clock.now())
         return self.known.get(map, 1)
 
+    async def enter(self, map: str) -> int:
+        """Return a map's number of shards; enter the map if it is not there: it was dropped."""
+        await self._catalogue.register(self._store, map, self._clock.now())
+        return self.known[map]
+
 
 def new_row(name: str, shards: int = 1) -> MapInfo:
     """Return the row to enter for a map.

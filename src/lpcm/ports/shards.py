@@ -25,5 +25,12 @@ class Shards(Protocol):
     """The number by the map's encoded partition."""
 
     async def ask(self, map: str) -> int:
-        """Return a map's number as the catalogue has it now; 1 where it has none."""
+        """Return a map's number as the catalogue has it now; 1 where it has none. For reads."""
+        ...
+
+    async def enter(self, map: str) -> int:
+        """Return a map's number; enter the map into the catalogue if it is not there. For writes.
+
+        An entry that is written before its map has a number would be lost when it gets another.
+        """
         ...

@@ -9,7 +9,8 @@ map's number of shards.
 How many a map has is asked of the catalogue (``ports.shards``). Invariants:
 
 1. The number of a map that is not in the catalogue is asked for within each operation: another
-   client may enter it at any moment. So no read misses an entry whose write was acknowledged.
+   client may enter it at any moment. So no read misses an entry whose write was acknowledged. A
+   write enters it, so no entry is without a number.
 2. A map of one shard sends the requests that it would send without this module.
 3. A page of entries is in key order over all shards, without a gap (``merge``).
 """
@@ -157,15 +158,20 @@ class Sharded:
     def __repr__(self) -> str:
         return repr(self._store)
 
-    async def _count(self, map: str) -> int:
-        return self._known.get(map) or await self._shards.ask(map)
+    async def _count(self, map: str, *, write: bool = False) -> int:
+        known = self._known.get(map)
+        if known is not None:
+            return known
+        return await (self._shards.enter(map) if write else self._shards.ask(map))
 
-    async def _find(self, map: str, sk: str) -> str:
-        shards = await self._count(map)
+    async def _find(self, map: str, sk: str, *, write: bool = False) -> str:
+        shards = await self._count(map, write=write)
         return map if shards == 1 else shard(map, sk, shards)
 
-    async def _find_all(self, map: str, sks: Sequence[str]) -> dict[str, str]:
-        shards = await self._count(map)
+    async def _find_all(
+        self, map: str, sks: Sequence[str], *, write: bool = False
+    ) -> dict[str, str]:
+        shards = await self._count(map, write=write)
         return {sk: map if shards == 1 else shard(map, sk, shards) for sk in sks}
 
     # Entries
@@ -179,7 +185,7 @@ class Sharded:
 
     async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
         """Do one write."""
-        pk = map if self._known.get(map) == 1 else await self._find(map, sk)
+        pk = map if self._known.get(map) == 1 else await self._find(map, sk, write=True)
         return await self._store.apply(pk, sk, op, now)
 
     async def read_many(
@@ -193,7 +199,7 @@ class Sharded:
         self, map: str, writes: Sequence[tuple[str, Op]], now: float
     ) -> list[Outcome | Exception]:
         """Do the writes: the keys of one batch may be of any shards."""
-        pks = await self._find_all(map, [sk for sk, _ in writes])
+        pks = await self._find_all(map, [sk for sk, _ in writes], write=True)
         return await self._store.apply_spread(pks, writes, now)
 
     async def transact(
@@ -202,12 +208,12 @@ class Sharded:
         """Do all changes, or none."""
         maps: dict[tuple[str, str], str] = {}
 
-        async def place(map: str, sk: str) -> str:
-            pk = await self._find(map, sk)
+        async def place(map: str, sk: str, *, write: bool = False) -> str:
+            pk = await self._find(map, sk, write=write)
             maps[pk, sk] = map
             return pk
 
-        placed = [each._replace(map=await place(each.map, each.sk)) for each in changes]
+        placed = [each._replace(map=await place(each.map, each.sk, write=True)) for each in changes]
         placed_checks = [each._replace(map=await place(each.map, each.sk)) for each in checks]
         outcome = await self._store.transact(placed, placed_checks, now)
         if isinstance(outcome, Aborted):
