@@ -56,7 +56,7 @@ from lpcm.ports.options import at_least_one
 from lpcm.stores._memcached_items import PREFIX, entry_of, item, key, name_of
 from lpcm.stores.local.update_json import rewritten
 from lpcm.values.keys import partition
-from lpcm.values.size import size
+from lpcm.values.size import size, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -332,9 +332,7 @@ class MemcachedStore:
 
     def _check_size(self, op: Op) -> None:
         if isinstance(op, Put) and (length := size(op.cell.data)) > self._max_value:
-            raise ValueTooLarge(
-                f"memcached: a value of {length:,} bytes is over the limit of {self._max_value:,}"
-            )
+            raise too_large("memcached", length, self._max_value)
 
     async def _names(self, start: str) -> list[str]:
         """Return the listed names that begin with ``start``, without that beginning."""

@@ -5,7 +5,9 @@ Knows no store: each has rules of its own.
 
 from __future__ import annotations
 
-__all__ = ["size"]
+from lpcm.errors import ValueTooLarge
+
+__all__ = ["size", "too_large"]
 
 
 def size(data: object) -> int:
@@ -25,3 +27,14 @@ def size(data: object) -> int:
             return 3 + sum(1 + size(member) for member in data)
         case _:
             return 8
+
+
+def too_large(where: str, length: int, most: int) -> ValueTooLarge:
+    """Return the error of a value of so many bytes, where a store takes at most so many.
+
+    >>> too_large("memory store", 1200, 1000)
+    ValueTooLarge('memory store: a value of 1,200 bytes is over the limit of 1,000; ...')
+    """
+    return ValueTooLarge(
+        f"{where}: a value of {length:,} bytes is over the limit of {most:,}; nothing was written"
+    )

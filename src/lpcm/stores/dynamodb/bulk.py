@@ -84,7 +84,7 @@ def _batch_part(caller: Caller, map: str, sk: str, op: Op) -> dict[str, Any]:
     if not isinstance(op, Put):
         return {"DeleteRequest": {"Key": items.key(map, sk)}}
     item = items.item(map, sk, op.cell, op.etag, op.expires)
-    items.check_size(item, caller.label)
+    items.check_size(item, caller.label, caller.most)
     return {"PutRequest": {"Item": item}}
 
 

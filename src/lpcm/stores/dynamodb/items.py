@@ -29,6 +29,7 @@ from lpcm.ports import Stored, damaged
 from lpcm.values.limits import ALIKE, check_hashes
 from lpcm.values.native_number import DIGITS, LIMIT, keeps
 from lpcm.values.path import shown
+from lpcm.values.size import too_large
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -314,9 +315,14 @@ def size(item: Mapping[str, Any]) -> int:
     return sum(_text_size(name) + _size(value) for name, value in item.items())
 
 
-def check_size(item: Mapping[str, Any], where: str) -> None:
-    """Refuse an item over DynamoDB's limit. **Raises** ValueTooLarge."""
+def check_size(item: Mapping[str, Any], where: str, most: int | None) -> None:
+    """Refuse an item over DynamoDB's limit, and a value of over ``most`` bytes.
+
+    **Raises** ValueTooLarge.
+    """
     value = item["v"]
+    if most is not None and (length := _size(value)) > most:
+        raise too_large(where, length, most)
     if "S" in value and len(value["S"]) < ITEM_LIMIT // 8:  # the rest is at most 4 KB
         return
     weight = size(item)

@@ -55,6 +55,7 @@ OPTIONS: Mapping[str, Callable[[str], object]] = {
     "consistency": _consistency,
     "endpoint": _endpoint,
     "exactly_once": truth,
+    "max_value": at_least_one("bytes"),
     "patience": seconds,
     "pool": at_least_one("connections"),
     "profile": str,
@@ -99,7 +100,8 @@ def open_store(path: str, **options: Any) -> DynamoDBStore:
     operation may take, repeats included. ``patience``: seconds one request may take. ``pool``:
     requests under way at once. ``exactly_once``: each write is a transaction that may be sent again
     after a lost reply and is done once, at twice the write units. ``consistency``: ``eventual``
-    halves the price of reads that no write depends on, which may miss the last writes. ``client``:
+    halves the price of reads that no write depends on, which may miss the last writes.
+    ``max_value``: bytes of a value, where an item shall not hold 400 KB. ``client``:
     a client or session of boto3 that sends the requests, at thirty times the processor time; see
     ``boto3_client``.
 

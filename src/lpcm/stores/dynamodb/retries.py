@@ -121,15 +121,23 @@ class Caller:
     """A table, and the transport to it.
 
     ``budget``: seconds a call may take, repeats included. ``patience``: seconds one attempt
-    may take.
+    may take. ``most``: bytes of a value; None: what an item holds.
     """
 
-    def __init__(self, transport: Transport, table: str, budget: float, patience: float) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        table: str,
+        budget: float,
+        patience: float,
+        most: int | None = None,
+    ) -> None:
         self.transport = transport
         self.table = table
         self.label = f"dynamodb table {table!r}"
         """The table, for messages."""
         self.budget = budget
+        self.most = most
         self._patience = min(patience, budget)
         self._bucket = Bucket()
         self._paces: dict[tuple[str | None, bool], Pace] = {}

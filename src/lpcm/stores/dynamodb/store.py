@@ -96,11 +96,12 @@ class DynamoDBStore:
         patience: float = PATIENCE,
         exactly_once: bool = False,
         consistency: str = STRONG,
+        max_value: int | None = None,
     ) -> None:
         self.blocking = transport.blocking
         self._transport = transport
         self._table = table
-        self._caller = Caller(transport, table, budget, patience)
+        self._caller = Caller(transport, table, budget, patience, max_value)
         self._runner = Runner(blocking=transport.blocking)
         self._exactly_once = exactly_once
         self.consistency = consistency
@@ -168,14 +169,17 @@ class DynamoDBStore:
                 return await self._delete_returning(map, sk, op, now)
             case Put(cell, etag, expires, when):
                 item = items.item(map, sk, cell, etag, expires)
-                items.check_size(item, self._caller.label)
+                items.check_size(item, self._caller.label, self._caller.most)
                 write = requests.put(item, when, etag, now)
             case Delete(when):
                 write = requests.delete(map, sk, when, now)
             case Touch():
                 write = requests.touch(map, sk, op, now)
             case Update():
-                update = update_requests.update(map, sk, op, now)
+                most = self._caller.most
+                # Only the store knows what a value would grow to, and asks nobody's limit.
+                held = most is not None and most < items.ITEM_LIMIT and update_requests.grows(op)
+                update = None if held else update_requests.update(map, sk, op, now)
                 if update is None:
                     return Refused(await self.read(map, sk, now))
                 write = update

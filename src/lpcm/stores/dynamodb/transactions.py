@@ -91,7 +91,7 @@ def _change(caller: Caller, change: Change, now: float) -> dict[str, Any]:
     op = change.op
     if isinstance(op, Put):
         item = items.item(change.map, change.sk, op.cell, op.etag, op.expires)
-        items.check_size(item, caller.label)
+        items.check_size(item, caller.label, caller.most)
         write = requests.put(item, op.when, op.etag, now)
     else:
         write = requests.delete(change.map, change.sk, op.when, now)

@@ -19,7 +19,7 @@ from lpcm.values.native_number import LIMIT
 if TYPE_CHECKING:
     from lpcm.ports import Step, Update
 
-__all__ = ["update"]
+__all__ = ["grows", "update"]
 
 _MOST: Final = LIMIT - 1
 _NAMES: Final = 50
@@ -41,6 +41,11 @@ def update(map: str, sk: str, op: Update, now: float) -> Write | None:
     )
     shown = {"ReturnValues": "ALL_NEW", "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
     return Write("UpdateItem", {"Key": items.key(map, sk), **shown, **expressions}, op.etag)
+
+
+def grows(op: Update) -> bool:
+    """Tell whether a value may be larger after an update."""
+    return isinstance(op.action, (Merge, ListSet, Extend, SetAdd))
 
 
 def _action(made: Expressions, op: Update) -> tuple[str, str] | None:

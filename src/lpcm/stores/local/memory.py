@@ -34,7 +34,7 @@ from lpcm.ports.options import at_least_one
 from lpcm.stores.local.update_json import rewritten
 from lpcm.system.process import follow, forked, same
 from lpcm.values.keys import partition
-from lpcm.values.size import size
+from lpcm.values.size import size, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -317,10 +317,7 @@ class MemoryStore:
             return
         length = size(op.cell.data)
         if length > self._max_value:
-            raise ValueTooLarge(
-                f"memory store: a value of {length:,} bytes is over the limit of "
-                f"{self._max_value:,}"
-            )
+            raise too_large("memory store", length, self._max_value)
 
 
 def _apply(entries: _Map, sk: str, op: Op, now: float) -> Outcome:

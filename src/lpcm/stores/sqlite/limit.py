@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lpcm.errors import ValueTooLarge
 from lpcm.ports import Put
+from lpcm.values.size import too_large
 
 if TYPE_CHECKING:
     from lpcm.ports import Op
@@ -34,7 +34,5 @@ class Limit:
         if length > self.most // 4:
             size = len(data.encode(errors="replace")) if isinstance(data, str) else length
             if size > self.most:
-                raise ValueTooLarge(
-                    f"{self._path}: a value of {size:,} bytes is over the limit of {self.most:,}"
-                )
+                raise too_large(self._path, size, self.most)
         return length
