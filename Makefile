@@ -81,6 +81,7 @@ clients: python servers  ## Run other projects' own tests over maps; ARGS="limit
 check-coherence: dev servers  ## Search every interleaving, record histories under faults (40 minutes).
 	@$(VENV)/bin/python -m checks.explorer.scenarios $(ARGS)
 	@$(VENV)/bin/python -m checks.explorer.near
+	@$(VENV)/bin/python -m checks.explorer.large
 	@$(VENV)/bin/python -m checks.histories
 
 near: dev  ## Let a writer and three readers share a file for ten minutes: no near hit is stale.

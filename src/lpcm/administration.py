@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from lpcm.engine.aliases import resolve
 from lpcm.engine.drive import run
 from lpcm.engine.observe import wrap_with_hooks
+from lpcm.engine.sweep import Swept, sweep
 from lpcm.engine.upkeep import purge, vacuum
 from lpcm.errors import CacheUnavailable, StoreMissing, ValueDecodingError
 from lpcm.map.views import span
@@ -40,6 +41,7 @@ __all__ = [
     "SETTLED",
     "EntryPage",
     "Records",
+    "Swept",
     "check_exists",
     "drop",
     "find_map",
@@ -48,6 +50,7 @@ __all__ = [
     "purge",
     "renew_identity",
     "same_store",
+    "sweep",
     "vacuum",
 ]
 

@@ -16,6 +16,7 @@ from django.test import RequestFactory, override_settings
 from django.views.decorators.cache import cache_page
 
 import lpcm
+from checks import servers
 from lpcm import LPCM
 from lpcm.django.cache import LPCMCache
 from lpcm.values import registry as _registry
@@ -178,10 +179,42 @@ def test_what_is_too_large_leaves_nothing(way, small, caplog):
     assert large not in caplog.text
 
 
-def test_a_page_that_is_too_large_is_served(dynoxide_table, real):  # noqa: F811  # the fixture
-    """``cache_page`` of 500 KB on DynamoDB is a page each time, and never an older one."""
+@pytest.fixture
+def large_items():
+    """Yield a memcached of its own: large items leave others little room for a while."""
+    with servers.memcached() as server:
+        yield server
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["alone", "memcached"])
+def test_a_large_page(dynoxide_table, real, large_items, cached):  # noqa: F811  # the fixture
+    """``cache_page`` of 5 MB on DynamoDB is a hit, by way of memcached too."""
     setting = {"default": {"BACKEND": "lpcm.django.cache.LPCMCache", "OPTIONS": {"ALIAS": "pages"}}}
-    with override_settings(LPCM={"pages": {"STORE": dynoxide_table.url}}, CACHES=setting):
+    alias = {"STORE": dynoxide_table.url}
+    if cached:
+        alias["CACHE"] = f"memcached://{large_items.host}:{large_items.port}"
+    with override_settings(LPCM={"pages": alias}, CACHES=setting):
+        caches["default"].clear()
+        served = []
+
+        @cache_page(60)
+        def view(_):
+            served.append(os.urandom(5_000_000))
+            return HttpResponse(served[-1])
+
+        asked = RequestFactory().get("/large/")
+        for _ in range(3):
+            assert view(asked).content == served[0]
+        assert len(served) == 1
+        caches["default"].clear()
+        assert view(asked).content == served[1]
+
+
+def test_a_page_that_is_too_large_is_served(dynoxide_table, real):  # noqa: F811  # the fixture
+    """``cache_page`` of a page over ``max_value`` is a page each time, and never an older one."""
+    setting = {"default": {"BACKEND": "lpcm.django.cache.LPCMCache", "OPTIONS": {"ALIAS": "pages"}}}
+    alias = {"STORE": f"{dynoxide_table.url}&max_value=409600"}
+    with override_settings(LPCM={"pages": alias}, CACHES=setting):
         body = b"small"
         view = cache_page(60)(lambda _: HttpResponse(body))
         asked = RequestFactory().get("/page/")

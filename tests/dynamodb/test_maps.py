@@ -24,7 +24,7 @@ class OnTable(MappingContract):
 
     def open(self, table):
         table.empty()
-        self.engine = Engine.open(table.url, clock=self.clock)
+        self.engine = Engine.open(table.url, clock=self.clock, max_value=ITEM_LIMIT)
 
     def teardown_method(self):
         self.engine.close()

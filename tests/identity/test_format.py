@@ -173,7 +173,7 @@ def test_an_item_of_a_later_format(table):
         "sk": {"S": "k"},
         "v": {"L": [{"N": "1"}]},
         "etag": {"N": "7"},
-        "f": {"N": "2"},
+        "f": {"N": "9"},
     }
     table.call("PutItem", TableName=table.name, Item=later)
     for name, operation in OPERATIONS.items():

@@ -63,6 +63,7 @@ COMMANDS: Mapping[str, str] = {
     "maps": "lpcm.cli.entries:maps",
     "purge": "lpcm.cli.file:purge",
     "set": "lpcm.cli.entries:set_",
+    "sweep": "lpcm.cli.sweep:sweep",
     "table": "lpcm.cli.table:table",
     "vacuum": "lpcm.cli.file:vacuum",
     "verify": "lpcm.cli.verify:verify",

@@ -46,6 +46,8 @@ __all__ = [
 FORMAT: Final = 1
 SHARDED: Final = 2
 """The format of a map of several shards: an earlier version would see one of them."""
+LARGE: Final = 3
+"""The format of a map that may have heads (``ports.heads``): an earlier version knows no parts."""
 LOOK_AGAIN: Final = 60.0
 """Seconds for which an answer of the catalogue is used."""
 DENIED: Final = MapState(None, None)
@@ -144,6 +146,14 @@ class Catalogue:
         self.registered.add(map)
         return state
 
+    async def raise_format(self, store: Store, map: str, least: int, now: float) -> None:
+        """See to it that a map's format is at least that. Cost: none where it is known to be."""
+        state = self.known(map, now)
+        if state is None or state.info is None or state.info.format < least:
+            namespace, name = names(map)
+            raised = getattr(store, "raise_format")  # noqa: B009  # no part of the port
+            self._remember(map, await raised(namespace, name, least), now)
+
     def _remember(self, map: str, state: MapState, now: float) -> MapState:
         info = state.info
         if info is not None and not self._knows(info):
@@ -164,7 +174,7 @@ class Catalogue:
 
     @property
     def _format(self) -> int:
-        return SHARDED if self.spreads else FORMAT
+        return LARGE if self.spreads else FORMAT
 
     def _knows(self, info: MapInfo) -> bool:
         """Tell whether this version, on this store, can read and write a map."""

@@ -24,6 +24,7 @@ from lpcm.engine.shared import close_in, forget_used, swap_used, used
 from lpcm.errors import Insulated, LPCMError
 from lpcm.ports import DAMAGED, Cell, Put, Scan
 from lpcm.system.process import this
+from lpcm.values.form import HEAD
 from lpcm.values.keys import partition
 
 if TYPE_CHECKING:
@@ -237,19 +238,29 @@ def _in_use() -> set[Engine]:
 async def _copy(engine: Engine, namespace: str, to: str) -> None:
     """Copy the entries of a namespace, with etags and expiries, to an empty one of that store."""
     store, now = engine.store, engine.stack.clock.now()
+    tier = store if engine.stack.large is None else engine.stack.tier  # which splits values
     for info in await store.maps(namespace):
         source, target = partition(namespace, info.name), partition(to, info.name)
         await store.register(to, info)
         after: str | None = None
         while True:
             page = await store.scan(source, Scan(after=after), now)
-            writes = [(sk, put) for sk, stored in page.entries if (put := _put(stored))]
-            outcomes = await store.apply_many(target, writes, now) if writes else []
+            entries = [(sk, await _whole(engine, source, sk, each)) for sk, each in page.entries]
+            writes = [(sk, put) for sk, stored in entries if stored and (put := _put(stored))]
+            outcomes = await tier.apply_many(target, writes, now) if writes else []
             for failure in (each for each in outcomes if isinstance(each, Exception)):
                 raise failure
             after = page.resume
             if after is None:
                 break
+
+
+async def _whole(engine: Engine, map: str, sk: str, stored: Stored) -> Stored | None:
+    """Return an entry with its value, which may be in parts."""
+    large = engine.stack.large
+    if large is None or stored.kind != HEAD:
+        return stored
+    return await large.whole(map, sk, stored, None)
 
 
 def _put(stored: Stored) -> Put | None:

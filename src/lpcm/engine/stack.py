@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lpcm.coherence.tier import Coherent
     from lpcm.engine import config
     from lpcm.engine.combining import Increments
+    from lpcm.large.large import Large
     from lpcm.ports import Cache, Clock, Reads, Store, Tier
 
 __all__ = ["Drive", "Stack", "as_it_is", "flush", "in_front", "near_cache", "shut", "stacked"]
@@ -56,6 +57,8 @@ class Stack(NamedTuple):
     """The store's cheaper reads, where it was opened to read so: they may miss the last writes."""
     increments: Increments | None = None
     """What sends increments of one key together, where the store is on a network."""
+    large: Large | None = None
+    """What reads and writes values over the store's limit, where the store has them in parts."""
 
     def uncached(self) -> Stack:
         """Return the same for a map that reads past the cache."""
@@ -64,7 +67,7 @@ class Stack(NamedTuple):
         from lpcm.coherence.tier import Uncached  # 5 ms to import, for maps that are cached
 
         tier = in_front(Uncached(self.coherent), self.near)
-        return self._replace(tier=_combined(tier, self.increments))
+        return self._replace(tier=_combined(tier, self.increments, self.large))
 
 
 def in_front(tier: Tier, near: AgingCache | None) -> Tier:
@@ -76,10 +79,14 @@ def in_front(tier: Tier, near: AgingCache | None) -> Tier:
     return NearTier(tier, near)
 
 
-def _combined(tier: Tier, increments: Increments | None) -> Tier:
-    """Return a tier whose increments go together, where something sends them so."""
+def _combined(tier: Tier, increments: Increments | None, large: Large | None) -> Tier:
+    """Return a tier whose increments go together, and whose large values go in parts, if any do."""
     if increments is None:
         return tier
+    if large is not None:
+        from lpcm.engine.splitting import Splitting  # for stores of items that are limited
+
+        return Splitting(tier, increments, large)
     from lpcm.engine.combining import Combining  # for stores on a network alone
 
     return Combining(tier, increments)
@@ -93,7 +100,7 @@ def _combining(stack: Stack) -> Stack:
     from lpcm.engine.combining import combine  # for stores on a network alone
 
     increments = combine(tier.apply, stack.clock.now, blocking=store.blocking)
-    return stack._replace(tier=_combined(tier, increments), increments=increments)
+    return stack._replace(tier=_combined(tier, increments, stack.large), increments=increments)
 
 
 def _coherent(
@@ -101,14 +108,39 @@ def _coherent(
 ) -> Coherent:
     from lpcm.coherence.tier import Coherent, Policy  # 5 ms to import, for caches alone
 
-    secret = cache_secret(settings)
-    if secret is not None:
-        from lpcm.coherence.sealed import Sealed  # 3 ms to import, for shared caches alone
-
-        cache = Sealed(cache, secret)
     policy = Policy(strict=settings.strict, ttl=settings.cache_ttl)
     # Other servers, other items: so that no item is taken for another one.
     return Coherent(store, cache, clock, policy, catalogue.prefixes(cache.identity))
+
+
+def _sealed(cache: Cache, settings: config.Config) -> Cache:
+    """Return a cache whose items carry a seal, where there is a key for it."""
+    secret = cache_secret(settings)
+    if secret is None:
+        return cache
+    from lpcm.coherence.sealed import Sealed  # 3 ms to import, for shared caches alone
+
+    return Sealed(cache, secret)
+
+
+def _large(  # noqa: PLR0917  # what a stack is made of
+    parts: Store,
+    store: Store,
+    cache: Cache | None,
+    clock: Clock,
+    settings: config.Config,
+    catalogue: Catalogue,
+) -> Large | None:
+    """Return what reads and writes values over the store's limit, if the store has them so.
+
+    ``parts``: the store that knows partitions; ``store``: what knows maps, the same or over it.
+    """
+    if not hasattr(type(parts), "splits"):  # of the store itself, no wrapper's
+        return None
+    from lpcm.large.large import Large  # for such stores alone
+
+    most = getattr(parts, "max_value", None)
+    return Large(parts, store, catalogue, clock, cache, ttl=settings.cache_ttl, most=most)
 
 
 def stacked(
@@ -122,15 +154,23 @@ def stacked(
     near: AgingCache | None,
 ) -> Stack:
     """Return a store with the caches in front of it, if there are any."""
+    parts = store
     if hasattr(type(store), "sharded"):  # of the store itself, no wrapper's
         store = getattr(store, "sharded")(ShardsOf(catalogue, store, clock))  # noqa: B009  # no part of the port
     eventual: Reads | None = getattr(store, "eventual", None)
     if cache is None:
         tier = in_front(store, near)
-        return _combining(Stack(store, tier, clock, drive, near=near, eventual=eventual))
-    coherent = _coherent(store, cache, clock, settings, catalogue)
+        large = _large(parts, store, None, clock, settings, catalogue)
+        return _combining(
+            Stack(store, tier, clock, drive, near=near, eventual=eventual, large=large)
+        )
+    sealed = _sealed(cache, settings)
+    coherent = _coherent(store, sealed, clock, settings, catalogue)
+    large = _large(parts, store, sealed, clock, settings, catalogue)
     tier = in_front(coherent, near)
-    return _combining(Stack(store, tier, clock, drive, coherent, cache, near, eventual))
+    return _combining(
+        Stack(store, tier, clock, drive, coherent, cache, near, eventual, large=large)
+    )
 
 
 def near_cache(settings: config.Config, clock: Clock) -> AgingCache | None:

@@ -71,6 +71,7 @@ class Access:
         self._tier = stack.tier
         self._store = stack.store
         self._coherent = stack.coherent
+        self._large = stack.large
         self._catalogue = engine.catalogue
         self._shards = shards
         self._catalogued = engine.catalogue.declare(self._map, shards)
@@ -177,6 +178,18 @@ class Access:
     async def _read_store(self, sk: str) -> Stored | None:
         """Return the entry as the store has it, past any cache."""
         return await self._store.read(self._map, sk, self._now())
+
+    async def whole(self, key: object, sk: str, head: Stored) -> Stored | None:
+        """Return the entry of a head, with the value that its parts make; None: it is gone.
+
+        **Raises** StoreCorrupt where parts are missing.
+        """
+        if self._large is None:
+            raise self._unreadable(key, ValueDecodingError("a value in parts, of another store"))
+        try:
+            return await self._large.whole(self._map, sk, head, self._coherent)
+        except ValueDecodingError as error:
+            raise self._unreadable(key, error) from error
 
     async def _latest(self, sk: str) -> Stored | None:
         """Return the entry for another attempt, after a write of it was refused and a pause.

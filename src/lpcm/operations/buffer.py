@@ -36,6 +36,7 @@ from lpcm.ports import (
 )
 from lpcm.ports.decisions import decide
 from lpcm.system.process import Lock
+from lpcm.values.form import HEAD
 from lpcm.values.size import size
 
 if TYPE_CHECKING:
@@ -229,6 +230,8 @@ class BufferingTier:
         """Tell whether the operations must do it another way, or cannot do it at all."""
         if isinstance(op, Add):
             return not self._adds  # by compare-and-set, for a sum has another kind there
+        if current is not None and current.kind == HEAD:  # its value must be read before it goes
+            return isinstance(op, Delete) and op.returning and op.when != current.etag
         if current is None or current.kind != DAMAGED:
             return False
         return isinstance(op, Touch) or (isinstance(op, Delete) and op.returning)

@@ -93,6 +93,10 @@ class BufferedEntries(Entries):
         """Return the entry as another task of this transaction has left it."""
         return await self.find(sk)
 
+    async def whole(self, key: object, sk: str, head: Stored) -> Stored | None:
+        self._tier.check_reach()
+        return await super().whole(key, sk, head)
+
     async def _read_store(self, sk: str) -> Stored | None:
         self._tier.check_reach()
         return await super()._read_store(sk)

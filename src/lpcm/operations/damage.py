@@ -14,17 +14,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from lpcm.errors import BatchError, ValueDecodingError
+from lpcm.errors import BatchError, StoreCorrupt, ValueDecodingError
 from lpcm.operations.entry import Entry
-from lpcm.ports import Cell, Put, When
+from lpcm.ports import Applied, Cell, Delete, Put, When
 from lpcm.ports.etags import new_etag
+from lpcm.values.form import HEAD
 from lpcm.values.keys import decode, key_of
+from lpcm.values.size import size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lpcm.operations.access import Access
-    from lpcm.ports import Stored
+    from lpcm.ports import Page, Stored
 
 __all__ = [
     "MANY",
@@ -35,11 +37,15 @@ __all__ = [
     "live_of",
     "read_again",
     "readable",
+    "take",
     "whole",
+    "wholes",
 ]
 
 MANY: Final = 1000
 """A walk gives up after so many entries that cannot be read."""
+ROOM: Final = 8 * 1024 * 1024
+"""Bytes of large values on one page of a walk; one more that passes them is the last."""
 
 
 def whole(use: Access, stored: Stored) -> Any:
@@ -76,12 +82,17 @@ def live_of(
     return live
 
 
-async def read_again(use: Access, key: object, sk: str, error: Exception) -> Stored | None:
+async def read_again(
+    use: Access, key: object, sk: str, found: Stored, error: Exception
+) -> Stored | None:
     """Return the store's entry where a read, perhaps from a cache, brought an unreadable one.
 
-    An item that is damaged in the cache alone is emptied there, as if evicted (R1, second form).
-    **Raises** ValueDecodingError if the store's entry cannot be read either.
+    A head is no damage: its parts are read. An item that is damaged in the cache alone is emptied
+    there, as if evicted (R1, second form). **Raises** ValueDecodingError if the store's entry
+    cannot be read either.
     """
+    if found.kind == HEAD:
+        return await use.whole(key, sk, found)
     if use._coherent is None:
         raise use._unreadable(key, error) from error
     try:
@@ -113,7 +124,7 @@ async def found_of(
             try:
                 value = use._value(stored)
             except ValueDecodingError as error:
-                stored = await read_again(use, key, sk, error)
+                stored = await read_again(use, key, sk, stored, error)
                 if stored is None:
                     continue
                 value = use._value(stored)
@@ -153,6 +164,54 @@ def entries_of(
         else:
             readables.append(Entry(key, value, stored.etag, stored.expires))
     return readables
+
+
+async def wholes(
+    use: Access, page: Page, failed: dict[Any, Exception]
+) -> tuple[Sequence[tuple[str, Stored]], str | None]:
+    """Return a page's entries and where to go on, with the values of its heads.
+
+    The page ends where it has ``ROOM`` bytes of such values, so that no walk holds many of them.
+    The errors of heads without their parts are put into ``failed``, by key.
+    """
+    entries: list[tuple[str, Stored]] = []
+    room = ROOM
+    for sk, stored in page.entries:
+        if room <= 0:
+            return entries, entries[-1][0]
+        if stored.kind != HEAD:
+            entries.append((sk, stored))
+            continue
+        try:
+            found = await use.whole(key_of(sk), sk, stored)
+        except (StoreCorrupt, ValueDecodingError) as error:
+            failed[key_of(sk)] = error.with_traceback(None)
+            continue
+        if found is not None:
+            entries.append((sk, found))
+            room -= size(found.data)
+    return entries, page.resume
+
+
+async def take(use: Access, key: object, sk: str, found: Stored | None) -> Stored | None:
+    """Remove the entry of a head and return it with its value; None where it is gone.
+
+    The value is read first, and the head removed on condition that it is still that one: its parts
+    may be swept as soon as it is gone.
+    """
+    retry = use._retry(f"pop of {key!r}")
+    while found is not None:
+        entry = await use.whole(key, sk, found) if found.kind == HEAD else found
+        if entry is None:
+            return None
+        outcome = await use._apply(sk, Delete(entry.etag, returning=True))
+        if isinstance(outcome, Applied):
+            return entry
+        if await retry.pause():
+            found = await use._latest(sk)
+        else:
+            found = outcome.entry
+    return None
 
 
 async def give_back(use: Access, key: object, sk: str, gone: Stored) -> Any:

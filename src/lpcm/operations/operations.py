@@ -26,12 +26,15 @@ from lpcm.operations.damage import (
     live_of,
     read_again,
     readable,
+    take,
     whole,
+    wholes,
 )
 from lpcm.operations.entry import MISSING, Entry
 from lpcm.operations.rewriting import mutate, peekitem, popitem, transform
-from lpcm.ports import Applied, Delete, KeyRange, Put, Refused, Scan, Touch, When
+from lpcm.ports import Applied, Delete, KeyRange, Page, Put, Refused, Scan, Touch, When
 from lpcm.ports.etags import new_etag
+from lpcm.values.form import HEAD
 from lpcm.values.keys import decode, encode
 
 if TYPE_CHECKING:
@@ -63,7 +66,7 @@ class Entries(Access):
             bare = kind is None and self._bare and data is not None
             value = data if bare else self._decode(data, kind)
         except ValueDecodingError as error:
-            again = await read_again(self, key, encode(key), error)
+            again = await read_again(self, key, encode(key), stored, error)
             if again is None:
                 return self._live(key, self.default()) if fallback is MISSING else fallback
             value = self._value(again)
@@ -91,7 +94,7 @@ class Entries(Access):
                 try:
                     value = self._decode(data, kind)
                 except ValueDecodingError as error:
-                    again = await read_again(self, key, encode(key), error)
+                    again = await read_again(self, key, encode(key), stored, error)
                     value = self.default() if again is None else self._value(again)
         else:
             value = self.default()
@@ -119,7 +122,7 @@ class Entries(Access):
         try:
             value = whole(self, stored)
         except ValueDecodingError as error:
-            again = await read_again(self, key, encode(key), error)
+            again = await read_again(self, key, encode(key), stored, error)
             if again is None:
                 raise KeyError(key) from None
             stored, value = again, self._value(again)
@@ -160,6 +163,8 @@ class Entries(Access):
         outcome = await self._apply(encode(key), put)
         stored = outcome.entry
         assert stored is not None, "it was there, or is now"
+        if stored.kind == HEAD and (stored := await self.whole(key, encode(key), stored)) is None:
+            return await self.get_or_add(key, value, ttl)  # it has gone meanwhile
         held = self._live(key, readable(self, key, stored))
         return Entry(key, held, stored.etag, stored.expires), isinstance(outcome, Applied)
 
@@ -171,8 +176,11 @@ class Entries(Access):
             value = None if start is MISSING else start
         put = self._put(value, self._expiry(ttl), When.ABSENT)
         outcome = await self._apply(sk, put)
-        assert outcome.entry is not None, "it was there, or is now"
-        stored = readable(self, key, outcome.entry)
+        entry = outcome.entry
+        assert entry is not None, "it was there, or is now"
+        if entry.kind == HEAD and (entry := await self.whole(key, sk, entry)) is None:
+            return await self.setdefault(key, value, ttl)  # it has gone meanwhile
+        stored = readable(self, key, entry)
         make = self._number_makers.get(type(stored))
         return stored if make is None else make(stored, self.binding, key)
 
@@ -214,8 +222,12 @@ class Entries(Access):
         if isinstance(outcome, Applied):
             assert outcome.previous is not None, "asked for, of an entry that was there"
             return await give_back(self, key, sk, outcome.previous)
-        if outcome.entry is not None:  # unreadable: the store keeps it
-            return readable(self, key, outcome.entry)
+        if (entry := outcome.entry) is not None:  # unreadable, or a head: the store keeps it
+            if entry.kind != HEAD:
+                return readable(self, key, entry)
+            taken = await take(self, key, sk, entry)
+            if taken is not None:
+                return await give_back(self, key, sk, taken)
         if fallback is MISSING:
             raise KeyError(key)
         return fallback
@@ -259,7 +271,9 @@ class Entries(Access):
         try:
             pairs = [(decode(sk), self._value(stored)) for sk, stored in page.entries]
         except ValueDecodingError:
-            found = entries_of(self, keys_of(page.entries), page.entries, failed, etags=False)
+            entries, resume = await wholes(self, page, failed)
+            page = Page(entries, resume)
+            found = entries_of(self, keys_of(entries), entries, failed, etags=False)
             pairs = [(key, value) for key, value, _, _ in found]
         if self._makers:
             try:
@@ -276,9 +290,12 @@ class Entries(Access):
         The errors of entries that cannot be read are put into ``failed``, by key.
         """
         page = await self._scan(wanted)
-        return entries_of(
-            self, keys_of(page.entries), page.entries, failed, etags=True
-        ), page.resume
+        unread: dict[Any, Exception] = {}
+        found = entries_of(self, keys_of(page.entries), page.entries, unread, etags=True)
+        if not unread:
+            return found, page.resume
+        entries, resume = await wholes(self, page, failed)
+        return entries_of(self, keys_of(entries), entries, failed, etags=True), resume
 
     async def restore(self, entries: Iterable[Entry[Any]]) -> None:
         """Store entries as they were elsewhere, each with its own expiry; etags are new."""

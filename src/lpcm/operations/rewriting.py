@@ -11,12 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import ValueDecodingError
-from lpcm.operations.damage import give_back, read_again, readable
+from lpcm.operations.damage import give_back, read_again, readable, take
 from lpcm.operations.entry import MISSING
 from lpcm.operations.retry import UNCHANGED
 from lpcm.ports import Applied, Delete, Scan, Update, When
 from lpcm.ports.etags import new_etag
 from lpcm.system.backoff import shuffled
+from lpcm.values.form import HEAD
 from lpcm.values.functions import check_plain
 from lpcm.values.keys import encode, key_of
 
@@ -62,7 +63,7 @@ async def mutate(
             try:
                 value = use._value(current)
             except ValueDecodingError as error:
-                current = await read_again(use, key, sk, error)
+                current = await read_again(use, key, sk, current, error)
                 continue
         if value is MISSING:
             raise KeyError(key)
@@ -98,7 +99,7 @@ async def update(  # noqa: PLR0917  # a method's arguments, its object among the
             try:
                 value = use._value(current)
             except ValueDecodingError as error:
-                current = await read_again(use, key, sk, error)
+                current = await read_again(use, key, sk, current, error)
                 continue
             put = use._put(fn(value), current.expires, current.etag)
         else:
@@ -148,6 +149,11 @@ async def popitem(use: Access, keys: KeyRange, *, last: bool = True) -> tuple[An
         # All who take the last one meet; of a few in random order most take different ones.
         for sk, found in there if few == 1 else shuffled(there):
             key = key_of(sk)
+            if found.kind == HEAD:
+                taken = await take(use, key, sk, await use._latest(sk))
+                if taken is not None:
+                    return key, await give_back(use, key, sk, taken)
+                continue
             outcome = await use._apply(sk, Delete(found.etag, returning=True))
             if isinstance(outcome, Applied):
                 assert outcome.previous is not None, "asked for, of an entry that was there"
@@ -165,4 +171,9 @@ async def peekitem(use: Access, keys: KeyRange, *, last: bool = True) -> tuple[A
         raise KeyError("peekitem(): map is empty")
     ((sk, found),) = there
     key = key_of(sk)
+    if found.kind == HEAD:
+        entry = await use.whole(key, sk, found)
+        if entry is None:  # it has gone meanwhile
+            return await peekitem(use, keys, last=last)
+        found = entry
     return key, use._live(key, readable(use, key, found))

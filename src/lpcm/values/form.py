@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Final
 
 from lpcm.system.records import NamedTuple
 
-__all__ = ["METHODS", "Cell", "Form"]
+__all__ = ["HEAD", "METHODS", "Cell", "Form"]
 
+HEAD: Final = "head"
+"""The kind of a head, which stands for a value that is stored in parts (``ports.heads``)."""
 METHODS = ("zlib", "zstd", "none")
 """What values can be compressed with; see ``values.compress``."""
 

@@ -16,8 +16,8 @@ One more row is the namespace's own. Its map name is empty, which no map's name 
 ``identity``, a random text, differs from that of every other namespace in any table. The other
 attributes are there for earlier versions, which read the row as a map's.
 
-Invariant: a map's row never changes once it exists, and an identity only by ``lpcm
-identity renew``.
+Invariant: of a map's row nothing changes once it exists but its format, which is raised when the
+first value over 400 KB is stored; an identity changes by ``lpcm identity renew`` alone.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ __all__ = [
     "key",
     "namespace_key",
     "new_identity",
+    "raised",
     "row",
     "state",
 ]
@@ -111,6 +112,19 @@ def state(items: Sequence[Mapping[str, Any]], table: str) -> MapState:
 def enter(row: dict[str, Any]) -> dict[str, Any]:
     """Return the request that puts a row unless it exists."""
     return {"Item": row, "ConditionExpression": "attribute_not_exists(pk)"}
+
+
+def raised(namespace: str, known: MapInfo, least: int) -> dict[str, Any]:
+    """Return the request that raises a map's format, if the row is still as known."""
+    return {
+        "Item": row(namespace, known._replace(format=least)),
+        "ConditionExpression": "#format = :format AND shards = :shards",
+        "ExpressionAttributeNames": {"#format": "format"},
+        "ExpressionAttributeValues": {
+            ":format": {"N": str(known.format)},
+            ":shards": {"N": str(known.shards)},
+        },
+    }
 
 
 def info(item: Mapping[str, Any]) -> MapInfo:

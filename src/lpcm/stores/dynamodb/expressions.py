@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.ports import MAX_KEY, When
-from lpcm.stores.dynamodb.items import number
+from lpcm.stores.dynamodb.items import LARGE, number
 from lpcm.values.keys import LIMIT
 
 if TYPE_CHECKING:
@@ -23,10 +23,15 @@ __all__ = ["Expressions", "last"]
 class Expressions:
     """The expressions of one request, and the values and names of their placeholders."""
 
-    def __init__(self, now: float) -> None:
+    known: Final = "attribute_not_exists(f)"
+    """The condition that an entry is neither a head nor of a later format; see ``items``."""
+
+    def __init__(self, now: float, *, heads: bool = False) -> None:
         self._now = now
         self._values: dict[str, Any] = {}
         self._names: dict[str, str] = {}
+        self._heads = heads
+        """Whether an entry may be a head."""
 
     def value(self, attribute: Mapping[str, Any]) -> str:
         """Return a placeholder for an attribute value."""
@@ -51,8 +56,8 @@ class Expressions:
             text += f".{placeholder}"
         return text
 
-    known: Final = "attribute_not_exists(f)"
-    """The condition that an entry is not of a later format; see ``items``."""
+    def _or_head(self) -> str:
+        return f"({self.known} OR f = {self.value(LARGE)})"
 
     def unexpired(self) -> str:
         """Return the condition that an entry has not expired; only a number is an expiry."""
@@ -65,13 +70,14 @@ class Expressions:
 
     def live(self) -> str:
         """Return the condition that an entry has not expired and is of a known format."""
-        return f"{self.known} AND {self.unexpired()}"
+        known = self._or_head() if self._heads else self.known
+        return f"{known} AND {self.unexpired()}"
 
     def holds(self, when: Condition) -> str:
         """Return a write's condition on the entry."""
         match when:
             case When.ALWAYS:
-                return self.known
+                return self._or_head() if self._heads else self.known
             case When.ABSENT:
                 return f"attribute_not_exists(pk) OR x <= {self.number(self._now)}"
             case When.PRESENT:

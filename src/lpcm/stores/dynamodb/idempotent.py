@@ -29,6 +29,7 @@ from lpcm.ports import (
 )
 from lpcm.stores.dynamodb import transactions
 from lpcm.stores.dynamodb.requests import starting_number
+from lpcm.values.form import HEAD
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -86,6 +87,8 @@ def _change(op: Op, current: Stored | None) -> Put | Delete | None:
         case Delete(wanted):
             if current is None or wanted is When.ABSENT or wanted not in (*When, current.etag):
                 return None
+            if current.kind == HEAD and op.returning and wanted != current.etag:
+                return None  # its value must be read before it goes
             return Delete(current.etag)
         case Touch(expires, etag) if current is not None:
             return Put(Cell(current.data, current.kind), etag, expires, when)

@@ -10,7 +10,8 @@ wherever those can hold them; the codec has tagged all others before (``codec.Fo
 ``t``   S    how to read a bare number in ``v``: ``int``, ``float`` or ``decimal``
 ``etag``  N  the write's 64-bit nonce
 ``x``   N    epoch seconds from which the entry is absent; the table's TTL attribute
-``f``   any  reserved: an item with it is of a later format, and raises StoreTooNew here
+``f``   N    3: a head, whose ``v`` names the parts of the value (``ports.heads``). An item with
+              another ``f`` is of a later format, and raises StoreTooNew here
 ======= ==== ==========================================================================
 
 Invariant: ``decode(encode(tree)) == tree`` to the last of 38 digits; a number that
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import StoreTooNew, ValueDecodingError, ValueEncodingError, ValueTooLarge
 from lpcm.ports import Stored, damaged
+from lpcm.values.form import HEAD
 from lpcm.values.limits import ALIKE, check_hashes
 from lpcm.values.native_number import DIGITS, LIMIT, keeps
 from lpcm.values.path import shown
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ITEM_LIMIT",
+    "LARGE",
     "check_format",
     "check_size",
     "decode",
@@ -53,6 +56,8 @@ __all__ = [
 
 ITEM_LIMIT: Final = 409_600
 """Bytes of one item, names included: 400 KB."""
+LARGE: Final = {"N": "3"}
+"""The attribute ``f`` of a head."""
 _NUMBER_LIMIT: Final = 400
 """Characters and exponent of a number that is read: DynamoDB's have 38 digits, from 1E-130 to
 1E+126, and some engines write the zeros of the exponent out."""
@@ -211,7 +216,9 @@ def item(map: str, sk: str, cell: Cell, nonce: int, expires: float | None) -> di
     """Return an entry as an item."""
     data, kind = cell
     made = {"pk": {"S": map}, "sk": {"S": sk}, "v": encode(data), "etag": {"N": str(nonce)}}
-    if kind is not None:
+    if kind == HEAD:
+        made["f"] = LARGE
+    elif kind is not None:
         made["t"] = {"S": kind}
     if expires is not None:
         made["x"] = {"N": number(expires)}
@@ -232,7 +239,7 @@ def entry(item: Mapping[str, Any] | None, now: float) -> Stored | None:
             expires = float(item["x"]["N"])
             if expires <= now:
                 return None
-        kind = item["t"]["S"] if "t" in item else None
+        kind = item["t"]["S"] if "t" in item else HEAD if "f" in item else None
         data = decode(item["v"]) if "v" in item else _emptied(item)
         return Stored(data, kind, etag(item), expires)
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
@@ -242,7 +249,7 @@ def entry(item: Mapping[str, Any] | None, now: float) -> Stored | None:
 def head(item: Mapping[str, Any]) -> Stored:
     """Return the entry of an item whose value was not read."""
     check_format(item)
-    return Stored(None, None, etag(item), _expiry(item))
+    return Stored(None, HEAD if "f" in item else None, etag(item), _expiry(item))
 
 
 _OF_EMPTIED: Final = {"pk", "sk", "etag", "x"}
@@ -280,7 +287,7 @@ def _expiry(item: Mapping[str, Any]) -> float | None:
 
 def check_format(item: Mapping[str, Any]) -> None:
     """Refuse an item of a later format, whose attributes may mean something else."""
-    if "f" in item:
+    if "f" in item and item["f"] != LARGE:
         raise StoreTooNew(
             f"the entry {item.get('sk', {}).get('S')!r:.60} is of a later format than this version "
             "of lpcm reads and writes: upgrade lpcm"

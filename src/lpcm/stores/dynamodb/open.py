@@ -101,8 +101,8 @@ def open_store(path: str, **options: Any) -> DynamoDBStore:
     requests under way at once. ``exactly_once``: each write is a transaction that may be sent again
     after a lost reply and is done once, at twice the write units. ``consistency``: ``eventual``
     halves the price of reads that no write depends on, which may miss the last writes.
-    ``max_value``: bytes of a value, where an item shall not hold 400 KB. ``client``:
-    a client or session of boto3 that sends the requests, at thirty times the processor time; see
+    ``max_value``: bytes of the largest value; without it there is no limit. ``client``: a client or
+    session of boto3 that sends the requests, at thirty times the processor time; see
     ``boto3_client``.
 
     **Raises** ``ConfigError`` for a text that is no table's name, and for a client that sends

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from lpcm.errors import StoreUnavailable
-from lpcm.ports import KeyRange, Purged
+from lpcm.ports import KeyRange, Purged, When
 from lpcm.stores.dynamodb import items
 from lpcm.stores.dynamodb.batches import chunks
 from lpcm.stores.dynamodb.concurrency import later
@@ -73,8 +73,10 @@ async def purge(
 
 
 async def _delete(caller: Caller, key: Mapping[str, Any], now: float) -> Purged:
-    made = Expressions(now)
-    request = made.request(ConditionExpression=f"{made.known} AND {_expired(made, now)}")
+    made = Expressions(now, heads=True)
+    known = made.holds(When.ALWAYS)
+    request = made.request(ConditionExpression=f"{known} AND {_expired(made, now)}")
+    key = {"pk": key["pk"], "sk": key["sk"]}
     request |= {"TableName": caller.table, "Key": key, "ReturnConsumedCapacity": "TOTAL"}
     pauses = caller.pauses()
     while True:

@@ -20,6 +20,7 @@ from lpcm.ports import (
 )
 from lpcm.stores.dynamodb import items
 from lpcm.stores.dynamodb.expressions import Expressions
+from lpcm.values.form import HEAD
 from lpcm.values.native_number import LIMIT
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ __all__ = [
     "applied",
     "delete",
     "delete_tombstone",
+    "over_head",
     "plain",
     "put",
     "put_tombstone",
@@ -61,20 +63,25 @@ class Write(NamedTuple):
 def plain(op: Op) -> bool:
     """Tell whether ``BatchWriteItem`` can do an op: it has no condition and returns no entry."""
     match op:
-        case Put(when=When.ALWAYS) | Delete(when=When.ALWAYS, returning=False):
+        case Put(cell=(_, kind), when=When.ALWAYS):
+            return kind != HEAD
+        case Delete(when=When.ALWAYS, returning=False):
             return True
         case _:
             return False
 
 
-def put(item: dict[str, Any], when: Condition, etag: int, now: float) -> Write:
-    """Return the request that stores an item."""
-    return Write("PutItem", {"Item": item} | _condition(when, now), etag)
+def put(
+    item: dict[str, Any], when: Condition, etag: int, now: float, *, heads: bool = False
+) -> Write:
+    """Return the request that stores an item; with ``heads``, also in place of a head."""
+    return Write("PutItem", {"Item": item} | _condition(when, now, heads=heads), etag)
 
 
-def delete(map: str, sk: str, when: Condition, now: float) -> Write:
-    """Return the request that removes an entry."""
-    return Write("DeleteItem", {"Key": items.key(map, sk)} | _condition(when, now), None)
+def delete(map: str, sk: str, when: Condition, now: float, *, heads: bool = False) -> Write:
+    """Return the request that removes an entry; with ``heads``, also a head."""
+    key = {"Key": items.key(map, sk)}
+    return Write("DeleteItem", key | _condition(when, now, heads=heads), None)
 
 
 def put_tombstone(map: str, sk: str, when: Condition, etag: int, now: float) -> Write:
@@ -105,6 +112,17 @@ def replace_tombstone(item: Mapping[str, Any], etag: int) -> Write:
     holds = f"etag = {made.number(etag)}"
     request = {"Item": item} | made.request(ConditionExpression=holds)
     return Write("PutItem", request, items.etag(item))
+
+
+def over_head(write: Write, head: Mapping[str, Any]) -> Write:
+    """Return a write that a head has refused, on condition that the entry is still that head."""
+    values = write.request.get("ExpressionAttributeValues", {})
+    condition = write.request["ConditionExpression"]
+    request = write.request | {
+        "ConditionExpression": condition.replace(Expressions.known, "f = :f AND etag = :head"),
+        "ExpressionAttributeValues": values | {":f": items.LARGE, ":head": head["etag"]},
+    }
+    return Write(write.operation, request, write.etag)
 
 
 def touch(map: str, sk: str, op: Touch, now: float) -> Write:
@@ -152,10 +170,10 @@ _SHOW: Final = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 _KNOWN: Final = {**_SHOW, "ConditionExpression": Expressions.known}
 
 
-def _condition(when: Condition, now: float) -> dict[str, Any]:
-    if when is When.ALWAYS:
+def _condition(when: Condition, now: float, *, heads: bool = False) -> dict[str, Any]:
+    if when is When.ALWAYS and not heads:
         return _KNOWN
-    return _conditional(Expressions(now), when, None)
+    return _conditional(Expressions(now, heads=heads), when, None)
 
 
 def _conditional(made: Expressions, when: Condition, change: str | None) -> dict[str, Any]:

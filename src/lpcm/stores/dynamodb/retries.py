@@ -121,7 +121,7 @@ class Caller:
     """A table, and the transport to it.
 
     ``budget``: seconds a call may take, repeats included. ``patience``: seconds one attempt
-    may take. ``most``: bytes of a value; None: what an item holds.
+    may take. ``most``: bytes of the largest value; None: no limit but DynamoDB's.
     """
 
     def __init__(

@@ -47,6 +47,7 @@ from lpcm.stores.dynamodb import (
     batches,
     bulk,
     catalogue,
+    heads,
     idempotent,
     items,
     pages,
@@ -59,6 +60,7 @@ from lpcm.stores.dynamodb.expressions import Expressions
 from lpcm.stores.dynamodb.purge import purge
 from lpcm.stores.dynamodb.retries import Caller, Unsure
 from lpcm.stores.dynamodb.shards import Sharded, partitions
+from lpcm.values.form import HEAD
 from lpcm.values.keys import partition
 
 if TYPE_CHECKING:
@@ -98,6 +100,8 @@ class DynamoDBStore:
         consistency: str = STRONG,
         max_value: int | None = None,
     ) -> None:
+        self.max_value = max_value
+        """Bytes of the largest value; None: no limit."""
         self.blocking = transport.blocking
         self._transport = transport
         self._table = table
@@ -168,6 +172,8 @@ class DynamoDBStore:
             case Delete(when, returning=True) if when is not When.ABSENT:
                 return await self._delete_returning(map, sk, op, now)
             case Put(cell, etag, expires, when):
+                if cell[1] == HEAD:
+                    return await heads.put(self._caller, map, sk, op, now)
                 item = items.item(map, sk, cell, etag, expires)
                 items.check_size(item, self._caller.label, self._caller.most)
                 write = requests.put(item, when, etag, now)
@@ -185,10 +191,17 @@ class DynamoDBStore:
                 write = update
             case Rewrite():  # it cannot hold an entry while a function looks at it
                 return Refused(await self.read(map, sk, now))
-        body, refused = await self._send(map, sk, write)
-        if refused:
-            return Refused(items.entry(body.get("Item"), now))
-        return requests.applied(op, body.get("Attributes"))
+        body, refused = await self.send(map, sk, write)
+        if not refused:
+            return requests.applied(op, body.get("Attributes"))
+        there = body.get("Item")
+        if there and "f" in there and not isinstance(op, Update):
+            return await heads.replace(self, op, write, there, map=map, sk=sk, now=now)
+        return Refused(items.entry(there, now))
+
+    def splits(self, map: str, sk: str, op: Put) -> bool:
+        """Tell whether an entry is over the limit of one item, and so has to be put in parts."""
+        return items.size(items.item(map, sk, op.cell, op.etag, op.expires)) > items.ITEM_LIMIT
 
     async def _add(self, map: str, sk: str, op: Add, now: float) -> Outcome:
         """Add to the stored number, or put the first one, until one of the two is done."""
@@ -196,28 +209,33 @@ class DynamoDBStore:
             write = requests.add(map, sk, op, now)
             if write is None:  # no sum with this delta is exact
                 return Refused(await self.read(map, sk, now))
-            body, refused = await self._send(map, sk, write)
+            body, refused = await self.send(map, sk, write)
             if not refused:
                 return requests.applied(op, body["Attributes"])
             current = items.entry(body.get("Item"), now)
             write = requests.start(map, sk, op, now)
             if current is not None or write is None:
                 return Refused(current)
-            body, refused = await self._send(map, sk, write)
+            body, refused = await self.send(map, sk, write)
             if not refused:
                 return Applied(items.entry(write.request["Item"], _EVER))
 
     async def _delete_returning(self, map: str, sk: str, op: Delete, now: float) -> Outcome:
-        """Remove an entry and return it, also where a reply is lost: by way of a tombstone."""
+        """Remove an entry and return it, also where a reply is lost: by way of a tombstone.
+
+        A head is refused without its etag: who has not read its parts may find them swept.
+        """
         mine = new_etag()
         write = requests.put_tombstone(map, sk, op.when, mine, now)
         try:
-            body, refused = await self._send(map, sk, write)
+            body, refused = await self.send(map, sk, write)
+            if refused and op.when == items.etag(there := body.get("Item") or {}) and "f" in there:
+                body, refused = await self.send(map, sk, requests.over_head(write, there))
             previous = None if refused else items.entry(body["Attributes"], _EVER)
         except ValueTooLarge:  # an item of 400 KB has no room for an expiry
             write = requests.delete(map, sk, op.when, now)
             write.request["ReturnValues"] = "ALL_OLD"
-            body, refused = await self._send(map, sk, write)
+            body, refused = await self.send(map, sk, write)
             previous = items.entry(body.get("Attributes"), now)
         else:
             if previous is not None and previous.kind == DAMAGED:  # there is no value to return
@@ -236,16 +254,16 @@ class DynamoDBStore:
     ) -> Refused:
         """Put an item back whose value cannot be read, and so not be returned."""
         item = {name: value for name, value in item.items() if found.etag != mine or name != "x"}
-        await self._send(map, sk, requests.replace_tombstone(item, mine))
+        await self.send(map, sk, requests.replace_tombstone(item, mine))
         return Refused(found)
 
     async def _delete_tombstone(self, map: str, sk: str, etag: int) -> None:
         try:
-            await self._send(map, sk, requests.delete_tombstone(map, sk, etag))
+            await self.send(map, sk, requests.delete_tombstone(map, sk, etag))
         except LPCMError:
             pass  # the entry is absent to every client by now; the table's TTL deletes it
 
-    async def _send(
+    async def send(
         self, map: str, sk: str, write: requests.Write
     ) -> tuple[Mapping[str, Any], bool]:
         """Return the body of the reply to a write, and whether the write was refused.
@@ -377,9 +395,11 @@ class DynamoDBStore:
             return batches.write(self._caller, dict(chunk))
 
         async for body in self._pages(request):
+            deletes: dict[str, dict[str, Any]] = {}
             for item in body["Items"]:
                 items.check_format(item)
-            deletes = {item["sk"]["S"]: {"DeleteRequest": {"Key": item}} for item in body["Items"]}
+                key = {"pk": item["pk"], "sk": item["sk"]}
+                deletes[item["sk"]["S"]] = {"DeleteRequest": {"Key": key}}
             chunks = list(batches.chunks(list(deletes.items()), batches.WRITE_MOST))
             jobs = [later(write, chunk) for chunk in chunks]
             for errors in await self._runner.run(jobs):
@@ -447,6 +467,10 @@ class DynamoDBStore:
                         f"the catalogue: {error}"
                     ) from error
 
+    async def raise_format(self, namespace: str, name: str, least: int) -> MapState:
+        """Raise the format of a map that is in the catalogue; return its state there."""
+        return await heads.raise_format(self, self._caller, namespace, name, least)
+
     async def renew(self, namespace: str) -> None:
         """Give the namespace a new identity. Cost: one PutItem."""
         try:
@@ -465,8 +489,11 @@ class DynamoDBStore:
     async def drop(self, namespace: str) -> None:
         """Clear every map of the catalogue, then the catalogue. Cost: that of ``clear``."""
         for info in await self.maps(namespace):
-            for pk in partitions(partition(namespace, info.name), info.shards):
+            map_ = partition(namespace, info.name)
+            for pk in partitions(map_, info.shards):
                 await self.clear(pk, KeyRange())
+            if info.format >= heads.FORMAT:
+                await heads.drop_parts(self, map_)
         await self.clear(partition(namespace), KeyRange())
 
     def close(self) -> None:

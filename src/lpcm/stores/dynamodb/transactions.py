@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lpcm.errors import LPCMError, OutcomeUnknown
+from lpcm.errors import LPCMError, OutcomeUnknown, StoreBusy
 from lpcm.ports import Aborted, Applied, Put, Refused, When
 from lpcm.ports.etags import new_etag
+from lpcm.ports.heads import owner_checks
 from lpcm.stores.dynamodb import items, requests
 from lpcm.stores.dynamodb.expressions import Expressions
 from lpcm.stores.dynamodb.retries import Unsure
@@ -27,17 +28,25 @@ __all__ = ["transact"]
 
 
 async def transact(
-    caller: Caller, changes: Sequence[Change], checks: Sequence[Check], now: float
+    caller: Caller,
+    changes: Sequence[Change],
+    checks: Sequence[Check],
+    now: float,
+    *,
+    over_heads: bool = True,
 ) -> list[Applied] | Aborted:
-    """Do all changes, or none.
+    """Do all changes, or none; heads on condition that their owners are open.
 
-    Cost: one request; two write units for each KB of each entry changed or checked.
+    ``over_heads``: False: entries that are heads refuse their change. Cost: one request; two
+    write units for each KB of each entry changed or checked. **Raises** StoreBusy where an owner
+    is not open.
     """
     checks = [check for check in checks if check.when is not When.ALWAYS]
     if not changes and not checks:
         return []
-    actions = [_change(caller, change, now) for change in changes]
-    actions += [_check(caller, check, now) for check in checks]
+    theirs = owner_checks(changes)
+    actions = [_change(caller, change, now, over_heads=over_heads) for change in changes]
+    actions += [_check(caller, check, now) for check in (*checks, *theirs)]
     request: dict[str, Any] = {
         "TransactItems": actions,
         "ClientRequestToken": f"{new_etag() & (2**64 - 1):016x}",
@@ -45,8 +54,9 @@ async def transact(
     reply, unsure = await _send(caller, request)
     if reply.status == 200:
         return [requests.applied(change.op, None) for change in changes]
-    places = [(pk, sk) for pk, sk, _ in (*changes, *checks)]
-    wanted = [change.op.when for change in changes] + [check.when for check in checks]
+    every = [*checks, *theirs]
+    places = [(pk, sk) for pk, sk, _ in (*changes, *every)]
+    wanted = [change.op.when for change in changes] + [check.when for check in every]
     reasons = reply.body.get("CancellationReasons") or ()
     failed = [
         (place, when, reason)
@@ -58,6 +68,12 @@ async def transact(
     # other way round.
     if unsure is not None and not any(isinstance(when, int) for _, when, _ in failed):
         raise _unknown(caller, unsure) from unsure
+    owners = {check[:2] for check in theirs}
+    if any(place in owners for place, _, _ in failed):
+        raise StoreBusy(
+            f"{caller.label}: the write took so long that its parts were swept; nothing was "
+            "written: write again"
+        )
     return Aborted(
         [(*place, Refused(items.entry(reason.get("Item"), now))) for place, _, reason in failed]
     )
@@ -87,19 +103,19 @@ def _unknown(caller: Caller, error: Exception) -> OutcomeUnknown:
     )
 
 
-def _change(caller: Caller, change: Change, now: float) -> dict[str, Any]:
+def _change(caller: Caller, change: Change, now: float, *, over_heads: bool) -> dict[str, Any]:
     op = change.op
     if isinstance(op, Put):
         item = items.item(change.map, change.sk, op.cell, op.etag, op.expires)
         items.check_size(item, caller.label, caller.most)
-        write = requests.put(item, op.when, op.etag, now)
+        write = requests.put(item, op.when, op.etag, now, heads=over_heads)
     else:
-        write = requests.delete(change.map, change.sk, op.when, now)
+        write = requests.delete(change.map, change.sk, op.when, now, heads=over_heads)
     return {write.operation.removesuffix("Item"): {"TableName": caller.table, **write.request}}
 
 
 def _check(caller: Caller, check: Check, now: float) -> dict[str, Any]:
-    made = Expressions(now)
+    made = Expressions(now, heads=True)
     holds = made.holds(check.when)
     return {
         "ConditionCheck": {

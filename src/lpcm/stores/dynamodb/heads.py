@@ -1,0 +1,142 @@
+"""Heads in DynamoDB: entries whose values are stored in parts, put and replaced knowingly.
+
+An item with the attribute ``f`` of this format is a head. Every condition of a write says that the
+entry has no ``f``; so a write over a head is refused once, with the head in the reply, and is then
+sent on condition that the entry is still that very head. So small values cost nothing for it, who
+replaces a head knows which, and an earlier lpcm is refused. ``ports.heads`` says what a head is.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from lpcm.errors import StoreBusy
+from lpcm.ports import Aborted, Change, KeyRange, Refused, Scan, Touch, When
+from lpcm.ports.decisions import holds
+from lpcm.ports.heads import FORMAT, owners, parts
+from lpcm.stores.dynamodb import catalogue, items, requests, transactions
+from lpcm.stores.dynamodb.retries import Unsure
+from lpcm.values.form import HEAD
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lpcm.ports import Delete, MapState, Op, Outcome, Page, Put
+    from lpcm.stores.dynamodb.requests import Write
+    from lpcm.stores.dynamodb.retries import Caller
+
+__all__ = ["FORMAT", "drop_parts", "put", "raise_format", "replace"]
+
+_EVER: Final = float("-inf")
+
+
+class Writer(Protocol):
+    """What of a store writes over heads."""
+
+    async def send(self, map: str, sk: str, write: Write) -> tuple[Mapping[str, Any], bool]:
+        """Return the body of the reply, and whether the write was refused."""
+        ...
+
+    async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
+        """Do one write, from its beginning."""
+        ...
+
+    async def scan(self, map: str, wanted: Scan, now: float) -> Page:
+        """Return a page."""
+        ...
+
+    async def clear(self, map: str, keys: KeyRange) -> None:
+        """Delete a range."""
+        ...
+
+    async def describe(self, namespace: str, name: str) -> MapState:
+        """Return a map's state in the catalogue."""
+        ...
+
+
+async def put(caller: Caller, map: str, sk: str, op: Put, now: float) -> Outcome:
+    """Put a head, on condition that its owner is open.
+
+    Cost: one transaction, of two write units each for the head and what it replaces, and for the
+    owner; two where it replaces another head. **Raises** StoreBusy where the owner is not open.
+    """
+    pauses = caller.pauses()
+    while True:
+        done = await transactions.transact(caller, [Change(map, sk, op)], [], now, over_heads=False)
+        if not isinstance(done, Aborted):
+            return done[0]
+        current = done.reasons[0][2].entry
+        if not holds(op.when, current):
+            return Refused(current)
+        if current is None or current.kind == HEAD:
+            # Over that very head; over one that has expired, and so is not known.
+            known = op.when if current is None else current.etag
+            change = Change(map, sk, op._replace(when=known))
+            done = await transactions.transact(caller, [change], [], now)
+            if not isinstance(done, Aborted):
+                return done[0]._replace(previous=current)
+        if not await pauses.pause():
+            raise _contended(caller, sk)
+
+
+async def replace(
+    store: Writer,
+    op: Put | Delete | Touch,
+    write: Write,
+    refused: Mapping[str, Any],
+    *,
+    map: str,
+    sk: str,
+    now: float,
+) -> Outcome:
+    """Do a write that a head has refused, on condition that it is still that head.
+
+    ``Applied.previous`` is the head where its parts have no head any more. Cost: another request.
+    """
+    when = When.PRESENT if isinstance(op, Touch) else op.when
+    current = items.entry(refused, now)
+    if not holds(when, current):
+        return Refused(current)
+    body, again = await store.send(map, sk, requests.over_head(write, refused))
+    if again:  # another client was faster
+        return await store.apply(map, sk, op, now)
+    applied = requests.applied(op, body.get("Attributes"))
+    if isinstance(op, Touch):  # the head goes on
+        return applied
+    return applied._replace(previous=items.entry(refused, _EVER))
+
+
+async def raise_format(
+    store: Writer, caller: Caller, namespace: str, name: str, least: int
+) -> MapState:
+    """Raise the format of a map that is in the catalogue; return its state there.
+
+    Cost: one BatchGetItem; where it writes a PutItem and another BatchGetItem.
+    """
+    state = await store.describe(namespace, name)
+    while state.info is not None and state.info.format < least:
+        request = catalogue.raised(namespace, state.info, least)
+        with suppress(Unsure):  # may be sent again: the put is conditional on the row
+            await caller.call("PutItem", request | {"TableName": caller.table})
+        state = await store.describe(namespace, name)
+    return state
+
+
+async def drop_parts(store: Writer, map: str) -> None:
+    """Delete all owners and parts of a map. Cost: that of ``clear`` for each value."""
+    after: str | None = None
+    while True:
+        page = await store.scan(owners(map), Scan(after=after), 0.0)
+        for content, _ in page.entries:
+            await store.clear(parts(map, content), KeyRange())
+        after = page.resume
+        if after is None:
+            break
+    await store.clear(owners(map), KeyRange())
+
+
+def _contended(caller: Caller, sk: str) -> StoreBusy:
+    return StoreBusy(
+        f"{caller.label}: other clients changed {sk!r:.60} all the time; nothing was written"
+    )

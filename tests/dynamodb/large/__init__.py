@@ -1,0 +1,1 @@
+"""Values over DynamoDB's 400 KB."""

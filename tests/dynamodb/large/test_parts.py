@@ -1,0 +1,335 @@
+"""The parts of values over DynamoDB's 400 KB: where they are, what they cost, and when they go."""
+
+import base64
+import json
+import re
+import sys
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+import lpcm
+from lpcm import (
+    LPCM,
+    Engine,
+    StoreBusy,
+    StoreCorrupt,
+)
+from lpcm.administration import sweep
+from lpcm.engine.drive import run
+from lpcm.large import large as large_module
+from lpcm.large.large import Large
+from lpcm.ports import Cell, Put
+from lpcm.ports.heads import PART
+from lpcm.values.keys import partition
+from tests.dynamodb.large.common import (
+    BIG,
+    HOUR,
+    OTHER,
+    count,
+    places,
+)
+
+# What is in the table
+
+
+def test_the_layout(m, table):
+    """A head in the entry's place, an owner, and parts outside the map's keys."""
+    m["k"] = BIG
+    assert places(table) == (1, 1, count(BIG))
+    (head,) = [item for item in table.items() if "f" in item]
+    assert head["sk"] == {"S": "k"}
+    assert head["f"] == {"N": "3"}
+    content = large_module.head_of(run(m._use()._read_store("k"))).content
+    pks = {item["pk"]["S"] for item in table.items()}
+    assert {"default/m/!/", f"default/m/!{content}/"} < pks
+    (row,) = [item for item in table.items() if item["sk"] == {"S": "m"}]
+    assert row["format"] == {"N": "3"}
+    assert all("x" not in item for item in table.items())
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "dynamodb.md"
+
+
+def test_the_page_shows_a_head_that_is_so(table):
+    """A value whose items are written as the documentation says is read, by every later version."""
+    table.empty()
+    blocks = re.findall(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (head,) = [item for item in map(json.loads, blocks) if "f" in item]
+    content = json.loads(head["v"]["S"])["content"]
+    value = bytes(500_000)
+    with Engine.open(table.url) as engine:
+        m = LPCM("pages", using=engine)
+        m["other"] = BIG
+        for name, part in (("000000", value[:PART]), ("000001", value[PART:])):
+            item = {
+                "pk": {"S": f"default/pages/!{content}/"},
+                "sk": {"S": name},
+                "v": {"B": base64.b64encode(part).decode()},
+                "etag": {"N": "1"},
+            }
+            table.call("PutItem", TableName=table.name, Item=item)
+        table.call("PutItem", TableName=table.name, Item=head)
+        assert m["home"] == value
+        assert m.entry("home").etag == 7
+
+
+def test_small_values_raise_no_format(m, table):
+    """A map without large values is one that earlier versions read."""
+    m["k"] = "x" * 1000
+    (row,) = [item for item in table.items() if item["sk"] == {"S": "m"}]
+    assert row["format"]["N"] in {"1", "2"}
+
+
+def test_what_it_costs(table):
+    """About a unit for each KB, and few more; a small value over a large one costs one request."""
+    table.empty()
+    with Engine.open(table.url) as engine:
+        m = LPCM("m", using=engine)
+        m["first"] = BIG
+        size = len(BIG) / 1024
+        with lpcm.meter() as made:
+            m["k"] = BIG
+        assert size <= made.write_units <= size + count(BIG) + 12
+        with lpcm.meter() as made:
+            assert m["k"] == BIG
+        assert size / 4 <= made.read_units <= size / 4 + count(BIG) + 2
+        with lpcm.meter() as made:
+            m["k"] = 1
+        assert made.calls == 2
+        with lpcm.meter() as made:
+            m["k"] = 2
+        assert made.calls == 1
+
+
+def test_values_under_the_limit_call_nothing_of_it(table, memcached):
+    """They go through no function that large values have brought, but the tier's own write."""
+    table.empty()
+    url = f"{table.url}&cache=memcached://{memcached.host}:{memcached.port}"
+    large = {"cells.py", "heads.py", "large.py", "owners.py", "serial.py", "splitting.py"}
+    called = []
+
+    def profile(frame, event, _):
+        name = Path(frame.f_code.co_filename).name
+        if event == "call" and name in large:
+            called.append(frame.f_code.co_name)
+
+    for place in (table.url, url):
+        with Engine.open(place) as engine:
+            m = LPCM("m", using=engine)
+            m["k"], m["n"] = "v", 1
+            called.clear()
+            sys.setprofile(profile)
+            try:
+                m["k"] = "w"
+                m.get("k")
+                m.add("k", 1)
+                m.increment("n")
+                m.expire("k", 60)
+                m.pop("k")
+                m.get_many(["k", "n"])
+                list(m.items())
+                del m["n"]
+                m.set_many({"a": 1, "b": 2})
+            finally:
+                sys.setprofile(None)
+            writes = ["apply"] * called.count("apply")
+            assert [name for name in called if name != "<lambda>"] == [*writes, "apply_many"]
+            assert len(writes) == 6
+
+
+def test_memory(table):
+    """A writer and a reader take no more than twice the value, and a few parts."""
+    table.empty()
+    value = bytes(20_000_000)
+    with Engine.open(table.url) as engine:
+        m = LPCM("m", using=engine)
+        m["warm"] = BIG
+        assert m["warm"] == BIG
+        few = 24_000_000  # eight parts, as they are on the wire
+        tracemalloc.start()
+        try:
+            m["k"] = value
+            _, wrote = tracemalloc.get_traced_memory()
+            tracemalloc.reset_peak()
+            assert len(m["k"]) == len(value)
+            _, read = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert wrote < few
+        assert read < 2 * len(value) + few
+
+
+# Parts without a head
+
+
+def test_a_replaced_value_goes_after_a_minute(m, engine, table):
+    """Who replaces or deletes a head deletes its parts, when readers of it have them."""
+    m["k"] = BIG
+    m["k"] = OTHER
+    assert places(table)[1] == 2
+    engine.test_clock.advance(61)
+    m["l"] = BIG
+    assert places(table) == (2, 2, count(OTHER) + count(BIG))
+    del m["l"]
+    m["k"] = 1
+    engine.test_clock.advance(61)
+    m["k"] = BIG
+    assert places(table) == (1, 1, count(BIG))
+
+
+def test_a_sweep(m, engine, table):
+    """What batches, expiries and clears leave is swept when it is an hour old."""
+    m.set_many({"a": BIG, "b": BIG})
+    m.set("c", BIG, ttl=60)
+    m.set_many({"a": 1})
+    engine.test_clock.advance(120)
+    assert sweep(using=engine) == (3, 0)
+    engine.test_clock.advance(HOUR)
+    assert sweep(using=engine, maps=["m"]) == (3, 2)
+    assert m.copy() == {"a": 1, "b": BIG}
+    assert places(table)[1:] == (1, count(BIG))
+    with pytest.raises(KeyError):
+        sweep(using=engine, maps=["none"])
+
+
+class Killed(BaseException):
+    """The end of a process."""
+
+
+def test_a_writer_that_died(m, engine, table, monkeypatch):
+    """Its parts are found by their owner, and the value before it stays."""
+    m["k"] = BIG
+    apply = type(engine.stack.large._parts).apply_many
+
+    async def dies(self, map, writes, now):
+        await apply(self, map, writes[:1], now)
+        raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(type(engine.stack.large._parts), "apply_many", dies)
+        m["k"] = OTHER
+    assert m["k"] == BIG
+    assert places(table) == (1, 2, count(BIG) + 1)
+    engine.test_clock.advance(HOUR)
+    assert sweep(using=engine) == (2, 1)
+    assert places(table) == (1, 1, count(BIG))
+
+
+def test_a_writer_that_stalled(m, engine, table, monkeypatch):
+    """A head whose parts were swept is refused, and the value before it stays."""
+    m["k"] = BIG
+    store_parts = Large.store_parts
+
+    async def stalls(self, *given):
+        await store_parts(self, *given)
+        engine.test_clock.advance(HOUR)
+        await self.sweep(partition("default", "m"))
+
+    with monkeypatch.context() as patched, pytest.raises(StoreBusy, match="write again"):
+        patched.setattr(Large, "store_parts", stalls)
+        m["k"] = OTHER
+    assert m["k"] == BIG
+    assert places(table) == (1, 1, count(BIG))
+
+
+def test_large_writes_sweep(m, engine, table, monkeypatch):
+    """Each looks at two owners, from a random one on."""
+    for number in range(4):
+        m[f"{number}"] = BIG
+    m.set_many({f"{number}": 1 for number in range(4)})
+    engine.test_clock.advance(HOUR)
+    monkeypatch.setattr(large_module.Owners, "some", first := _first(large_module.Owners.some))
+    m["k"] = BIG
+    m["k"] = BIG
+    assert first.counts == [2, 2]
+    assert m.copy() == {**{f"{number}": 1 for number in range(4)}, "k": BIG}
+    assert sweep(using=engine).swept <= 3
+
+
+def _first(some):
+    """Look from the first owner on, and count them."""
+
+    async def first(self, map, after, count, now):
+        del after
+        found = await some(self, map, "", count, now)
+        first.counts.append(len(found))
+        return found
+
+    first.counts = []
+    return first
+
+
+def test_missing_parts(m, engine, table):
+    """They are an error that names the key; the entry can be replaced and deleted."""
+    m["k"], m["l"] = BIG, 1
+    content = large_module.head_of(run(m._use()._read_store("k"))).content
+    key = {"pk": {"S": f"default/m/!{content}/"}, "sk": {"S": "000001"}}
+    table.call("DeleteItem", TableName=table.name, Key=key)
+    reads = [
+        lambda: m["k"],
+        lambda: m.get_many(["k"]),
+        lambda: m.pop("k"),
+        lambda: m.popitem(last=False),
+        lambda: m.transform("k", bytes.upper),
+    ]
+    for read in reads:
+        with pytest.raises(StoreCorrupt, match="'k'"):
+            read()
+    assert "k" in m
+    m["k"] = OTHER
+    assert m["k"] == OTHER
+
+
+def test_a_cached_head_whose_parts_are_gone(table, memcached):
+    """A reader that hits an old head reads the store, and nobody hits the old head after that."""
+    table.empty()
+    url = f"{table.url}&cache=memcached://{memcached.host}:{memcached.port}"
+    with Engine.open(url) as engine, Engine.open(table.url) as behind:
+        m, back = LPCM("m", using=engine), LPCM("m", using=behind)
+        m["k"] = BIG
+        old = run(m._use()._read_store("k"))
+        back["k"] = OTHER  # past the cache
+        head = large_module.head_of(old)
+        run(behind.stack.large.owners.remove("default/m/", head.content, head.parts, 0.0))
+        assert m._use()._coherent is not None
+        assert m["k"] == OTHER
+        seen = run(engine.stack.coherent.cached("default/m/", ["k"]))
+        assert seen.get("k") != old
+
+
+def test_a_foreign_head(m, engine):
+    """A head that another program has written is an error of its own, and nothing else is lost."""
+    m["k"] = BIG
+    m["l"] = 1
+    use = m._use()
+    stored = run(use._read_store("k"))
+    parts = large_module.head_of(stored)
+    for text in ("?", "[]", "{}", parts._replace(parts=0).text(), parts._replace(size=-1).text()):
+        put = Put(Cell("x", None), 1)
+        run(use._store.apply("default/m/", "k", put, 0.0))
+        table_put(engine, text)
+        with pytest.raises(lpcm.ValueDecodingError):
+            m.get("k")
+    assert m["l"] == 1
+    m["k"] = OTHER
+    assert m["k"] == OTHER
+
+
+def table_put(engine, text):
+    """Put a head past lpcm."""
+    from lpcm.stores.dynamodb.shards import shard
+
+    shards = 4 if engine.store._known.get("default/m/") == 4 else 1
+    item = {
+        "pk": {"S": shard("default/m/", "k", shards)},
+        "sk": {"S": "k"},
+        "v": {"S": text},
+        "etag": {"N": "7"},
+        "f": {"N": "3"},
+    }
+    parts = engine.stack.large._parts
+    run(parts._call("PutItem", {"Item": item}))
+    if engine.stack.coherent is not None:
+        run(engine.stack.coherent.read_stored("default/m/", ["k"], 0.0))
