@@ -230,7 +230,7 @@ def test_max_value(table):
             m["k"] = small
             before = len(table.items())
             for refused in (m.set, m.add):
-                with pytest.raises(ValueTooLarge, match="max_value"):
+                with pytest.raises(ValueTooLarge, match=f"over the limit of {limit:,}"):
                     refused("l", large)
             assert m["k"] == small
             assert len(table.items()) == before

@@ -8,25 +8,23 @@ replaces a head knows which, and an earlier lpcm is refused. ``ports.heads`` say
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from lpcm.errors import StoreBusy
 from lpcm.ports import Aborted, Change, KeyRange, Refused, Scan, Touch, When
 from lpcm.ports.decisions import holds
 from lpcm.ports.heads import FORMAT, owners, parts
-from lpcm.stores.dynamodb import catalogue, items, requests, transactions
-from lpcm.stores.dynamodb.retries import Unsure
+from lpcm.stores.dynamodb import items, requests, transactions
 from lpcm.values.form import HEAD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lpcm.ports import Delete, MapState, Op, Outcome, Page, Put
+    from lpcm.ports import Delete, Op, Outcome, Page, Put
     from lpcm.stores.dynamodb.requests import Write
     from lpcm.stores.dynamodb.retries import Caller
 
-__all__ = ["FORMAT", "drop_parts", "put", "raise_format", "replace"]
+__all__ = ["FORMAT", "drop_parts", "put", "replace"]
 
 _EVER: Final = float("-inf")
 
@@ -48,10 +46,6 @@ class Writer(Protocol):
 
     async def clear(self, map: str, keys: KeyRange) -> None:
         """Delete a range."""
-        ...
-
-    async def describe(self, namespace: str, name: str) -> MapState:
-        """Return a map's state in the catalogue."""
         ...
 
 
@@ -105,22 +99,6 @@ async def replace(
     if isinstance(op, Touch):  # the head goes on
         return applied
     return applied._replace(previous=items.entry(refused, _EVER))
-
-
-async def raise_format(
-    store: Writer, caller: Caller, namespace: str, name: str, least: int
-) -> MapState:
-    """Raise the format of a map that is in the catalogue; return its state there.
-
-    Cost: one BatchGetItem; where it writes a PutItem and another BatchGetItem.
-    """
-    state = await store.describe(namespace, name)
-    while state.info is not None and state.info.format < least:
-        request = catalogue.raised(namespace, state.info, least)
-        with suppress(Unsure):  # may be sent again: the put is conditional on the row
-            await caller.call("PutItem", request | {"TableName": caller.table})
-        state = await store.describe(namespace, name)
-    return state
 
 
 async def drop_parts(store: Writer, map: str) -> None:

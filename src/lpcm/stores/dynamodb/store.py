@@ -22,7 +22,6 @@ from lpcm.errors import (
     OutcomeUnknown,
     StoreDenied,
     StoreError,
-    StoreUnavailable,
     ValueTooLarge,
 )
 from lpcm.ports import (
@@ -51,6 +50,7 @@ from lpcm.stores.dynamodb import (
     idempotent,
     items,
     pages,
+    registration,
     requests,
     transactions,
     update_requests,
@@ -270,8 +270,11 @@ class DynamoDBStore:
 
         Where the reply is lost, the entry is read to find out whether the write was applied.
         """
+        if self._closed:  # the body of _call: its call would be one more for each write
+            self._check_open()
+        write.request["TableName"] = self._table
         try:
-            reply = await self._call(write.operation, write.request)
+            reply = await self._caller.call(write.operation, write.request)
         except Unsure as error:
             item = None if write.etag is None else await self._recognised(map, sk, write.etag)
             if item is None:
@@ -445,31 +448,11 @@ class DynamoDBStore:
 
         Cost: one BatchGetItem; the first time also one or two PutItem, and a second BatchGetItem.
         """
-        row = catalogue.row(namespace, info)
-        pauses = self._caller.pauses()
-        while True:
-            state = await self.describe(namespace, info.name)
-            if state.identity is not None and state.info is not None:
-                return state
-            try:
-                if state.info is None:
-                    await self._call("PutItem", catalogue.enter(row))
-                if state.identity is None:
-                    await self._call("PutItem", catalogue.enter(catalogue.new_identity(namespace)))
-            except StoreDenied:
-                if state.info is None:
-                    raise
-                return state  # a client without a cache needs no identity
-            except Unsure as error:  # may be sent again: the put is conditional on no row
-                if not await pauses.pause():
-                    raise StoreUnavailable(
-                        f"{self._caller.label}: the map {info.name!r} could not be entered into "
-                        f"the catalogue: {error}"
-                    ) from error
+        return await registration.register(self.describe, self._caller, namespace, info)
 
     async def raise_format(self, namespace: str, name: str, least: int) -> MapState:
         """Raise the format of a map that is in the catalogue; return its state there."""
-        return await heads.raise_format(self, self._caller, namespace, name, least)
+        return await registration.raise_format(self.describe, self._caller, namespace, name, least)
 
     async def renew(self, namespace: str) -> None:
         """Give the namespace a new identity. Cost: one PutItem."""
