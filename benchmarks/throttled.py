@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ WARM = 3.0
 """Seconds after which the rate has been found, so that it counts from then on."""
 LONG = 10.0
 """Seconds for which it counts."""
+SECONDS = 8.0
 
 
 def crowd(engine: Engine, proxy: LimitingProxy) -> str:
@@ -146,6 +148,103 @@ def copy(engine: Engine, proxy: LimitingProxy, units: int) -> str:
     )
 
 
+def count(url: str, threads: int, begin: Any, out: Any) -> None:
+    """Increment one counter with so many threads; put the number, the longest wait, the errors."""
+    m: Any = LPCM("counter", url=url)
+    len(m)
+    waits: list[float] = []
+    errors: list[LPCMError] = []
+    begin.wait()
+    until = time.monotonic() + SECONDS
+
+    def add() -> None:
+        while (started := time.monotonic()) < until:
+            try:
+                m.increment("k")
+            except LPCMError as error:
+                errors.append(error)
+            waits.append(time.monotonic() - started)
+
+    started = [threading.Thread(target=add) for _ in range(threads)]
+    for thread in started:
+        thread.start()
+    for thread in started:
+        thread.join()
+    out.put((waits, len(errors)))
+
+
+def counter(engine: Engine, proxy: LimitingProxy) -> str:
+    """Have processes of 16 threads each increment one key; return a line of the table."""
+    m: Any = LPCM("counter", using=engine)
+    m["k"] = 0
+    context = get_context("spawn")
+    begin, out = context.Barrier(5), context.Queue()
+    url = f"dynamodb://{TABLE}?endpoint={proxy.endpoint}"
+    workers = [context.Process(target=count, args=(url, 16, begin, out)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    while begin.n_waiting < len(workers):
+        time.sleep(0.05)
+    proxy.limits = Limits(writes=50)
+    proxy.forget_units()
+    proxy.units.clear()
+    begin.wait()
+    started = time.monotonic()
+    found = [out.get(timeout=120) for _ in workers]
+    length = time.monotonic() - started
+    for worker in workers:
+        worker.join()
+    units = sum(spent for (kind, _), spent in proxy.units.items() if kind == "Write")
+    proxy.limits = Limits()
+    proxy.forget_units()
+    waits = [wait for each, _ in found for wait in each]
+    errors = sum(failed for _, failed in found)
+    exact = "" if m["k"] == len(waits) - errors else ", NOT EXACT"
+    return (
+        f"| increments by 4 x 16 threads, {units / length:.0f} of 50 units a second{exact} "
+        f"| {len(waits) / length:.0f} | {sum(waits) / len(waits):.2f} | {max(waits):.2f} "
+        f"| {proxy.counts['throttled'] / proxy.counts['passed']:.2f} | {errors} |"
+    )
+
+
+def clearing(engine: Engine, proxy: LimitingProxy, entries: int = 15_000) -> str:
+    """Delete many entries while 24 threads write to the map; return a line of the table."""
+    m: Any = LPCM("clearing", using=engine)
+    m.set_many({number: number for number in range(entries)})
+    waits: list[float] = []
+    errors: list[LPCMError] = []
+    over = threading.Event()
+
+    def write(number: int) -> None:
+        while not over.is_set():
+            started = time.monotonic()
+            try:
+                m[f"w{number}"] = started
+            except LPCMError as error:
+                errors.append(error)
+            waits.append(time.monotonic() - started)
+
+    proxy.limits = Limits(writes=500)
+    proxy.forget_units()
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(24)]
+    for thread in threads:
+        thread.start()
+    started = time.monotonic()
+    try:
+        m.clear()
+    finally:
+        length = time.monotonic() - started
+        over.set()
+        for thread in threads:
+            thread.join()
+    left = max(0, len(m) - len(threads))
+    return (
+        f"| clear of {entries} in {length:.0f} s, {left} left, beside 24 writers, 500 units "
+        f"| {len(waits) / length:.0f} | {sum(waits) / len(waits):.2f} | {max(waits):.2f} "
+        f"| {proxy.counts['throttled'] / proxy.counts['passed']:.2f} | {len(errors)} |"
+    )
+
+
 def main() -> None:
     os.environ |= servers.AWS
     print("| | a second | mean wait | longest | refused of each request | errors |")
@@ -158,6 +257,8 @@ def main() -> None:
             lambda engine, proxy: spread(engine, proxy, 1),
             lambda engine, proxy: spread(engine, proxy, 16),
             lambda engine, proxy: copy(engine, proxy, 280),
+            counter,
+            clearing,
         ):
             with limiting(server.host, server.port, Limits()) as proxy:
                 url = f"dynamodb://{TABLE}?endpoint={proxy.endpoint}"

@@ -53,6 +53,9 @@ class World:
     async def sleep(self, seconds):
         await tick(seconds)
 
+    def bell(self):
+        return Bell(self)
+
     def start(self, writer):
         heapq.heappush(self._waiting, (self.time, next(self._numbers), writer))
 
@@ -68,6 +71,22 @@ class World:
             except StopIteration:
                 continue
             heapq.heappush(self._waiting, (self.time + wait, next(self._numbers), writer))
+
+
+class Bell:
+    """A bell that is rung in the simulated time."""
+
+    def __init__(self, world):
+        self._world = world
+        self._rung = False
+
+    def ring(self):
+        self._rung = True
+
+    async def wait(self, seconds):
+        until = self._world.time + seconds
+        while not self._rung and self._world.time < until:
+            await tick(0.0003)
 
 
 class FarStore:
@@ -130,8 +149,8 @@ class RewritingStore(LockedStore):
     rewrites = True
 
 
-def meet(kind, writers, once, entries, seconds=2.0):
-    """Let so many writers do ``once`` all the time.
+def meet(kind, writers, once, entries, *, seconds=2.0, processes=0):
+    """Let so many writers do ``once`` all the time, each a process or in one of so many.
 
     Return the map, the number of operations of each, the longest wait, and the store.
     """
@@ -139,13 +158,16 @@ def meet(kind, writers, once, entries, seconds=2.0):
     stored = LPCM("m", using=inner)
     stored.update(entries)
     store = kind(inner.store)
-    engine = Engine(store, config.parse("memory://"), clock=world)
-    engine.catalogue.registered.add(stored._use()._map)
-    use = LPCM("m", using=engine)._use()
-    use._until = use._until_whole = float("inf")  # the catalogue is asked no more
+    engines = [
+        Engine(store, config.parse("memory://"), clock=world) for _ in range(processes or writers)
+    ]
     shares, waits = [0] * writers, [0.0]
 
     async def work(number):
+        engine = engines[number % len(engines)]
+        engine.catalogue.registered.add(stored._use()._map)
+        use = LPCM("m", using=engine)._use()
+        use._until = use._until_whole = float("inf")  # the catalogue is asked no more
         while True:
             began = world.time
             await once(use)
@@ -232,12 +254,33 @@ def transform(use):
 )
 def test_compare_and_set(kind, once, writers, longest):
     """All writers of one key get about the same, and wait for a short time only."""
-    stored, shares, waited, _ = meet(kind, writers, once, {"k": 0.0})
+    stored, shares, waited, store = meet(kind, writers, once, {"k": 0.0})
     assert jain(shares) > 0.8
+    assert store.applied < (3.8 if writers == 8 else 6.5) * sum(shares), "most attempts are in vain"
     assert waited < longest
     # The last ones may have been done without an answer.
     assert sum(shares) <= stored["k"] * 2 <= sum(shares) + writers
     assert sum(shares) > 900
+
+
+@pytest.mark.parametrize("writers", [8, 64])
+def test_within_a_process(writers):
+    """Within a process a compare-and-set is first come, first served, and one request."""
+    stored, shares, waited, store = meet(FarStore, writers, transform, {"k": 0.0}, processes=1)
+    done = sum(shares)
+    assert max(shares) - min(shares) <= 2
+    assert waited < 2 * 2.0 * writers / done
+    assert store.applied <= done + 2 * writers
+    assert done <= stored["k"] * 2 <= done + writers
+    assert done > 1500
+
+
+def test_processes_of_many_threads():
+    """Processes whose threads take turns get the same, and lose against each other alone."""
+    _, shares, waited, store = meet(FarStore, 64, transform, {"k": 0.0}, seconds=4.0, processes=4)
+    assert jain([sum(shares[n::4]) for n in range(4)]) > 0.8
+    assert waited < 2
+    assert store.applied < 4 * sum(shares)
 
 
 def test_mutations():
@@ -257,7 +300,9 @@ def test_mutations():
 def test_popitem(kind):
     """Those who take entries at the same time take different ones, after few attempts."""
     entries = dict.fromkeys(range(20_000), 1)
-    stored, shares, waited, store = meet(kind, 16, lambda use: use.popitem(KeyRange()), entries, 1)
+    stored, shares, waited, store = meet(
+        kind, 16, lambda use: use.popitem(KeyRange()), entries, seconds=1
+    )
     taken = len(entries) - len(stored)
     assert sum(shares) <= taken <= sum(shares) + 16
     assert store.applied < 4 * taken

@@ -14,10 +14,13 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple
 
+from lpcm.system.turns import LoopBell, ThreadBell
 from lpcm.system.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+    from lpcm.system.turns import Bell
 
 __all__ = ["LoopClock", "SystemClock", "Threads", "do", "run", "running_loop"]
 
@@ -114,6 +117,8 @@ class Threads:
 class SystemClock:
     """The machine's clock, for blocking drivers."""
 
+    bell: Callable[[], Bell] = ThreadBell
+
     def now(self) -> float:
         """Return epoch seconds."""
         return time.time()
@@ -129,6 +134,8 @@ class SystemClock:
 
 class LoopClock(SystemClock):
     """The machine's clock, for event loops."""
+
+    bell = LoopBell
 
     async def sleep(self, seconds: float) -> None:
         """Let other tasks run."""

@@ -243,7 +243,8 @@ class Verbs(Closing, Generic[K, V]):
         else the map's; an entry that is there keeps its expiry. ``fn`` gets a copy of
         its own, may be called several times, and must return the value to store.
 
-        **Cost**: two requests, one more for each lost race. **Atomic**. **Raises**
+        **Cost**: two requests, one more for each lost race; one where it waits for another thread
+        or task that changes the same key: those go first come, first served. **Atomic**. **Raises**
         KeyError when absent without any default; ValueError for a ttl that is not positive;
         Conflict after ``timeout`` seconds of lost races; what ``fn`` raises, with nothing written.
 

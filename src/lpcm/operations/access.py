@@ -22,6 +22,7 @@ from lpcm.operations.retry import Retry
 from lpcm.ports import Form, Put, Reads, When
 from lpcm.ports.etags import new_etag
 from lpcm.ports.near import read_kept
+from lpcm.system.turns import Turn
 from lpcm.values.keys import encode, partition
 
 if TYPE_CHECKING:
@@ -156,6 +157,13 @@ class Access:
     def _retry(self, what: str) -> Retry:
         """Return the pauses of a compare-and-set, for ``what`` that may fail."""
         return Retry(self._clock, self._engine.timeout, what, self._name)
+
+    def _turn(self, sk: str) -> Turn:
+        """Return the place of a compare-and-set among those of this engine at the same key.
+
+        Threads and tasks stand in lines apart: a thread that waits for a task may be its loop's.
+        """
+        return Turn(self._engine.turns, (id(self._clock), self._map, sk), self._clock)
 
     # Entries
 

@@ -20,6 +20,7 @@ from lpcm.operations.binding import MapBinding
 from lpcm.operations.buffer import BufferingTier, MustAwait
 from lpcm.operations.operations import Entries
 from lpcm.ports import Delete, Scan
+from lpcm.system.turns import Turn
 from lpcm.values.keys import encode
 
 if TYPE_CHECKING:
@@ -80,6 +81,10 @@ class BufferedEntries(Entries):
 
     def _apply(self, sk: str, op: Op) -> Coroutine[Any, Any, Applied | Refused]:
         return self._tier.apply(self._map, sk, op, self._now())
+
+    def _turn(self, sk: str) -> Turn:
+        """Return the place among this transaction's own compare-and-sets, of its tasks."""
+        return Turn(self._engine.turns, (id(self._buffer), self._map, sk), self._clock)
 
     async def _enter_catalogue(self) -> None:
         """Do nothing: the end does it, before it writes."""

@@ -44,12 +44,15 @@ async def increment(use: Access, key: object, delta: object, ttl: TTL = None) ->
     sk = encode(key)
     initial = use.default()
     initial = 0 if initial is MISSING else initial
-    outcome = await _natively(use, sk, delta, initial, use._expiry(ttl))
+    expires, outcome = use._expiry(ttl), None
+    if type(delta) is int and type(initial) is int:
+        outcome = await use._apply(sk, Add(delta, initial, new_etag(), expires))
+    if not isinstance(outcome, Applied):
+        outcome = await _rewritten(use, sk, (delta, initial, expires), outcome)
     if isinstance(outcome, Applied):
         assert outcome.entry is not None, "an increment leaves an entry"
         return use._value(outcome.entry)
-    current = await use.find(sk) if outcome is None else outcome.entry
-    return await update(use, key, sk, current, lambda value: add(value, delta), initial, ttl)
+    return await update(use, key, sk, outcome, lambda value: add(value, delta), initial, ttl)
 
 
 async def decrement(use: Access, key: object, delta: object, ttl: TTL = None) -> Any:
@@ -67,39 +70,37 @@ async def increment_existing(
     if added is not None:
         check_stored(added)
     sk = encode(key)
+    initial, outcome = use.default(), None
     expires = None if use._ttl is None else use._expiry(None)
-    outcome = await _natively(use, sk, delta, use.default(), expires, rewrites=added is None)
-    if isinstance(outcome, Applied):
-        assert outcome.entry is not None, "an increment leaves an entry"
-        return use._value(outcome.entry)
-    current = await use.find(sk) if outcome is None else outcome.entry
-    change = added or (lambda value: add(value, delta))
-    return await update(use, key, sk, current, change, MISSING)
-
-
-async def _natively(
-    use: Access,
-    sk: str,
-    delta: object,
-    initial: object,
-    expires: float | None,
-    *,
-    rewrites: bool = True,
-) -> Outcome | None:
-    """Have the store do the sum, where it can; return the outcome, None: it was not asked."""
-    outcome: Outcome | None = None
+    # Not one function with increment: `m[k] += 1` is to make few calls.
     if type(delta) is int and (initial is MISSING or type(initial) is int):
         start = None if initial is MISSING else initial
         # Add's own constructor takes twice as long.
         outcome = await use._apply(sk, tuple.__new__(Add, (delta, start, new_etag(), expires)))
-        if isinstance(outcome, Applied) or outcome.entry is None or not _is_number(outcome.entry):
-            return outcome
-    if not (rewrites and use._rewrites and type(delta) in _NUMBERS):
+    if added is None and not isinstance(outcome, Applied):
+        outcome = await _rewritten(use, sk, (delta, initial, expires), outcome)
+    if isinstance(outcome, Applied):
+        assert outcome.entry is not None, "an increment leaves an entry"
+        return use._value(outcome.entry)
+    change = added or (lambda value: add(value, delta))
+    return await update(use, key, sk, outcome, change, MISSING)
+
+
+async def _rewritten(
+    use: Access, sk: str, what: tuple[object, object, float | None], outcome: Outcome | None
+) -> Outcome | None:
+    """Have the store do a sum that is no ``Add``, or was refused as one; else return ``outcome``.
+
+    ``what``: the delta, the initial value, and when a new entry expires.
+    """
+    delta, initial, expires = what
+    if not use._rewrites or type(delta) not in _NUMBERS:
         return outcome
     if initial is not MISSING and type(initial) not in _NUMBERS:
         return outcome
-    make = partial(_summed, use, delta, initial, expires)
-    return await use._apply(sk, Rewrite(make))
+    if outcome is not None and (outcome.entry is None or not _is_number(outcome.entry)):
+        return outcome
+    return await use._apply(sk, Rewrite(partial(_summed, use, delta, initial, expires)))
 
 
 def _is_number(entry: Stored) -> bool:

@@ -207,10 +207,8 @@ async def take(use: Access, key: object, sk: str, found: Stored | None) -> Store
         outcome = await use._apply(sk, Delete(entry.etag, returning=True))
         if isinstance(outcome, Applied):
             return entry
-        if await retry.pause():
-            found = await use._latest(sk)
-        else:
-            found = outcome.entry
+        await retry.wait()
+        found = await use._latest(sk)
     return None
 
 

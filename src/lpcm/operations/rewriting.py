@@ -1,7 +1,8 @@
 """Compare-and-set: values that are read, changed and written back, again after a conflict.
 
-Operations of ``operations``, which takes them for its methods. Invariant: the written value was
-made of the value that was stored in the instant of the write.
+Operations of ``operations``, which takes them for its methods. Those of one engine that meet at a
+key take turns (``system.turns``). Invariant: the written value was made of the value that was
+stored in the instant of the write.
 """
 
 # ruff: noqa: SLF001  # methods of the operations, in a module of their own
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
     from lpcm.operations.access import Access
     from lpcm.operations.entry import TTL
-    from lpcm.ports import Action, KeyRange, Step, Stored
+    from lpcm.operations.retry import Retry
+    from lpcm.ports import Action, KeyRange, Outcome, Step, Stored
+    from lpcm.system.turns import Turn
 
 __all__ = ["check_stored", "mutate", "peekitem", "popitem", "transform", "update"]
 
@@ -47,70 +50,91 @@ async def mutate(
     ``UNCHANGED`` means that there is nothing to write.
     """
     sk = encode(key)
-    if native is None:
-        current = await use.find(sk)
-    else:
+    outcome: Outcome | None = None
+    if native is not None:
         outcome = await use._apply(sk, tuple.__new__(Update, (*native, new_etag())))
         if isinstance(outcome, Applied):
             assert outcome.entry is not None, "an update leaves an entry"
             return readable(use, key, outcome.entry), None
-        current = outcome.entry
-    retry = use._retry(f"update of {key!r}")
-    while True:
-        if current is None:
-            value = use.default()
-        else:
-            try:
-                value = use._value(current)
-            except ValueDecodingError as error:
-                current = await read_again(use, key, sk, current, error)
-                continue
-        if value is MISSING:
-            raise KeyError(key)
-        result = change(value)
-        if result is UNCHANGED:
-            return value, result
-        if current is None:
-            put = use._put(value, use._expiry(None), When.ABSENT)
-        else:
-            put = use._put(value, current.expires, current.etag)
-        outcome = await use._apply(sk, put)
-        if isinstance(outcome, Applied):
-            return use._decode(*put.cell), result
-        current = await use._latest(sk) if await retry.pause() else outcome.entry
+    with use._turn(sk) as turn:
+        retry = use._retry(f"update of {key!r}")
+        current = await _first(use, sk, outcome, retry, turn)
+        while True:
+            if current is None:
+                value = use.default()
+            else:
+                try:
+                    value = use._value(current)
+                except ValueDecodingError as error:
+                    current = await read_again(use, key, sk, current, error)
+                    continue
+            if value is MISSING:
+                raise KeyError(key)
+            result = turn.call(change, value)
+            if result is UNCHANGED:
+                return value, result
+            if current is None:
+                put = use._put(value, use._expiry(None), When.ABSENT)
+            else:
+                put = use._put(value, current.expires, current.etag)
+            outcome = await use._apply(sk, put)
+            if isinstance(outcome, Applied):
+                turn.left = outcome.entry
+                return use._decode(*put.cell), result
+            current = await _next(use, sk, outcome, retry, turn)
 
 
 async def update(  # noqa: PLR0917  # a method's arguments, its object among them
     use: Access,
     key: object,
     sk: str,
-    current: Stored | None,
+    outcome: Outcome | None,
     fn: Callable[[Any], Any],
     fallback: object,
     ttl: TTL = None,
 ) -> Any:
-    """Compare-and-set, first on ``current``, then on the newest entry known: see ``Retry``.
+    """Compare-and-set, first on the entry of a refusal if there was one: see ``Retry``.
 
     ``ttl`` is for a new entry; one that exists keeps its expiry.
     """
-    retry = use._retry(f"update of {key!r}")
-    while True:
-        if current is not None:
-            try:
-                value = use._value(current)
-            except ValueDecodingError as error:
-                current = await read_again(use, key, sk, current, error)
-                continue
-            put = use._put(fn(value), current.expires, current.etag)
-        else:
-            value = use.default() if fallback is MISSING else fallback
-            if value is MISSING:
-                raise KeyError(key)
-            put = use._put(fn(value), use._expiry(ttl), When.ABSENT)
-        outcome = await use._apply(sk, put)
-        if isinstance(outcome, Applied):
-            return use._decode(*put.cell)
-        current = await use._latest(sk) if await retry.pause() else outcome.entry
+    with use._turn(sk) as turn:
+        retry = use._retry(f"update of {key!r}")
+        current = await _first(use, sk, outcome, retry, turn)
+        while True:
+            if current is not None:
+                try:
+                    value = use._value(current)
+                except ValueDecodingError as error:
+                    current = await read_again(use, key, sk, current, error)
+                    continue
+                put = use._put(turn.call(fn, value), current.expires, current.etag)
+            else:
+                value = use.default() if fallback is MISSING else fallback
+                if value is MISSING:
+                    raise KeyError(key)
+                put = use._put(turn.call(fn, value), use._expiry(ttl), When.ABSENT)
+            outcome = await use._apply(sk, put)
+            if isinstance(outcome, Applied):
+                turn.left = outcome.entry
+                return use._decode(*put.cell)
+            current = await _next(use, sk, outcome, retry, turn)
+
+
+async def _first(
+    use: Access, sk: str, outcome: Outcome | None, retry: Retry, turn: Turn
+) -> Stored | None:
+    """Return the entry for the first attempt, where ``outcome`` is what refused another way."""
+    if await turn.follow():
+        retry.restart()
+        return turn.inherit() or await use._latest(sk)
+    return await use.find(sk) if outcome is None else outcome.entry
+
+
+async def _next(use: Access, sk: str, outcome: Outcome, retry: Retry, turn: Turn) -> Stored | None:
+    """Return the entry for the next attempt, after one that was refused."""
+    if await retry.pause(turn):
+        return turn.inherit() or await use._latest(sk)
+    return outcome.entry
 
 
 async def transform(
@@ -124,8 +148,7 @@ async def transform(
     check_stored(fn)
     sk = encode(key)
     use._expiry(ttl)  # refuses an invalid ttl
-    current = await use.find(sk)
-    return await update(use, key, sk, current, fn, fallback, ttl)
+    return await update(use, key, sk, None, fn, fallback, ttl)
 
 
 def check_stored(fn: object) -> None:
