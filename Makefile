@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo django-demo screenshots django-load first-hour test coverage embedded docs faults kills counts applications fuzz aws clients check-coherence near lint servers format bench clean python dev
+.PHONY: help demo django-demo screenshots django-load first-hour test coverage embedded docs faults kills counts applications fuzz aws clients check-coherence near large lint servers format bench clean python dev
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -86,6 +86,9 @@ check-coherence: dev servers  ## Search every interleaving, record histories und
 
 near: dev  ## Let a writer and three readers share a file for ten minutes: no near hit is stale.
 	@$(RUN) pytest tests/consistency/test_near_cache.py --near-seconds=600 --timeout=1800 $(ARGS)
+
+large: dev servers  ## Kill clients of values in parts for ten minutes: each is old or new, none is mixed.
+	@$(RUN) pytest tests/consistency/test_large_faults.py -n 0 --large-seconds=600 --timeout=1800 $(ARGS)
 
 lint: dev  ## Check style, layers and types only: ruff, import-linter, mypy, pyright.
 	@echo "== ruff check"

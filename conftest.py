@@ -81,6 +81,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="times a process that writes to SQLite is killed (default: 3)",
     )
     parser.addoption(
+        "--large-seconds",
+        type=int,
+        default=0,
+        help="how long clients of values in parts work while they are killed; 0: a few seconds",
+    )
+    parser.addoption(
         "--near-seconds",
         type=float,
         default=0.0,
