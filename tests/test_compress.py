@@ -8,7 +8,7 @@ import zlib
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lpcm.errors import ConfigError, ValueDecodingError
@@ -118,6 +118,7 @@ def streams(raw: bytes) -> list[tuple[str, bytes]]:
 def test_damage_is_refused_or_read(codec, method, value, chance):
     """Damaged data are a ValueDecodingError: never another value, and no other exception."""
     data, kind = codec.encoder(method, 1)(["padding " * 20, value])
+    assume(compress.method_of(kind) == method)  # else it would have been no smaller
     at = chance.randrange(len(data))
     for damaged in (
         data[:at],

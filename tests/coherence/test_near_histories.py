@@ -16,11 +16,11 @@ def target(tmp_path, aws):
         yield target
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 def test_the_promise_with_a_near_cache(target, tmp_path):
     """Reads are as old as the bound at most, and none is older than what its process knew."""
     hits = 0
-    for seed in range(10):
+    for seed in range(30):  # few are near where the machine is busy: an entry is for 50 ms
         played = play(target, tmp_path, seconds=2.0, seed=seed)
         assert played.broken is None, str(played.broken)
         hits += played.counts["near hits"]

@@ -142,6 +142,17 @@ def test_a_walk_gives_up_after_a_thousand(file):
     assert len(list(file.map)) == 3002
 
 
+def test_a_row_that_is_kept_and_then_spoilt(file):
+    """A row that the near cache has, and that another program makes unreadable, is an error."""
+    file.map["k"] = 1
+    assert file.map["k"] == file.map["k"] == 1
+    for spoilt in ({"v": None, "t": None}, {"v": "{", "t": "json"}, {"v": "x", "t": "later"}):
+        file.plant(**spoilt, x=None, etag=0)
+        for read in (lambda: file.map["k"], lambda: file.map.get("k")):
+            with pytest.raises(ValueDecodingError):
+                read()
+
+
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row=strategies.rows)
 def test_any_row(file, row):

@@ -187,7 +187,7 @@ class Access:
         """Return the entry as the store has it, past any cache."""
         return await self._store.read(self._map, sk, self._now())
 
-    async def whole(self, key: object, sk: str, head: Stored) -> Stored | None:
+    async def _whole(self, key: object, sk: str, head: Stored) -> Stored | None:
         """Return the entry of a head, with the value that its parts make; None: it is gone.
 
         **Raises** StoreCorrupt where parts are missing.

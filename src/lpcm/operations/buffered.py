@@ -98,9 +98,9 @@ class BufferedEntries(Entries):
         """Return the entry as another task of this transaction has left it."""
         return await self.find(sk)
 
-    async def whole(self, key: object, sk: str, head: Stored) -> Stored | None:
+    async def _whole(self, key: object, sk: str, head: Stored) -> Stored | None:
         self._tier.check_reach()
-        return await super().whole(key, sk, head)
+        return await super()._whole(key, sk, head)
 
     async def _read_store(self, sk: str) -> Stored | None:
         self._tier.check_reach()

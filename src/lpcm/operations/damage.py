@@ -92,7 +92,7 @@ async def read_again(
     cannot be read either.
     """
     if found.kind == HEAD:
-        return await use.whole(key, sk, found)
+        return await use._whole(key, sk, found)
     if use._coherent is None:
         raise use._unreadable(key, error) from error
     try:
@@ -183,7 +183,7 @@ async def wholes(
             entries.append((sk, stored))
             continue
         try:
-            found = await use.whole(key_of(sk), sk, stored)
+            found = await use._whole(key_of(sk), sk, stored)
         except (StoreCorrupt, ValueDecodingError) as error:
             failed[key_of(sk)] = error.with_traceback(None)
             continue
@@ -201,7 +201,7 @@ async def take(use: Access, key: object, sk: str, found: Stored | None) -> Store
     """
     retry = use._retry(f"pop of {key!r}")
     while found is not None:
-        entry = await use.whole(key, sk, found) if found.kind == HEAD else found
+        entry = await use._whole(key, sk, found) if found.kind == HEAD else found
         if entry is None:
             return None
         outcome = await use._apply(sk, Delete(entry.etag, returning=True))

@@ -95,7 +95,8 @@ def hits(
                 return absent(key, default)
             data, form, _, _ = stored
             try:
-                value = data if form is None else access.codec.decode(data, form)
+                bare = form is None and data is not None
+                value = data if bare else access.codec.decode(data, form)
                 make = makers.get(type(value))
                 return value if make is None else make(value, binding, key)
             except (ValueDecodingError, RecursionError):

@@ -163,7 +163,7 @@ class Entries(Access):
         outcome = await self._apply(encode(key), put)
         stored = outcome.entry
         assert stored is not None, "it was there, or is now"
-        if stored.kind == HEAD and (stored := await self.whole(key, encode(key), stored)) is None:
+        if stored.kind == HEAD and (stored := await self._whole(key, encode(key), stored)) is None:
             return await self.get_or_add(key, value, ttl)  # it has gone meanwhile
         held = self._live(key, readable(self, key, stored))
         return Entry(key, held, stored.etag, stored.expires), isinstance(outcome, Applied)
@@ -178,7 +178,7 @@ class Entries(Access):
         outcome = await self._apply(sk, put)
         entry = outcome.entry
         assert entry is not None, "it was there, or is now"
-        if entry.kind == HEAD and (entry := await self.whole(key, sk, entry)) is None:
+        if entry.kind == HEAD and (entry := await self._whole(key, sk, entry)) is None:
             return await self.setdefault(key, value, ttl)  # it has gone meanwhile
         stored = readable(self, key, entry)
         make = self._number_makers.get(type(stored))

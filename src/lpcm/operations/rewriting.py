@@ -195,7 +195,7 @@ async def peekitem(use: Access, keys: KeyRange, *, last: bool = True) -> tuple[A
     ((sk, found),) = there
     key = key_of(sk)
     if found.kind == HEAD:
-        entry = await use.whole(key, sk, found)
+        entry = await use._whole(key, sk, found)
         if entry is None:  # it has gone meanwhile
             return await peekitem(use, keys, last=last)
         found = entry
