@@ -187,6 +187,18 @@ def test_over_max_value_nothing_is_compressed(codec, method):
     assert encode("a" * 5001) == codec.encode("a" * 5001)
 
 
+@pytest.mark.parametrize("method", ["zlib", "zstd"])
+def test_a_beginning(method):
+    """The first bytes are had from the first bytes, and no more are expanded than asked for."""
+    value = "to be or not to be " * 500_000
+    data, _ = FORMS[0].encoder(method, 1)(value)
+    for most in (1, 1000, 65_536):
+        assert compress.expand_beginning(data, method, most) == value[:most].encode()
+        assert 0 < len(compress.expand_beginning(data[:500], method, most)) <= most
+    with pytest.raises(ValueDecodingError, match="damaged"):
+        compress.expand_beginning(b"\xff" * 100, method, 10)
+
+
 # Without zstd
 
 
@@ -197,8 +209,7 @@ def test_without_zstd(monkeypatch):
         raise ImportError
 
     data, kind = FORMS[0].encoder("zstd", 1)("a" * 100)
-    for cached in (compress._compressor, compress._expander):
-        cached.cache_clear()
+    compress._compressor.cache_clear()
     monkeypatch.setattr(compress, "_zstd", missing)
     with pytest.raises(ConfigError, match=r"lpcm\[zstd\]"):
         FORMS[0].encoder("zstd", 1)

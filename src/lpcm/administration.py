@@ -20,12 +20,14 @@ from lpcm.engine.drive import run
 from lpcm.engine.observe import wrap_with_hooks
 from lpcm.engine.sweep import Swept, sweep
 from lpcm.engine.upkeep import purge, vacuum
-from lpcm.errors import CacheUnavailable, StoreMissing, ValueDecodingError
+from lpcm.errors import CacheUnavailable, StoreCorrupt, StoreMissing, ValueDecodingError
+from lpcm.large.cells import kind_of
 from lpcm.map.views import span
 from lpcm.operations.entry import MISSING, Entry
 from lpcm.operations.operations import Entries
 from lpcm.operations.options import MapOptions
 from lpcm.ports import CacheLost, Scan
+from lpcm.ports.heads import HEAD, head_of
 from lpcm.values.compress import method_of
 from lpcm.values.partitions import check_shards, partition
 from lpcm.values.registry import foreign
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SETTLED",
     "EntryPage",
+    "InParts",
     "Records",
     "Swept",
     "check_exists",
@@ -67,6 +70,18 @@ class EntryPage(NamedTuple):
     """Why others of the page cannot be read, by key."""
     after: str | None
     """Where the next page begins; None: this is the last one."""
+
+
+class InParts(NamedTuple):
+    """What is known of a value in parts that was not read."""
+
+    size: int
+    """The bytes of all parts together."""
+    parts: int
+    kind: str
+    """The name of its type, as far as it is known."""
+    method: str | None
+    """What compressed it."""
 
 
 class Records:
@@ -189,11 +204,45 @@ class Records:
             raise ValueDecodingError("not a stored value: it nests too deep") from error
 
     def form(self, stored: Stored) -> str:
-        """Return how a compressed value is stored, in words; of others nothing is to be said."""
+        """Return how a value is stored that is compressed or in parts, in words; else nothing."""
+        if (found := self.in_parts(stored)) is not None:
+            words = f"{found.size:,} bytes in {found.parts:,} parts"
+            return words if found.method is None else f"{words}, compressed by {found.method}"
         method = method_of(stored.kind)
         if method is None or not isinstance(stored.data, bytes):
             return ""
         return f"{len(stored.data):,} bytes, compressed by {method}"
+
+    def in_parts(self, stored: Stored) -> InParts | None:
+        """Return what an entry says of its value where that is stored in parts; None: it is not.
+
+        **Raises** ValueDecodingError where another program has written the entry.
+        """
+        if stored.kind != HEAD:
+            return None
+        head = head_of(stored)
+        try:
+            return InParts(head.size, head.parts, *kind_of(head.form))
+        except LookupError as error:
+            raise ValueDecodingError(f"a value in parts of the form {head.form!r:.20}") from error
+
+    def beginning(self, stored: Stored, most: int) -> str:
+        """Return what the first bytes of a value in parts say, as the beginning of its JSON.
+
+        At most so many bytes, and those of the first part: up to 390 KB, or what they expand to.
+        **Cost**: one request; fills no cache. **Raises** StoreCorrupt where the part is gone: the
+        entry was replaced meanwhile, or another program has deleted the part.
+        """
+        self.in_parts(stored)
+        engine = self.engine
+        text = None
+        if engine.stack.large is not None:
+            text = run(engine.stack.large.beginning(self._partition(engine), stored, most))
+        if text is None:
+            raise StoreCorrupt(
+                "the first part is gone: others have deleted it, or replaced the entry meanwhile"
+            )
+        return text
 
     # The cache
 

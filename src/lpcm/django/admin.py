@@ -37,6 +37,10 @@ else:
 
 __all__ = ["MapAdmin"]
 
+_TOO_LARGE = (
+    "The value is too large to be changed here. Write it by lpcm set or a program, or delete it."
+)
+
 
 @admin.register(Map)
 class MapAdmin(_Admin):
@@ -169,7 +173,8 @@ class MapAdmin(_Admin):
             "error": error,
             "text": shown.value if text is None else text,
             "ttl": ttl,
-            "may_change": may_change,
+            "may_change": may_change and not shown.cut,
+            "too_large": _TOO_LARGE if may_change and shown.cut else "",
             "may_delete": self.has_delete_permission(request, made),
         }
         return self._page(request, "lpcm/admin/entry.html", context)
@@ -177,8 +182,10 @@ class MapAdmin(_Admin):
     def _changed(self, request: HttpRequest, url: AdminUrl, text: str, ttl: str) -> str:
         """Change an entry; return what is wrong, if anything."""
         try:
-            kept = browsing.whole(url).left
-            length = _seconds(ttl) if ttl else kept
+            found = browsing.whole(url)
+            if found.cut:
+                return f"{_TOO_LARGE} Nothing was changed."
+            length = _seconds(ttl) if ttl else found.left
             browsing.change(url, text, _etag(request.POST.get("etag", "")), length)
         except KeyError:
             return "The entry is gone by now. Nothing was changed."

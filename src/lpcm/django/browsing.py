@@ -3,7 +3,8 @@
 Knows maps; nothing of requests or templates. Where an entry is, is in ``addresses``.
 
 Invariant: looking fills no cache and writes nothing; a change is made only to the entry that
-was looked at, by its etag, and only what is not there is added.
+was looked at, by its etag, and only what is not there is added. Of a value in parts a list reads
+nothing, and an entry's page the first part.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from lpcm import maps as maps_of
 from lpcm.administration import Records, is_cached
 from lpcm.django import conf, stores
 from lpcm.django.addresses import AdminUrl, aliases, as_json, parse_key, search
-from lpcm.errors import CacheUnavailable, LPCMError
-from lpcm.text import decode_key, encode_key, foreign, from_json, key_of
+from lpcm.errors import CacheUnavailable, LPCMError, StoreCorrupt, ValueDecodingError
+from lpcm.text import decode_key, encode_key, foreign, from_json, key_of, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,10 @@ __all__ = [
 ]
 
 PAGE = 50
+BEGINNING = 64 * 1024
+"""Bytes of a large value, or characters of its JSON, that an entry's page shows."""
+WHOLE = 400 * 1024
+"""Characters of JSON that the page shows whole and offers to change: an item of DynamoDB's."""
 _PREVIEW = 100
 
 
@@ -77,7 +82,7 @@ class Whole(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """One entry, to be looked at whole and perhaps changed."""
+    """One entry, to be looked at and perhaps changed."""
 
     url: AdminUrl
     key: str
@@ -92,7 +97,9 @@ class Shown(NamedTuple):
     problem: str = ""
     """Why the value cannot be shown."""
     form: str = ""
-    """How the value is stored, where it is compressed."""
+    """How the value is stored, where it is compressed or in parts."""
+    cut: str = ""
+    """How much of a large value is shown; empty: all of it."""
 
 
 def look() -> list[Listed]:
@@ -175,22 +182,45 @@ def _has_address(key: Any, stored_key: str | None) -> bool:
 
 
 def _read(records: Records, stored: Stored) -> tuple[str, str, str]:
-    """Return a value in words, its type, and what is wrong with it."""
+    """Return a value in words, its type, and what is wrong with it; the size of one in parts."""
     try:
+        if (found := records.in_parts(stored)) is not None:
+            return records.form(stored), found.kind, ""
         value = records.value(stored)
         return as_json(value), type(value).__name__, ""
     except (LPCMError, RecursionError) as error:
         return "", "?", f"cannot be read: {error}"
 
 
+def _beginning(records: Records, stored: Stored, text: str) -> tuple[str, str, str]:
+    """Return what is shown of a value, how much that is, and what is wrong with it."""
+    if records.in_parts(stored) is None:
+        if len(text) <= WHOLE:
+            return text, "", ""
+        return text[:BEGINNING], f"the first {BEGINNING:,} of {len(text):,} characters", ""
+    try:
+        text = printable(records.beginning(stored, BEGINNING))
+    except (StoreCorrupt, ValueDecodingError) as error:
+        return "", "", f"cannot be read: {error}"
+    return text, f"the first {BEGINNING:,} bytes", ""
+
+
 def whole(url: AdminUrl) -> Shown:
-    """Return one entry. Cost: one read of the store, one look at the cache. **Raises** KeyError."""
+    """Return one entry; of a large value, its beginning.
+
+    Cost: one read of the store, and one more of a value in parts; one look at the cache.
+    **Raises** KeyError.
+    """
     assert url.stored_key is not None
     records, key = url.records, decode_key(url.stored_key)
     (stored,) = records.read([url.stored_key])
     if stored is None:
         raise KeyError(key)
     text, kind, problem = _read(records, stored)
+    cut = form = ""
+    if not problem:
+        form = records.form(stored)
+        text, cut, problem = _beginning(records, stored, text)
     left = None if stored.expires is None else stored.expires - records.now()
     return Shown(
         url,
@@ -202,7 +232,8 @@ def whole(url: AdminUrl) -> Shown:
         left,
         _cached(records, [(url.stored_key, stored)])[url.stored_key],
         problem,
-        records.form(stored),
+        form,
+        cut,
     )
 
 

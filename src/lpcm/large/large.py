@@ -30,7 +30,7 @@ from lpcm.errors import (
     StoreCorrupt,
     ValueDecodingError,
 )
-from lpcm.large.cells import cut, joined, weighed
+from lpcm.large.cells import beginning, cut, joined, weighed
 from lpcm.large.owners import AGE, Owners
 from lpcm.ports import Aborted, Applied, CacheLost, Cell, Change, Get, Packet, Put, Set, Stored
 from lpcm.ports.etags import new_etag
@@ -277,6 +277,17 @@ class Large:
             return await self._store.read(map, sk, self._clock.now())
         (entry,) = await coherent.read_stored(map, [sk], self._clock.now())
         return entry
+
+    async def beginning(self, map: str, stored: Stored, most: int) -> str | None:
+        """Return what the first bytes of a head's value say, at most so many, as text.
+
+        None: the first part is gone. Cost: one request, up to 98 read units. Fills no cache.
+        """
+        head, now = head_of(stored), self._clock.now()
+        part = await self._parts.read(parts(map, head.content), part_names(1)[0], now)
+        if part is None or type(part.data) is not bytes:
+            return None
+        return beginning(head.form, part.data, most)
 
     async def _assembled(self, map: str, head: Head) -> bytearray | None:
         """Return the bytes of all parts, a few at a time; None where one is missing."""

@@ -32,7 +32,7 @@ from lpcm.values.size import size
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["compressing", "expand", "method_of", "usable"]
+__all__ = ["compressing", "expand", "expand_beginning", "method_of", "usable"]
 
 _LEVEL: Final = {"zlib": 6, "zstd": 3}
 """The levels that their libraries take by themselves: higher ones take twice as long for 1 %."""
@@ -96,13 +96,30 @@ def expand(data: object, kind: object, most: int) -> tuple[Any, str | None] | No
     name = str(kind).partition("+")[0]
     if type(data) is not bytes:
         raise ValueDecodingError(f"not a stored {kind}: {shown(data)}")
-    raw = _expander(method)(data, most)
+    raw = _expanded(*_stream(method), data, most)
     if name == "bytes":
         return raw, None
     try:
         return raw.decode(), None if name == "str" else name
     except UnicodeDecodeError as error:
         raise ValueDecodingError(f"not a stored {kind}: {error}") from error
+
+
+def expand_beginning(data: bytes, method: str, most: int) -> bytes:
+    """Return the first bytes, at most so many, of what the beginning of compressed data holds.
+
+    **Raises** ValueDecodingError as ``expand`` does, but for data that are not whole.
+
+    >>> import zlib
+    >>> expand_beginning(zlib.compress(b"to be or not to be")[:20], "zlib", 5)
+    b'to be'
+    """
+    stream, failure = _stream(method)
+    try:
+        found: bytes = stream.decompress(data, most)
+    except failure as error:
+        raise ValueDecodingError(f"damaged compressed data: {error}") from error
+    return found
 
 
 def method_of(kind: object) -> str | None:
@@ -158,17 +175,17 @@ def _compressed(stream: Any, data: Any) -> Iterator[bytes]:
     yield stream.flush()
 
 
-@functools.cache
-def _expander(method: str) -> Callable[[bytes, int], bytes]:
+def _stream(method: str) -> tuple[Any, type[Exception]]:
+    """Return what expands data part by part, and the error that it raises."""
     if method == "zlib":
         import zlib
 
-        return lambda data, most: _expanded(zlib.decompressobj(), data, most, zlib.error)
+        return zlib.decompressobj(), zlib.error
     try:
         zstd = _zstd()
     except ImportError as error:
         raise ValueDecodingError(f"a value that is compressed with zstd: {_NO_ZSTD}") from error
-    return lambda data, most: _expanded(zstd.ZstdDecompressor(), data, most, zstd.ZstdError)
+    return zstd.ZstdDecompressor(), zstd.ZstdError
 
 
 _NO_ZSTD: Final = (
@@ -186,7 +203,7 @@ def _zstd() -> Any:
     return zstd
 
 
-def _expanded(stream: Any, data: bytes, most: int, failure: type[Exception]) -> bytes:
+def _expanded(stream: Any, failure: type[Exception], data: bytes, most: int) -> bytes:
     """Return what a stream holds, which must be whole and alone in the data."""
     found: list[bytes] = []
     left, at, full = most + 1, 0, False
