@@ -9,9 +9,11 @@ import pytest
 
 import lpcm.stores.dynamodb
 from lpcm import LPCM, BatchError, Engine, StoreDenied
+from lpcm.administration import sweep
 from lpcm.caches import memcached as client
 from lpcm.engine import config
 from lpcm.engine.drive import run
+from lpcm.large import owners
 from lpcm.ports import Change, Check, Delete, MapInfo, Put, When
 from lpcm.stores.dynamodb.http.port import Reply
 from lpcm.stores.dynamodb.store import DynamoDBStore
@@ -123,9 +125,12 @@ class Guarded:
         self.blocking = transport.blocking
         self.endpoint = transport.endpoint
         self.used = set()
+        self.keys = set()
+        """The partition keys of all requests."""
 
     async def call(self, operation, request, within):
         for action, keys in asked(operation, request):
+            self.keys |= keys
             if not allows(self._made, action, keys):
                 return Reply(400, {"message": action}, "AccessDeniedException", 0, 0)
             self.used.add(action)
@@ -143,8 +148,8 @@ def guarded(dynoxide_table):
     """Yield a function that opens an engine behind a policy, and its transport."""
     dynoxide_table.empty()
 
-    def open_engine(*, cache=None, before=False, **options):
-        if "namespace" in options:
+    def open_engine(*, cache=None, before=False, within=None, **options):
+        if options.get("namespace") is True:
             options["namespace"] = config_namespace()
         made = policy.policy(policy.arn(dynoxide_table.name), **options)
         if before:  # as it was before namespaces had identities
@@ -153,7 +158,8 @@ def guarded(dynoxide_table):
             made["Statement"] = others if options.get("read_only") else [*others, catalogue]
         transport = Guarded(dynoxide_table.transport, made)
         store = DynamoDBStore(transport, dynoxide_table.name, lambda: "here")
-        return Engine(store, config.parse(dynoxide_table.url), cache=cache), transport
+        url = dynoxide_table.url if within is None else f"{dynoxide_table.url}&namespace={within}"
+        return Engine(store, config.parse(url), cache=cache), transport
 
     def config_namespace():
         return Engine.open("memory://").namespace
@@ -268,6 +274,79 @@ def test_who_may_not_read_the_catalogue_says_the_number(guarded):
     LPCM("a", using=owner, shards=4).update(wanted)
     options = {"maps": ["a"], "namespace": True, "read_only": True, "before": True}
     assert LPCM("a", using=guarded(**options)[0], shards=4).copy() == wanted
+
+
+LARGE = bytes(500_000)
+
+
+def write_large(m, engine):
+    """Write large values of a map in every way, and sweep them."""
+    m["a"] = LARGE
+    m["a"] = 1
+    m.set_many({"b": LARGE, "c": LARGE})
+    m.set_many({"b": 1})
+    m.transform("c", lambda value: value + b"x")
+    assert m.pop("c") == LARGE + b"x"
+    m["d"] = LARGE
+    with lpcm.transaction():
+        m["a"], m["b"] = LARGE, 2
+    assert m.get_many(["a", "d"]) == {"a": LARGE, "d": LARGE}
+    assert list(m.values()) == [LARGE, 2, LARGE]
+    assert sweep(using=engine, maps=[m.name]).values >= 2
+    m.clear()
+    assert sweep(using=engine, maps=[m.name]) == (2, 2)
+
+
+USED = [("shop", "users"), ("shop", "users2"), ("shop", "user"), ("shop2", "users"), ("sho", "p")]
+
+
+def test_a_map_s_policy_is_for_its_shards_owners_and_parts(guarded, monkeypatch):
+    """Judged by the requests that maps of near names really send: its own keys, and no others."""
+    monkeypatch.setattr(owners, "AGE", -1.0)
+    sent = {}
+    for namespace, name in USED:
+        options = {"within": namespace, "namespace": namespace, "maps": [name]}
+        engine, transport = guarded(**options)
+        m = LPCM(name, using=engine, shards=16, live=False)
+        m.update({number: number for number in range(100)})
+        write(m, engine)
+        write_large(m, engine)
+        sent[namespace, name] = transport.keys
+    for (namespace, name), keys in sent.items():
+        own = f"{namespace}/{name}/"
+        assert {f"{own}{number}/" for number in range(1, 16)} < keys
+        assert {f"{namespace}/", own, f"{own}!/"} < keys
+        assert (
+            sum(re.fullmatch(r"![0-9a-f]{32}/", key.removeprefix(own)) is not None for key in keys)
+            > 5
+        )
+    for namespace, name in USED:
+        made = policy.policy(policy.arn("t"), namespace=namespace, maps=[name])
+        for other, keys in sent.items():
+            allowed = {key for key in keys if allows(made, "UpdateItem", {key})}
+            mine = other == (namespace, name)
+            assert allowed == (keys - {f"{namespace}/"} if mine else set())
+
+
+def test_the_first_large_value_of_a_registered_map(guarded):
+    """Who may not write the catalogue is told so, and what to do; doing that helps."""
+    owner, _ = guarded()
+    LPCM("a", using=owner)["k"] = 1
+    engine, transport = guarded(maps=["a"], namespace=True, registered=True)
+    m = LPCM("a", using=engine)
+    words = "changes the map's row in the catalogue, which a policy of `lpcm iam --registered`"
+    with pytest.raises(StoreDenied, match=words) as denied:
+        m["k"] = LARGE
+    assert "PutItem" in str(denied.value)
+    with pytest.raises(BatchError, match=words):
+        m.set_many({"k": LARGE, "l": 2})
+    with pytest.raises(StoreDenied, match=words), lpcm.transaction():
+        m["k"] = LARGE
+    assert m.copy() == {"k": 1, "l": 2}
+    assert not any("!" in key for key in transport.keys)
+    LPCM("a", using=owner)["first"] = LARGE
+    m["k"] = LARGE
+    assert m["k"] == LARGE
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["today's", "the one before"])

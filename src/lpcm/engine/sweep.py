@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lpcm.coherence.catalogue import DENIED
 from lpcm.engine.aliases import resolve
 from lpcm.engine.drive import run
 from lpcm.engine.insulation import check_fence
@@ -43,9 +44,10 @@ def sweep(
     and other sweeps; one that was broken off is begun again. ``advance`` is called after each map,
     with how many values it looked at.
 
-    **Cost**: a Query for each hundred values, a read of the entry of each that is over an hour old,
-    four requests and a write unit for each KB of what is deleted. **Raises** ConfigError where the
-    store keeps no value in parts; KeyError for a map that was never written.
+    **Cost**: a look at each map in the catalogue, a Query for each hundred values, a read of the
+    entry of each that is over an hour old, four requests and a write unit for each KB of what is
+    deleted. **Raises** ConfigError where the store keeps no value in parts; KeyError for a map that
+    was never written.
     """
     return run(_sweep(resolve(using, None), maps, advance))
 
@@ -58,13 +60,14 @@ async def _sweep(
         raise ConfigError(f"{engine.location}: keeps no value in parts: this is for DynamoDB")
     check_fence(engine.namespace)
     now = engine.stack.clock.now()
-    known = [info.name for info in await engine.store.maps(engine.namespace)]
+    if names is None:
+        names = [info.name for info in await engine.store.maps(engine.namespace)]
     total = Swept(0, 0)
-    for name in known if names is None else names:
-        if name not in known:
-            raise KeyError(name)
+    for name in names:
         pk = engine.partition(name)
-        await engine.catalogue.look(engine.store, pk, now)
+        state = await engine.catalogue.ask(engine.store, pk, now)
+        if state.info is None and state is not DENIED:
+            raise KeyError(name)
         values, swept = await large.sweep(pk)
         total = Swept(total.values + values, total.swept + swept)
         if advance is not None:

@@ -58,12 +58,21 @@ async def raise_format(
 ) -> MapState:
     """Raise the format of a map that is in the catalogue; return its state there.
 
-    Cost: one BatchGetItem; where it writes a PutItem and another BatchGetItem.
+    Cost: one BatchGetItem; where it writes a PutItem and another BatchGetItem. **Raises**
+    StoreDenied, which says what to do, for a client that may not write the map's row.
     """
     state = await describe(namespace, name)
     while state.info is not None and state.info.format < least:
         request = catalogue.raised(namespace, state.info, least)
-        with suppress(Unsure):  # may be sent again: the put is conditional on the row
-            await caller.call("PutItem", request | {"TableName": caller.table})
+        try:
+            with suppress(Unsure):  # may be sent again: the put is conditional on the row
+                await caller.call("PutItem", request | {"TableName": caller.table})
+        except StoreDenied as error:
+            raise StoreDenied(
+                f"{error}. The map {name!r} has had no value over DynamoDB's 400 KB. Its first one "
+                "changes the map's row in the catalogue, which a policy of `lpcm iam --registered` "
+                "does not allow: store one such value with a policy made without --registered, "
+                "then any client may store more. Nothing was written"
+            ) from error
         state = await describe(namespace, name)
     return state

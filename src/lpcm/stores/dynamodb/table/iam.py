@@ -4,12 +4,14 @@ Knows which of IAM's actions the store's requests need, and why; a test compares
 the requests themselves. Sends nothing.
 
 A policy for one map uses ``dynamodb:LeadingKeys``, the partition keys of a request. A
-map's partition key ends in ``/``, so ``default/users/*`` covers the map ``users``, all its shards
-included, and not ``users2``. Its namespace's catalogue, the partition ``default/``, holds the map's
-format and the identity that cached items are named by: every client reads it. Before its first
-write a map is entered there. IAM cannot distinguish rows of one partition: a client that may enter
-one map may also overwrite the rows of others in the namespace, which then refuse writes. So
-leave this permission out for a map that has been written before (``registered``).
+map's partition key ends in ``/``, so ``default/users/*`` covers the map ``users``, its shards and
+the parts of its large values included, and not ``users2``. Its namespace's catalogue, the partition
+``default/``, holds the map's format and the identity that cached items are named by: every client
+reads it. Before its first write a map is entered there. IAM cannot distinguish rows of one
+partition: a client that may enter one map may also overwrite the rows of others in the namespace,
+which then refuse writes. So leave this permission out for a map that has been written before
+(``registered``). The map's first value over 400 KB changes its row: a client with this permission
+must store that one.
 """
 
 from __future__ import annotations
