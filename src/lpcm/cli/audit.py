@@ -50,7 +50,8 @@ def _words(records: Records, entry: Stored | None) -> str:
     if entry is None:
         return "absent"
     try:
-        text = printable(repr(records.value(entry)))
+        text = records.form(entry) if records.in_parts(entry) else None
+        text = text or printable(repr(records.value(entry)))
     except ValueDecodingError as error:
         text = printable(f"unreadable ({error})")
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -197,7 +197,7 @@ class Copy:
     def verify(self, name: str, done: Done, advance: Callable[[int], None]) -> None:
         """Compare both maps, entry by entry; store once more what differs, and look again."""
         source, destination = self._records(name)
-        differing: list[Entry[Any]] = []
+        differing: list[Any] = []
         seen = 0
         for one, other in _side_by_side(_walk(source), _walk(destination)):
             if one is None:
@@ -209,7 +209,7 @@ class Copy:
             if _same(one, other):
                 done.failed.pop(one.key, None)  # its outcome was unknown, and now it is known
             else:
-                differing.append(one)
+                differing.append(one.key)
             if len(differing) == PAGE:
                 _repair(source, destination, differing, done)
                 differing.clear()
@@ -261,21 +261,19 @@ def _restore(destination: Records, entries: Sequence[Entry[Any]]) -> dict[Any, s
     return {}
 
 
-def _repair(
-    source: Records, destination: Records, entries: Sequence[Entry[Any]], done: Done
-) -> None:
-    """Store what the source has now under the keys of these entries; see that it is there."""
-    for old in entries:
-        entry = _entry(source, old.key)
-        if entry is None or _same(entry, _entry(destination, old.key)):
+def _repair(source: Records, destination: Records, keys: Sequence[Any], done: Done) -> None:
+    """Store what the source has now under these keys; see that it is there."""
+    for key in keys:
+        entry = _entry(source, key)
+        if entry is None or _same(entry, _entry(destination, key)):
             continue  # it changed, ended or arrived meanwhile
         failed = _restore(destination, [entry])
-        now = _entry(source, old.key)
-        if not failed and now is not None and not _same(now, _entry(destination, old.key)):
-            failed = {old.key: "differs from the source's, though it was stored just now"}
+        now = _entry(source, key)
+        if not failed and now is not None and not _same(now, _entry(destination, key)):
+            failed = {key: "differs from the source's, though it was stored just now"}
         done.failed |= failed
         if not failed:
-            done.failed.pop(old.key, None)
+            done.failed.pop(key, None)
             done.repaired += 1
 
 

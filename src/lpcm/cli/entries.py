@@ -13,7 +13,7 @@ from lpcm.errors import ValueEncodingError
 from lpcm.text import printable, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from lpcm.cli import Session
 
@@ -171,7 +171,7 @@ def _part(
 @pass_session
 def keys(session: Session, map: str, limit: int | None, **part: Any) -> None:
     """Print the keys of MAP in their order, one a line."""
-    for key in _first(session.read(map).keys(**_part(**part)), limit):
+    for key in session.read(map).keys(**_part(**part), limit=limit):
         _say(session, key, key=key)
 
 
@@ -182,18 +182,11 @@ def keys(session: Session, map: str, limit: int | None, **part: Any) -> None:
 @pass_session
 def items(session: Session, map: str, limit: int | None, **part: Any) -> None:
     """Print the entries of MAP in key order, one a line: the key, a tab, the value."""
-    for key, value in _first(session.read(map).items(**_part(**part)), limit):
+    for key, value in session.read(map).items(**_part(**part), limit=limit):
         if session.json:
             _say(session, None, key=key, value=value)
         else:
             click.echo(f"{shown(key)}\t{shown(value)}")
-
-
-def _first(view: Iterable[Any], limit: int | None) -> Iterable[Any]:
-    if limit is None:
-        return view
-    # zip and not islice: with a limit of 0 nothing is read.
-    return (each for _, each in zip(range(limit), view, strict=False))
 
 
 @click.command()

@@ -54,7 +54,9 @@ PAGE = 1000
 WINDOW = 8000
 """Lines whose entries take turns, where the order of writes matters,"""
 _MOST = 16_000_000
-"""unless they have more characters than this."""
+"""unless they have more characters than this,"""
+_HEAVY = 64_000_000
+"""or fewer lines than a page has have more than this: large values are not held by the thousand."""
 MANY = 1000
 """Bad lines after which an import that keeps going gives up."""
 _LAST = 1e15
@@ -170,9 +172,21 @@ class _Line(NamedTuple):
 @click.option(
     "--keep-going", "-k", is_flag=True, help="Name each line that cannot be used, store all others."
 )
+@click.option(
+    "--shards",
+    type=int,
+    metavar="N",
+    help="Spread maps that are not there yet over so many partitions of DynamoDB.",
+)
 @pass_session
 def import_(
-    session: Session, file: IO[str], target: str | None, *, dry_run: bool, keep_going: bool
+    session: Session,
+    file: IO[str],
+    target: str | None,
+    *,
+    dry_run: bool,
+    keep_going: bool,
+    shards: int | None,
 ) -> None:
     """Store the entries of FILE (default: the standard input), written by export.
 
@@ -194,7 +208,7 @@ def import_(
                 expired += len(chunk) - len(fresh)
                 for name, group in groupby(fresh, key=lambda each: each.map):
                     lines = list(group)
-                    records = session.records(name)
+                    records = session.records(name, shards=shards)
                     failed = 0 if dry_run else _store(records, lines, bad, spreading=spreading)
                     stored += len(lines) - failed
                 advance(len(chunk))
@@ -218,7 +232,7 @@ def _chunks(lines: Iterator[_Line], most: int) -> Iterator[list[_Line]]:
         for line in lines:
             chunk.append(line)
             size += line.size
-            if len(chunk) == most or (size > _MOST and len(chunk) >= PAGE):
+            if len(chunk) == most or size > (_MOST if len(chunk) >= PAGE else _HEAVY):
                 yield chunk
                 chunk, size = [], 0
     except ValueDecodingError:
