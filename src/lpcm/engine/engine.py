@@ -144,7 +144,8 @@ class Engine(Block):
         From any thread, any number of times; leaving a ``with`` does it. An operation that waits
         for its turn raises StoreError where it is awaited; one that a thread is doing gets a second
         at most. An event loop that runs elsewhere closes its own connections as soon as it gets to
-        it. Invalidations owed to a cache are tried once more.
+        it. Invalidations owed to a cache are tried once more, and parts of large values that this
+        process replaced over a minute ago are deleted, for a second at most.
 
         Every map that uses this engine, in whichever thread, ends with it: it is theirs together.
         Only maps of an alias or a URL whose engine this is open another one, when they are used.

@@ -183,9 +183,11 @@ def near_cache(settings: config.Config, clock: Clock) -> AgingCache | None:
 
 
 async def flush(stack: Stack) -> None:
-    """Retry the queued invalidations, as far as that is possible."""
+    """Retry the queued invalidations, and delete the parts that are due, as far as possible."""
     if stack.coherent is not None:
         await stack.coherent.flush()
+    if stack.large is not None:
+        await stack.large.flush()
 
 
 def shut(stack: Stack) -> None:

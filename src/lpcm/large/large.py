@@ -9,8 +9,9 @@ never change, are items by content id. Knows ports, and no adapter. A write, in 
 4. the head is put, by the tier's own protocol, on condition that the owner is still open. So
    readers find the old value or the new one, and a writer is refused that a sweeper has given up.
 
-Whoever is told by the store which head a write replaced deletes its parts ``GRACE`` seconds later:
-by then readers of the old head have its parts. All other parts without a head are the sweeper's.
+Whoever is told by the store which head a write replaced deletes its parts after ``GRACE`` seconds,
+with the next large write or at the end: by then readers of the old head have its parts. All other
+parts without a head are the sweeper's.
 
 A reader that misses a part reads the head *from the store and invalidates* its item (R1, second
 form): else others could go on hitting the old head whose parts they still find in the cache.
@@ -21,6 +22,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from lpcm.errors import (
@@ -59,6 +61,8 @@ GRACE: Final = 60.0
 _TOGETHER: Final = 4
 """Parts in one call of the store: so many are in memory beside the value."""
 _TRIES: Final = 10
+_FLUSH: Final = 1.0
+"""Seconds after which a stack that is closed deletes nothing more."""
 _SWEPT: Final = 2
 """Owners that each write looks at."""
 
@@ -216,14 +220,27 @@ class Large:
         """Delete what is due, and sweep two owners of the map from a random one on."""
         now = self._clock.now()
         with suppress(LPCMError):  # the caller's write is done: the next one, or a sweep, goes on
-            while self._dead and self._dead[0].due <= self._clock.monotonic():
-                try:
-                    dead = self._dead.popleft()
-                except IndexError:  # another thread was faster
-                    break
-                await self.owners.remove(dead.map, dead.head.content, dead.head.parts, now)
+            await self._bury(now)
             for content, stored in await self.owners.some(map, new_content(), _SWEPT, now):
                 await self.owners.sweep(map, content, stored, now)
+
+    async def _bury(self, now: float, within: float = inf) -> None:
+        """Delete the parts that are due, and begin with none after so many seconds."""
+        end = self._clock.monotonic() + within
+        while self._dead and self._dead[0].due <= (at := self._clock.monotonic()) and at < end:
+            try:
+                dead = self._dead.popleft()
+            except IndexError:  # another thread was faster
+                return
+            await self.owners.remove(dead.map, dead.head.content, dead.head.parts, now)
+
+    async def flush(self) -> None:
+        """Delete the parts that are due, for about a second: the stack is being closed.
+
+        Those that are not due yet, for readers may still have their heads, are the sweeper's.
+        """
+        with suppress(LPCMError):  # else a sweeper does it
+            await self._bury(self._clock.now(), _FLUSH)
 
     async def sweep(self, map: str) -> tuple[int, int]:
         """Delete the parts of a map that no head names.

@@ -1,7 +1,9 @@
 """The parts of values over DynamoDB's 400 KB: where they are, what they cost, and when they go."""
 
+import asyncio
 import base64
 import json
+import math
 import re
 import sys
 import tracemalloc
@@ -20,8 +22,10 @@ from lpcm.administration import sweep
 from lpcm.engine.drive import run
 from lpcm.large import large as large_module
 from lpcm.large.large import Large
+from lpcm.large.owners import Owners
 from lpcm.ports import Cell, Put
 from lpcm.ports.heads import PART
+from lpcm.testing import FakeClock
 from lpcm.values.keys import partition
 from tests.dynamodb.large.common import (
     BIG,
@@ -177,6 +181,61 @@ def test_a_replaced_value_goes_after_a_minute(m, engine, table):
     engine.test_clock.advance(61)
     m["k"] = BIG
     assert places(table) == (1, 1, count(BIG))
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_closing_deletes_what_is_due(table, awaited):
+    """A process that ends deletes what it replaced over a minute ago, and leaves the rest."""
+    table.empty()
+    clock = FakeClock()
+    engine = Engine.open(table.url, clock=clock)
+    m = LPCM("m", using=engine, live=False)
+
+    async def work():
+        for key in ("due", "young"):
+            await m.aset(key, BIG)
+        await m.aset("due", 1)
+        clock.advance(61)
+        await m.adelete("young")
+        assert places(table) == (1, 2, 2 * count(BIG))
+        await engine.aclose()
+
+    if awaited:
+        asyncio.run(work())
+    else:
+        m.update(due=BIG, young=BIG)
+        m["due"] = 1
+        clock.advance(61)
+        del m["young"]
+        engine.close()
+    assert places(table) == (1, 1, count(BIG))
+
+
+def test_closing_takes_a_second(table, monkeypatch):
+    """However much is due, and whatever the store says: a sweep does the rest."""
+    table.empty()
+    for seconds, left in ((0.6, 2), (math.inf, 4)):
+        table.empty()
+        clock = FakeClock()
+        engine = Engine.open(table.url, clock=clock)
+        m = LPCM("m", using=engine, live=False)
+        for number in range(4):
+            m[number] = BIG
+        for number in range(4):
+            m[number] = 1
+        clock.advance(61)
+        remove = Owners.remove
+
+        async def slow(self, *given, seconds=seconds, clock=clock, remove=remove):
+            if seconds == math.inf:
+                raise StoreBusy("not now")
+            await remove(self, *given)
+            clock.advance(seconds)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Owners, "remove", slow)
+            engine.close()
+        assert places(table) == (4, left, left * count(BIG))
 
 
 def test_a_sweep(m, engine, table):
