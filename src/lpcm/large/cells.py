@@ -69,7 +69,7 @@ def kind_of(form: str) -> tuple[str, str | None]:
     """
     kind = READ[form.encode()][0]
     method = method_of(kind)
-    name = _NAMES.get(form) if method is None else str(kind).partition("+")[0]
+    name = _NAMES.get(form, "") if method is None else str(kind).partition("+")[0]
     return name if name in _NAMES.values() else "list, dict or other", method
 
 
