@@ -20,7 +20,9 @@ def url(request, tmp_path, memcached):
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/m.sqlite3?{cache}"
     else:
-        yield f"{request.getfixturevalue('dynoxide_table').url}&{cache}"
+        table = request.getfixturevalue("dynoxide_table")
+        table.empty()  # of what other modules' tests left
+        yield f"{table.url}&{cache}"
     lpcm.close()
 
 

@@ -29,6 +29,7 @@ def table(dynoxide_table, monkeypatch):  # noqa: F811  # the fixture
     lpcm.close()
     yield dynoxide_table
     lpcm.close()
+    dynoxide_table.empty()
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ def store(request, dynoxide_table, real):  # noqa: F811  # the fixture
         alias["CACHE"] = f"memcached://{server.host}:{server.port}"
     with override_settings(LPCM={"default": alias}):
         yield
+    dynoxide_table.empty()
 
 
 def counted(client, path, **query):
