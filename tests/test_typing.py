@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 USE = """
-from typing import Any, assert_type
+import io
+from typing import Any, BinaryIO, assert_type
 
 import lpcm
 from decimal import Decimal
@@ -33,6 +34,14 @@ for name, number in hits.items():
 assert_type(list(hits.keys(prefix="h")), list[str])
 plain = LPCM("plain")
 assert_type(plain["anything"], Any)
+
+films: LPCM[str, bytes] = LPCM("films")
+with films.open("trailer", "wb", ttl=60) as film:
+    assert_type(film, BinaryIO)
+    film.write(b"frame")
+with films.open("trailer") as back:
+    assert_type(back, io.BufferedReader)
+    assert_type(back.read(), bytes)
 
 users: LPCM[str, dict[str, list[str]]] = LPCM("users")
 users["7"]["tags"].append("x")

@@ -27,8 +27,9 @@ from lpcm.coherence.catalogue import Catalogue
 from lpcm.engine.combining import combine
 from lpcm.engine.splitting import Splitting
 from lpcm.errors import LPCMError, StoreBusy, StoreUnavailable
-from lpcm.large import cells, large, owners
+from lpcm.large import cells, large, owners, streams
 from lpcm.large.large import Large
+from lpcm.large.streams import Sink, Source, source
 from lpcm.ports import (
     Cell,
     Delete,
@@ -41,9 +42,10 @@ from lpcm.ports.heads import Head
 from lpcm.values.form import HEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator
+    from collections.abc import Awaitable, Coroutine, Generator
 
     from checks.explorer.linearizability import Configurations
+    from lpcm.ports import Outcome
 
 __all__ = ["LARGE", "LOST", "SMALL", "Scenario", "explore", "main"]
 
@@ -60,7 +62,8 @@ class Scenario(NamedTuple):
     name: str
     programs: tuple[tuple[tuple[str, Any], ...], ...]
     """What each client does: the kind of a ``Call`` and its argument; ``small``, a put that goes in
-    no parts; ``sweep``, ``touch``, or ``vanish``: the first value's parts are deleted."""
+    no parts; ``file``, a put of a file that is written, and ``open``, a get of one that is read;
+    ``sweep``, ``touch``, or ``vanish``: the first value's parts are deleted."""
     first: int | None = 1
     """The value that is stored at first, long ago, in parts."""
     kills: int = 0
@@ -74,13 +77,20 @@ class Scenario(NamedTuple):
 
 
 _GET: Final = ("get", None)
+_OPEN: Final = ("open", None)
 _SWEEP: Final = ("sweep", None)
 _VANISH: Final = ("vanish", None)
 _DEL: Final = ("del", None)
+_KINDS: Final = {"small": "put", "file": "put", "open": "get"}
+"""How what a client does is judged, where that is another kind."""
 
 
 def _put(value: int) -> tuple[str, int]:
     return "put", value
+
+
+def _file(value: int) -> tuple[str, int]:
+    return "file", value
 
 
 SMALL: Final = (
@@ -94,6 +104,14 @@ SMALL: Final = (
         ((_GET,), (_GET, _GET), (_VANISH,)),
         cached=True,
         stale=True,
+    ),
+    Scenario("a file that stalls for hours", ((_file(22),), (_SWEEP,)), times=(_HOURS,)),
+    Scenario("a file that dies after hours", ((_file(22),), (_SWEEP,)), kills=1, times=(_HOURS,)),
+    Scenario(
+        "a file that is replaced",
+        ((_put(2), _put(3)), (_OPEN,)),
+        first=11,
+        times=(_MINUTES,),
     ),
 )
 """Searched by ``make test``, in a few seconds."""
@@ -111,6 +129,14 @@ LARGE: Final = (
     Scenario(
         "deaths beside a sweeper", ((_put(2),), (_SWEEP,), (_put(3),)), times=(_HOURS,), kills=1
     ),
+    Scenario(
+        "a file, its reader, a sweeper",
+        ((_file(22),), (_OPEN,), (_SWEEP,)),
+        first=11,
+        kills=1,
+        times=(_HOURS,),
+    ),
+    Scenario("a file and two sweepers", ((_file(22),), (_SWEEP,), (_SWEEP,)), times=(_HOURS,)),
     Scenario("small over large", ((("small", 2),), (_put(3),), (_GET,)), times=(_MINUTES,)),
 )
 """Searched by ``make check-coherence`` too."""
@@ -175,8 +201,7 @@ class _Client:
                 with suppress(StoreBusy, StoreUnavailable):
                     await self._perform(kind, argument)
                 continue
-            if kind == "small":
-                call = call._replace(kind="put")
+            call = call._replace(kind=_KINDS.get(kind, kind))
             self._run.begin(call)
             try:
                 result = await self._perform(kind, argument)
@@ -200,11 +225,36 @@ class _Client:
                 await self._tier.apply(MAP, _KEY, Touch(None, self.etag()), now())
             case "sweep":
                 await self._large.sweep(MAP)
+            case "file":
+                await self._write_file(b"%d" % argument)
+            case "open":
+                return await self._read_file()
             case "vanish":  # what a sweep of the parts that no head names comes to
                 await self._large.owners.remove(MAP, f"{1:032}", 1, now())
             case _:
                 return await self.get()
         return None
+
+    async def _write_file(self, value: bytes) -> None:
+        """Write a file as the operations of a map do: a part for each byte."""
+        sink = Sink(self._large, MAP, _KEY)
+        for at in range(len(value)):
+            await sink.store(value[at : at + 1])
+
+        def put(head: Cell) -> Awaitable[Outcome]:
+            return self._tier.apply(MAP, _KEY, Put(head, self.etag()), self._run.world.now())
+
+        await sink.finish(put)
+
+    async def _read_file(self) -> int | None:
+        """Read a file as the operations of a map do."""
+        stored = await self._tier.read(MAP, _KEY, self._run.world.now())
+        if stored is None or stored.kind != HEAD:
+            return None if stored is None else int(stored.data)  # type: ignore[call-overload]  # digits
+        found = await source(self._large, MAP, _KEY, stored, self._coherent)
+        if isinstance(found, Source):
+            return int(b"".join([await found.piece(number) for number in range(found.size)]))
+        return None if found is None else int(found.data)  # type: ignore[call-overload]  # as above
 
     async def get(self) -> int | None:
         """Read the value as the operations of a map do."""
@@ -254,12 +304,13 @@ class _Run:
     def _stored(self, value: int) -> None:
         """Store a value in parts, hours ago."""
         world, data = self.world, b"%d" % value
-        head = Head(f"{value:032}", 1, len(data), "b", 10 + value)
-        owner = owners.Owner(_KEY, 1, world.time - _HOURS, head.owner)
+        head = Head(f"{value:032}", len(data), len(data), "b", 10 + value)
+        owner = owners.Owner(_KEY, len(data), world.time - _HOURS, head.owner)
         put = Put(owner.cell(), head.owner)
         world.do(ports_heads.owners(MAP), head.content, put, world.time)
         pk = ports_heads.parts(MAP, head.content)
-        world.do(pk, "000000", Put(Cell(data, None), 1), world.time)
+        for at in range(len(data)):
+            world.do(pk, f"{at:06}", Put(Cell(data[at : at + 1], None), 1), world.time)
         world.do(MAP, _KEY, Put(Cell(head.text(), HEAD), 20 + value), world.time)
 
     # What clients do
@@ -297,7 +348,7 @@ class _Run:
         return moves
 
     def _may_die(self, number: int) -> bool:
-        return any(kind != "get" for kind, _ in self.scenario.programs[number])
+        return any(kind not in {"get", "open"} for kind, _ in self.scenario.programs[number])
 
     def make(self, move: tuple[str, int]) -> None:
         kind, number = move
@@ -382,6 +433,9 @@ def _determined() -> Generator[list[_Run]]:
     with (
         mock.patch.object(large, "new_etag", etag),
         mock.patch.object(owners, "new_etag", etag),
+        mock.patch.object(streams, "new_etag", etag),
+        mock.patch.object(streams, "_FIRST", 1),
+        mock.patch.object(streams, "PART", 1),
         mock.patch.object(large, "new_content", content),
         mock.patch.object(cells, "PART", 1),
         mock.patch.object(large, "PART", 1),

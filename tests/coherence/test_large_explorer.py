@@ -6,9 +6,11 @@ from checks.explorer.graph import NOT_LINEARIZABLE
 from checks.explorer.large import LARGE, LOST, SMALL, explore
 from checks.explorer.parts_store import World
 from checks.explorer.search import Counterexample
-from lpcm.large import large
+from lpcm.errors import StoreBusy
+from lpcm.large import large, owners
 from lpcm.large.large import Large
 from lpcm.large.owners import Owners
+from lpcm.large.streams import Sink, Source
 from lpcm.ports import Put, heads
 
 SCENARIOS = {scenario.name: scenario for scenario in (*SMALL, *LARGE)}
@@ -109,6 +111,60 @@ def the_cached_head_again(monkeypatch):
     monkeypatch.setattr(Large, "read_again", read_again)
 
 
+def an_owner_that_never_says_more(monkeypatch):
+    """Renew the owner of a file with the number of parts that it had."""
+    renew = Owners.renew
+
+    async def as_before(self, map, sk, head, *given):
+        return await renew(self, map, sk, head._replace(parts=1), *given)
+
+    monkeypatch.setattr(Owners, "renew", as_before)
+
+
+def a_renewal_that_keeps_the_etag(monkeypatch):
+    """Renew an owner on condition of its etag, and leave it that one."""
+
+    async def keeps(self, owner, now):
+        renewed = owner._replace(parts=2 * owner.parts)
+        if not await self._large.owners.renew(self._map, self._sk, renewed, owner.owner, now):
+            raise StoreBusy
+        self._entered, self._owner = now, renewed
+
+    monkeypatch.setattr(Sink, "_renew", keeps)
+
+
+def a_renewal_whatever_the_owner_is(monkeypatch):
+    """Renew an owner that a sweeper may have condemned, or deleted."""
+
+    async def always(self, map, sk, head, *given):
+        _, now = given
+        owner = owners.Owner(sk, head.parts, now, head.owner)
+        put = Put(owner.cell(), head.owner)
+        await self._store.apply(heads.owners(map), head.content, put, now)
+        return True
+
+    monkeypatch.setattr(Owners, "renew", always)
+
+
+def no_renewal_after_half_an_hour(monkeypatch):
+    """Store a file's parts however long ago its owner was entered."""
+    parts_whatever_the_time(monkeypatch)
+
+
+def a_reader_that_goes_on_with_the_new_value(monkeypatch):
+    """Read the part of the head that is there now, where a part is missing."""
+
+    async def piece(self, number):
+        found = await self.find(number)
+        if found is None:
+            entry = await self._large.read_again(self._map, self._sk, self._coherent)
+            self._head = heads.head_of(entry)
+            return await self.find(number) or b""
+        return found
+
+    monkeypatch.setattr(Source, "piece", piece)
+
+
 MUTANTS = {
     owner_after_the_parts: ("a writer that dies", LOST),
     no_second_look: ("a writer that stalls for hours", "StoreCorrupt"),
@@ -118,6 +174,11 @@ MUTANTS = {
     parts_with_an_expiry: ("a value that lives on", "StoreCorrupt"),
     no_invalidation: ("a stale head", NOT_LINEARIZABLE),
     the_cached_head_again: ("a stale head", "StoreCorrupt"),
+    an_owner_that_never_says_more: ("a file that dies after hours", LOST),
+    a_renewal_that_keeps_the_etag: ("a file that dies after hours", LOST),
+    a_renewal_whatever_the_owner_is: ("a file that stalls for hours", "StoreCorrupt"),
+    no_renewal_after_half_an_hour: ("a file that dies after hours", LOST),
+    a_reader_that_goes_on_with_the_new_value: ("a file that is replaced", NOT_LINEARIZABLE),
 }
 
 

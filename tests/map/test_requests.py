@@ -85,10 +85,10 @@ def engine(request, tmp_path_factory):
 def test_cost(engine, code, requests, kinds):
     """An idiom sends exactly the requests that the page says."""
     m, other = LPCM("m", using=engine), LPCM("other", using=engine)
-    entries = {n: n for n in range(2_498)}
+    entries = {n: n for n in range(2_497)}
     for each in (m, other):
         each.clear()
-        each.update({**entries, "k": 0, "list": []})
+        each.update({**entries, "k": 0, "list": [], "bytes": b"value"})
     names = {
         "m": m,
         "other": other,

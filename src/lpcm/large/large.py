@@ -23,7 +23,7 @@ import os
 from collections import deque
 from contextlib import suppress
 from math import inf
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 from lpcm.errors import (
     LPCMError,
@@ -52,7 +52,9 @@ if TYPE_CHECKING:
         [Sequence[Change], Sequence[Check], float], Awaitable[list[Applied] | Aborted]
     ]
 
-__all__ = ["GRACE", "Large"]
+__all__ = ["GRACE", "STALL", "Coherence", "Large", "missing", "new_content"]
+
+T = TypeVar("T")
 
 STALL: Final = AGE / 2
 """Seconds after which a writer stores no more parts."""
@@ -272,19 +274,40 @@ class Large:
         one request for each four of them, a read unit for each 4 KB. **Raises** StoreCorrupt where
         parts are missing for good.
         """
+        return await self.current(
+            map, sk, stored, coherent, lambda head, found: self.read(map, head, found)
+        )
+
+    async def read(self, map: str, head: Head, found: Stored) -> Stored | None:
+        """Return the entry of a head with its value; None where a part is missing."""
+        data = await self._assembled(map, head)
+        if data is None:
+            return None
+        return Stored(*joined(head.form, data), found.etag, found.expires)
+
+    async def current(
+        self,
+        map: str,
+        sk: str,
+        stored: Stored,
+        coherent: Coherence | None,
+        read: Callable[[Head, Stored], Awaitable[T | None]],
+    ) -> T | Stored | None:
+        """Return what ``read`` makes of a head, or of the head that is in its place by now.
+
+        ``read`` returns None where a part is missing. Where another entry, or none, is in the
+        head's place, that is returned. **Raises** StoreCorrupt where parts are missing for good.
+        """
         for _ in range(_TRIES):
             head = head_of(stored)
-            data = await self._assembled(map, head)
-            if data is not None:
-                return Stored(*joined(head.form, data), stored.etag, stored.expires)
+            made = await read(head, stored)
+            if made is not None:
+                return made
             found = await self.read_again(map, sk, coherent)
             if found is None or found.kind != HEAD:
                 return found
             if head_of(found).content == head.content:
-                raise StoreCorrupt(
-                    f"parts of {key_of(sk)!r:.60} are missing: others have deleted them, or "
-                    "restored the table without them: write or delete the entry"
-                )
+                raise missing(sk)
             stored = found
         raise StoreBusy(f"{key_of(sk)!r:.60} was replaced all the time; nothing was read")
 
@@ -352,6 +375,14 @@ class Large:
                     for name, piece in pieces.items()
                 ]
             )
+
+
+def missing(sk: str) -> StoreCorrupt:
+    """Return the error of a head in the store whose parts are not there."""
+    return StoreCorrupt(
+        f"parts of {key_of(sk)!r:.60} are missing: others have deleted them, or "
+        "restored the table without them: write or delete the entry"
+    )
 
 
 def new_content() -> str:

@@ -43,8 +43,9 @@ class Owner(NamedTuple):
     key: str
     """The logical key, encoded."""
     parts: int
+    """At least so many as are stored: a file's owner is entered before its end is known."""
     written: float
-    """Epoch seconds, by the writer's clock."""
+    """Epoch seconds, by the writer's clock; a file's owner is entered anew as the file grows."""
     open: int
     """The etag that it has while it is open."""
 
@@ -78,6 +79,15 @@ class Owners:
         owner = Owner(sk, head.parts, float(now), head.owner)
         put = Put(owner.cell(), head.owner, None, When.ABSENT)
         await self._store.apply(owners(map), head.content, put, now)
+
+    async def renew(self, map: str, sk: str, head: Head, etag: int, now: float) -> bool:
+        """Enter an open owner anew, of the head's etag, if it has this one; tell whether it had.
+
+        The new etag makes a sweeper fail that has read the owner as it was, with its number of
+        parts. Cost: one write.
+        """
+        owner = Owner(sk, head.parts, float(now), head.owner)
+        return await self._change(map, head.content, owner, (etag, head.owner), now)
 
     async def remove(self, map: str, content: str, count: int, now: float) -> None:
         """Delete parts, then their owner: no head names them, and none ever will.

@@ -1,4 +1,4 @@
-"""What a map can do that no dict can: conditions, counters, expiry, the greatest values.
+"""What a map can do that no dict can: conditions, counters, expiry, the greatest values, files.
 
 A part of ``map.map.LPCM``, with its argument checks and its driver. Knows the operations only.
 Invariant: each verb that writes is decided in the store, in one instant.
@@ -7,7 +7,7 @@ Invariant: each verb that writes is decided in the store, in one instant.
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from lpcm.engine.drive import do
 from lpcm.map.closing import Closing
@@ -18,6 +18,8 @@ from lpcm.values.arithmetic import check_delta
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from io import BufferedReader
+    from typing import BinaryIO, Literal
 
     from lpcm.operations.entry import TTL
     from lpcm.operations.operations import Entries
@@ -272,3 +274,49 @@ class Verbs(Closing, Generic[K, V]):
         from heapq import nlargest  # as collections.Counter does
 
         return nlargest(n, found, key=itemgetter(1))
+
+    @overload
+    def open(self, key: K, mode: Literal["rb"] = "rb") -> BufferedReader: ...
+    @overload
+    def open(self, key: K, mode: Literal["wb", "xb"], *, ttl: TTL = None) -> BinaryIO: ...
+    def open(self, key: K, mode: str = "rb", *, ttl: TTL = None) -> BufferedReader | BinaryIO:
+        r"""Open a value of ``bytes`` as a binary file: ``"rb"`` to read it, ``"wb"`` to write it.
+
+        ``"xb"`` writes it unless the key is present. On DynamoDB a value in parts of 390 KB is read
+        and written with a few of them in memory, whatever its size. Values under 400 KB, compressed
+        ones, and those of other stores are in memory whole. A file under 400 KB is stored as
+        ``m[key] = bytes`` is; a larger one is not compressed.
+
+        A file that is read can be sought in. A file that is written is stored by ``close``, and
+        expires in ``ttl`` seconds from then, or the map's. An exception within ``with`` abandons
+        it. Where it is not closed, nothing is written, and ``lpcm sweep`` deletes its parts. In a
+        transaction ``close`` keeps it, in memory, for the end of that.
+
+        **Cost**: ``"rb"``: one request, and for each part that is read one more, with a read unit
+        for each 4 KB. ``"wb"``: one request at the end, and for each part one more, with a write
+        unit for each KB. **Atomic**: what is read is one value, the one of when the file was
+        opened; what is written is seen whole when ``close`` returns, and nothing of it before.
+
+        **Raises** KeyError when absent, and TypeError when the value is not bytes. From reads,
+        StoreBusy where the value was replaced over a minute ago and its parts are deleted. From
+        ``close``, FileExistsError in mode ``"xb"``. From writes, ValueTooLarge, and StoreBusy where
+        nothing was written to the file for over an hour and a sweep has deleted its parts. After an
+        error of the store the file is closed, and nothing is written but maybe by a ``close`` that
+        raises OutcomeUnknown.
+
+        >>> from lpcm import LPCM
+        >>> films = LPCM("films")
+        >>> with films.open("trailer", "wb", ttl=3600) as file:
+        ...     for frame in range(3):
+        ...         _ = file.write(b"frame %d\n" % frame)
+        >>> with films.open("trailer") as file:
+        ...     file.seek(8), file.readline(), file.read()
+        (8, b'frame 1\n', b'frame 2\n')
+        >>> films.open("gone")
+        Traceback (most recent call last):
+            ...
+        KeyError: 'gone'
+        """
+        from lpcm.map.files import opened  # for those who open one
+
+        return opened(self._use(), key, mode, ttl)

@@ -50,6 +50,9 @@ def _missing(key: object, _: object) -> Any:
 class Access:
     """The entries of one map of one engine, for the operations on them."""
 
+    streams = True
+    """Whether a file may store parts before it is closed."""
+
     def __init__(
         self,
         engine: Engine,

@@ -38,6 +38,7 @@ class BufferedEntries(Entries):
 
     reaches = True
     """Whether they may go to the store."""
+    streams = False
 
     def __init__(self, buffer: Buffer, outside: Entries, binding: TransactionBinding) -> None:
         vars(self).update(vars(outside))

@@ -206,6 +206,36 @@ class ProtocolTests(MapCase):
             m.increment_existing("k")
         assert m.copy() == {"text": "5"}
 
+    def test_open(self) -> None:
+        """A value of bytes is a file: seen when it is closed, or never."""
+        m = self.make(ttl=100)
+        with m.open("k", "wb", ttl=60) as file:
+            assert file.write(b"one\n") == 4
+            assert file.write(bytearray(b"two\n")) == 4
+            assert "k" not in m
+        assert (m["k"], m.ttl("k")) == (b"one\ntwo\n", 60)
+        with m.open("k") as back:
+            assert list(back) == [b"one\n", b"two\n"]
+            assert (back.seek(4), back.read(2), back.read()) == (4, b"tw", b"o\n")
+        with raises(RuntimeError), m.open("k", "wb") as file:
+            file.write(b"three")
+            raise RuntimeError
+        with raises(FileExistsError), m.open("k", "xb"):
+            pass
+        assert m["k"] == b"one\ntwo\n"
+        with m.open("k", "wb"):
+            pass
+        assert (m["k"], m.ttl("k")) == (b"", 100)
+        with raises(KeyError):
+            m.open("gone")
+        with raises(KeyEncodingError):
+            m.open(float("nan"), "wb")
+        m["text"] = "one"
+        with raises(TypeError, "a file is of a value of bytes"):
+            m.open("text")
+        with raises(ValueError, "ttl must be"):
+            m.open("k", "wb", ttl=0)
+
     def test_delete_is_silent(self) -> None:
         """``delete`` removes an entry and says nothing where there is none."""
         m = self.filled(a=1)

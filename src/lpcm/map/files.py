@@ -1,0 +1,171 @@
+"""Values of bytes as files, for ``LPCM.open``: Python's own interfaces over ``operations.files``.
+
+Imported by those who open one. Invariant: a file that was not closed, whatever became of it, has
+changed nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+
+from lpcm.engine.drive import do
+from lpcm.operations.binding import closed_error
+from lpcm.operations.files import Reading, Writing
+from lpcm.ports import When
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from lpcm.operations.entry import TTL
+    from lpcm.operations.operations import Entries
+
+__all__ = ["opened"]
+
+_BUFFER: Final = 64 * 1024
+"""Bytes that a reading file has in its buffer beside the part that it is in."""
+
+
+class Reader(io.RawIOBase):
+    """The raw file of a value that is read."""
+
+    def __init__(self, use: Entries, reading: Reading) -> None:
+        super().__init__()
+        self._entries = use
+        self._reading = reading
+        self._place = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read some bytes into a buffer; return how many: 0 at the end."""
+        self._check_open()
+        _check(self._entries)
+        into = memoryview(buffer).cast("B")
+        if not into:
+            return 0
+        found = do(self._reading.at, self._place)
+        count = min(len(into), len(found))
+        into[:count] = found[:count]
+        self._place += count
+        return count
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Go to a place; return it."""
+        self._check_open()
+        starts = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._reading.size}
+        if whence not in starts:
+            raise ValueError(f"whence must be 0, 1 or 2, not {whence!r}")
+        place = starts[whence] + offset
+        if place < 0:
+            raise ValueError(f"negative seek position {place}")
+        self._place = place
+        return place
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+
+
+class Writer(io.BufferedIOBase):
+    """The file of a value that is written."""
+
+    def __init__(self, use: Entries, writing: Writing, key: object) -> None:
+        super().__init__()
+        self._entries = use
+        self._writing: Writing | None = writing
+        self._key = key
+        self._place = 0
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """Take all of the bytes; return how many."""
+        writing = self._writing
+        if writing is None:
+            raise ValueError("I/O operation on closed file")
+        view = memoryview(data).cast("B")
+        try:
+            _check(self._entries)
+            do(writing.write, view)
+        except BaseException:
+            # A request may be on its way still, and store a part after it was deleted: a sweep
+            # deletes what there is, later.
+            self._let_go()
+            raise
+        self._place += len(view)
+        return len(view)
+
+    def tell(self) -> int:
+        """Return the number of bytes written."""
+        if self._writing is None:
+            raise ValueError("I/O operation on closed file")
+        return self._place
+
+    def close(self) -> None:
+        """Store what was written as the value, in one instant; a second time: do nothing."""
+        writing = self._writing
+        if writing is None:
+            return
+        self._let_go()
+        _check(self._entries)
+        if not do(writing.finish):
+            name = self._entries.binding.name
+            raise FileExistsError(f"{self._key!r} is in map {name!r}: nothing was written")
+
+    def _let_go(self) -> None:
+        """Be closed, without a write."""
+        self._writing = None
+        super().close()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        writing = self._writing
+        if kind is None:
+            self.close()
+        elif writing is not None:
+            self._let_go()
+            do(writing.abandon)
+
+    def __del__(self) -> None:
+        # io's own closes the file, which would store half a value.
+        if getattr(self, "_writing", None) is not None:
+            self._let_go()
+            name = self._entries.binding.name
+            warnings.warn(
+                f"a file of {self._key!r} in map {name!r} was not closed: nothing was written",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+
+def _check(use: Entries) -> None:
+    """Raise what the map itself raises where it is closed."""
+    if use.binding.closed:
+        raise closed_error(use.binding.name)
+
+
+def opened(use: Entries, key: object, mode: str, ttl: TTL) -> io.BufferedReader | BinaryIO:
+    """Return the file of a key: see ``LPCM.open``."""
+    if mode == "rb":
+        if ttl is not None:
+            raise ValueError("ttl is of a file that is written")
+        return io.BufferedReader(Reader(use, do(Reading.begin, use, key)), _BUFFER)
+    if mode not in {"wb", "xb"}:
+        raise ValueError(f"a value is opened 'rb', 'wb' or 'xb', not {mode!r}")
+    when = When.ABSENT if mode == "xb" else When.ALWAYS
+    return cast("BinaryIO", Writer(use, Writing(use, key, ttl, when), key))
