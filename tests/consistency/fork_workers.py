@@ -180,13 +180,14 @@ def child(m, name, times, depth, fork):
 
 
 @contextmanager
-def standing_still(fork, servers):
-    """For a fork in C, have the other threads wait for replies meanwhile.
+def standing_still(fork, kind, servers):
+    """For a fork in C, or with a client of the user's, have the other threads wait for replies.
 
-    Where another thread waits for Python's own lock at such a fork, the child waits for that
-    thread when it first lets the lock go: no library could help it.
+    Where another thread waits for Python's own lock at a fork in C, the child waits for that
+    thread when it first lets the lock go: no library could help it. So it is with the locks of a
+    client that another thread is inside, and the child of which is to go on with it.
     """
-    if fork == "python":
+    if fork == "python" and kind != "client":
         yield
         return
     for pid in servers:
@@ -227,7 +228,7 @@ def hammer(url, cache, kind, fork, times, *servers):
     for thread in threads:
         thread.start()
     main.work(40)
-    with standing_still(fork, [int(pid) for pid in servers]):
+    with standing_still(fork, kind, [int(pid) for pid in servers]):
         children = [
             forked(fork, child, m, f"child{number}", times, 1 if number == 3 else 0, fork)
             for number in range(4)
