@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-import boto3
 
+from benchmarks.messages import create_table
 from checks import servers
 from lpcm import LPCM, Engine
 from lpcm.stores.dynamodb import items
@@ -170,17 +170,7 @@ def main() -> int:
     missed: list[str] = []
     print("| value | compress | write units | read, CPU | write, CPU |\n|---|---|--:|--:|--:|")
     with servers.dynoxide() as dynoxide, ExitStack() as stack:
-        boto3.client("dynamodb", endpoint_url=dynoxide.endpoint).create_table(
-            TableName="lpcm",
-            BillingMode="PAY_PER_REQUEST",
-            KeySchema=[
-                {"AttributeName": "pk", "KeyType": "HASH"},
-                {"AttributeName": "sk", "KeyType": "RANGE"},
-            ],
-            AttributeDefinitions=[
-                {"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")
-            ],
-        )
+        create_table(dynoxide.endpoint, "lpcm", "pk", "sk")
         url = f"dynamodb://lpcm?endpoint={dynoxide.endpoint}"
         maps: dict[str, Any] = {}
         for way in WAYS:

@@ -5,10 +5,10 @@ parts and a cache of heads that are a dict each. A step is one call of a port. C
 after any step, an hour or more may pass between any two, and a dead writer's invalidation is lost.
 
 A search runs the programs again for each order of their steps, depth first. It goes on from no
-state that it has met: a state is what is stored and cached, what each client was told so far, and
-what the history still allows. Judged is at every end of an operation whether a linear order
-explains the results, and at the end of every history that, after a last sweep, no part is without
-a head and the value is whole.
+state that it has met: a state is what is stored and cached, the answers that each client had so
+far, and what the history still allows. Judged is at every end of an operation whether a linear
+order explains the results, and at the end of every history that, after a last sweep, no part is
+without a head and the value is whole.
 """
 
 from __future__ import annotations
@@ -149,6 +149,13 @@ class _Known(Catalogue):
         """Do nothing."""
 
 
+def _value_of(stored: Stored | None) -> int | None:
+    if stored is None:
+        return None
+    assert isinstance(stored.data, (str, bytes)), "digits"
+    return int(stored.data)
+
+
 class _Client:
     """A process with one thread."""
 
@@ -156,7 +163,7 @@ class _Client:
         self.number = number
         self._run = run
         self.trace: list[Any] = []
-        """What it was told so far."""
+        """The answers that it had so far."""
         self.sent = 0.0
         """When the request was sent that is under way."""
         self.steps = 0
@@ -250,18 +257,18 @@ class _Client:
         """Read a file as the operations of a map do."""
         stored = await self._tier.read(MAP, _KEY, self._run.world.now())
         if stored is None or stored.kind != HEAD:
-            return None if stored is None else int(stored.data)  # type: ignore[call-overload]  # digits
+            return _value_of(stored)
         found = await source(self._large, MAP, _KEY, stored, self._coherent)
         if isinstance(found, Source):
             return int(b"".join([await found.piece(number) for number in range(found.size)]))
-        return None if found is None else int(found.data)  # type: ignore[call-overload]  # as above
+        return _value_of(found)
 
     async def get(self) -> int | None:
         """Read the value as the operations of a map do."""
         stored = await self._tier.read(MAP, _KEY, self._run.world.now())
         if stored is not None and stored.kind == HEAD:
             stored = await self._large.whole(MAP, _KEY, stored, self._coherent)
-        return None if stored is None else int(stored.data)  # type: ignore[call-overload]  # text or bytes of digits
+        return _value_of(stored)
 
 
 class _Quiet(Large):
@@ -297,7 +304,11 @@ class _Run:
             self._stored(2)
             write = self._under_way[99] = Call(99, "put", 2)
             del write
-        self.clients = [_Client(number, self) for number in range(len(scenario.programs))]
+        self.clients: list[_Client] = []
+
+    def start(self) -> None:
+        """Let every client go to its first step."""
+        self.clients += (_Client(number, self) for number in range(len(self.scenario.programs)))
         for client in self.clients:
             client.go_on()
 
@@ -453,9 +464,9 @@ def explore(scenario: Scenario, kind: type[Large] = _Quiet) -> int:
         waiting: list[tuple[tuple[str, int], ...]] = [()]
         while waiting:
             path = waiting.pop()
-            run = _Run.__new__(_Run)
+            run = _Run(scenario, kind)
             current[:] = [run]
-            run.__init__(scenario, kind)  # type: ignore[misc]  # its clients are started within
+            run.start()
             for move in path:
                 run.make(move)
             state = hash(run.state())

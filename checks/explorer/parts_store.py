@@ -50,7 +50,7 @@ class Client(Protocol):
     """Who calls."""
 
     trace: list[Any]
-    """What it was told so far."""
+    """The answers that it had so far."""
     sent: float
     """When the request was sent that is under way; 0: none is."""
 
@@ -63,7 +63,7 @@ class Step:
 
 
 class World:
-    """The store, the caches and the clock. Each call waits for its turn, and is told in a trace."""
+    """The store, the caches and the clock. Each call waits for its turn; its answer is traced."""
 
     form = None
     blocking = False
@@ -86,11 +86,11 @@ class World:
         if self.time > caller.sent + SIGNED:
             raise StoreUnavailable("the request's signature has expired")
         caller.sent = 0.0
-        told = answer()
-        caller.trace.append(told)
+        found = answer()
+        caller.trace.append(found)
         if self.slow:  # where time passes, it may pass before the answer is used
             await Step()
-        return told
+        return found
 
     def at(self, map: str, sk: str, now: float) -> Stored | None:
         """Return the entry, at once."""
@@ -139,12 +139,12 @@ class World:
     async def transact(
         self, changes: Sequence[Change], checks: Sequence[Check], now: float
     ) -> list[Applied] | Aborted:
-        """Do nothing: no client has transactions of its own."""
-        raise NotImplementedError
+        """Refuse."""
+        raise NotImplementedError("no client here has transactions of its own")
 
     async def clear(self, map: str, keys: KeyRange) -> None:
-        """Do nothing: no client clears."""
-        raise NotImplementedError
+        """Refuse."""
+        raise NotImplementedError("no client here clears")
 
     async def scan(self, map: str, wanted: Scan, now: float) -> Page:
         """Return all entries behind a key."""
@@ -161,8 +161,8 @@ class World:
         return type(op.cell.data) is bytes
 
     async def raise_format(self, namespace: str, name: str, least: int) -> Any:
-        """Do what the catalogue does, which has no part in this."""
-        raise NotImplementedError
+        """Refuse."""
+        raise NotImplementedError("the format of the one map is raised already")
 
     # ports.Cache, for parts
 

@@ -3,6 +3,9 @@
 import pytest
 
 import lpcm
+from tests.dynamodb.conftest import dynoxide_table
+
+__all__ = ["dynoxide_table", "table", "url"]
 
 
 @pytest.fixture
@@ -13,3 +16,14 @@ def url(tmp_path, monkeypatch):
     lpcm.close()
     yield url
     lpcm.close()
+
+
+@pytest.fixture
+def table(dynoxide_table, monkeypatch):
+    """Yield an empty table that the command line uses by default."""
+    dynoxide_table.empty()
+    monkeypatch.setenv("LPCM_URL", dynoxide_table.url)
+    lpcm.close()
+    yield dynoxide_table
+    lpcm.close()
+    dynoxide_table.empty()

@@ -10,7 +10,6 @@ from lpcm import LPCM
 from lpcm.cli import audit as auditing
 from lpcm.cli import main
 from lpcm.verify import client
-from tests.dynamodb.conftest import dynoxide_table  # noqa: F401  # a fixture
 
 
 @pytest.fixture(params=["sqlite", "dynamodb"])
@@ -63,7 +62,7 @@ def test_verify_without_a_cache(tmp_path):
         ("&near_cache=100000&max_stale=0.5", "linearizable, but for reads"),
     ],
 )
-def test_verify_of_eventual_reads(dynoxide_table, options, promise):  # noqa: F811  # as above
+def test_verify_of_eventual_reads(dynoxide_table, options, promise):
     """What may miss the last writes is not judged as if it could not."""
     url = f"{dynoxide_table.url}&consistency=eventual{options}"
     shown = run("--url", url, "verify", "--seconds", 1).stdout
@@ -136,7 +135,7 @@ def test_a_client_counts_what_is_refused():
     }
 
 
-def test_audit_of_a_map_of_several_partitions(memcached, dynoxide_table, monkeypatch):  # noqa: F811  # as above
+def test_audit_of_a_map_of_several_partitions(memcached, dynoxide_table, monkeypatch):
     """Entries of all shards are compared and mended, by the keys that the cache knows them by."""
     monkeypatch.setattr(auditing, "SETTLED", 0)
     dynoxide_table.empty()

@@ -13,23 +13,11 @@ from lpcm.cli import audit as auditing
 from lpcm.cli import main, transfer
 from lpcm.cli.copying import Copy, Done
 from lpcm.operations.operations import Entries
-from tests.dynamodb.conftest import dynoxide_table  # noqa: F401  # a fixture
 from tests.dynamodb.large.common import TREE
 from tests.dynamodb.tables import Table
 
 TEXT = "to be ☃ or not\n" * 70_000
 VALUES = {"bytes": os.urandom(1_000_000), "small": 1, "text": TEXT, "tree": TREE}
-
-
-@pytest.fixture
-def table(dynoxide_table, monkeypatch):  # noqa: F811  # the fixture
-    """Yield the table that the command line uses by default."""
-    dynoxide_table.empty()
-    monkeypatch.setenv("LPCM_URL", dynoxide_table.url)
-    lpcm.close()
-    yield dynoxide_table
-    lpcm.close()
-    dynoxide_table.empty()
 
 
 @pytest.fixture
@@ -140,8 +128,8 @@ def test_copy(table, other, tmp_path, compress):
         (file, f"{other}&compress=none"),
     )
     for source, destination in ways:
-        told = json.loads(run("--json", "copy", "--shards", 4, source, destination).stdout)
-        assert (told["copied"], told["repaired"], told["failed"]) == (5, 0, 0)
+        found = json.loads(run("--json", "copy", "--shards", 4, source, destination).stdout)
+        assert (found["copied"], found["repaired"], found["failed"]) == (5, 0, 0)
     there = LPCM("m", url=other, live=False)
     assert there.copy() == m.copy()
     assert there.entry("brief").expires == m.entry("brief").expires
@@ -162,7 +150,7 @@ def test_a_difference_in_a_large_value_is_mended(table, other):
 
 
 def test_audit(table, memcached, monkeypatch):
-    """Heads are compared and no parts are read; what differs is told by its size."""
+    """Heads are compared and no parts are read; what differs is shown by its size."""
     monkeypatch.setattr(auditing, "SETTLED", 0)
     url = f"{table.url}&cache=memcached://{memcached.host}:{memcached.port}"
     m = LPCM("m", url=url, live=False)
@@ -170,14 +158,14 @@ def test_audit(table, memcached, monkeypatch):
     assert m.copy() == VALUES
     assert m.get_many(VALUES) == VALUES
     with lpcm.meter() as made:
-        told = run("--url", url, "audit").stdout
-    assert told == "4 entries, 4 cached, 0 differ for good\n"
+        shown = run("--url", url, "audit").stdout
+    assert shown == "4 entries, 4 cached, 0 differ for good\n"
     assert made.read_units < 30
     LPCM("m")["text"] = VALUES["bytes"]
     LPCM("m")["small"] = VALUES["bytes"]
-    told = run("--url", url, "audit", "--mend", code=1).stdout
+    shown = run("--url", url, "audit", "--mend", code=1).stdout
     size = len(TEXT.encode())
-    assert f"'text']: cached {size:,} bytes in 3 parts, stored 1,000,000 bytes in 3 parts" in told
-    assert "'small']: cached 1, stored 1,000,000 bytes in 3 parts" in told
+    assert f"'text']: cached {size:,} bytes in 3 parts, stored 1,000,000 bytes in 3 parts" in shown
+    assert "'small']: cached 1, stored 1,000,000 bytes in 3 parts" in shown
     assert m["text"] == m["small"] == VALUES["bytes"]
     assert run("--url", url, "audit").stdout.endswith(" 0 differ for good\n")

@@ -2,15 +2,12 @@
 
 import json
 
-import pytest
 from click.testing import CliRunner
 
-import lpcm
 from lpcm import LPCM
 from lpcm.cli import main
 from lpcm.engine.aliases import resolve
 from lpcm.large import owners
-from tests.dynamodb.conftest import dynoxide_table  # noqa: F401  # a fixture
 
 BIG = b"x" * 500_000
 
@@ -18,16 +15,6 @@ BIG = b"x" * 500_000
 def invoke(*words):
     """Run a command line and return its result."""
     return CliRunner().invoke(main, [*map(str, words)])
-
-
-@pytest.fixture
-def table(dynoxide_table, monkeypatch):  # noqa: F811  # the fixture
-    """Yield the table that the command line uses by default."""
-    dynoxide_table.empty()
-    monkeypatch.setenv("LPCM_URL", dynoxide_table.url)
-    lpcm.close()
-    yield dynoxide_table
-    lpcm.close()
 
 
 def test_sweep(table, monkeypatch):

@@ -17,3 +17,10 @@ def extenddb_table(extenddb):
     table = Table(extenddb.endpoint)
     yield table
     table.close()
+
+
+@pytest.fixture
+def table(dynoxide_table):
+    """Return the table of dynoxide, emptied."""
+    dynoxide_table.empty()
+    return dynoxide_table

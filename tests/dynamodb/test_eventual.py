@@ -72,12 +72,6 @@ def _moved(part):
 
 
 @pytest.fixture
-def table(dynoxide_table):
-    dynoxide_table.empty()
-    return dynoxide_table
-
-
-@pytest.fixture
 def transport(table):
     return Behind(SocketTransport(Credentials(REGION, table.endpoint)))
 

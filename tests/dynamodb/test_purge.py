@@ -47,12 +47,6 @@ class Watched(Hurting):
 
 
 @pytest.fixture
-def table(dynoxide_table):
-    dynoxide_table.empty()
-    return dynoxide_table
-
-
-@pytest.fixture
 def transport(table):
     return Watched(SocketTransport(Credentials(REGION, table.endpoint)))
 

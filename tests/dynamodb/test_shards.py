@@ -56,13 +56,6 @@ class TestContract(StoreContract, UpdateContract, TransactionContract):
 
 
 @pytest.fixture
-def table(dynoxide_table):
-    """Return an emptied table."""
-    dynoxide_table.empty()
-    return dynoxide_table
-
-
-@pytest.fixture
 def engine(table):
     """Yield an engine on the table."""
     with Engine.open(table.url) as engine:

@@ -4,16 +4,16 @@ A write is tried as any other is. Where the store says that the value is too lar
 which it does before it sends anything, the value goes in parts. So values under the limit cost
 nothing for it; text and bytes that are over it at a look are not tried first.
 
-Knows tiers and no adapter. Invariant: what a caller is told of its own write has the whole value.
+Knows tiers and no adapter. Invariant: the outcome of a caller's own write has the whole value.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from lpcm.engine.combining import Combining
 from lpcm.errors import LPCMError, ValueTooLarge
 from lpcm.ports import Add, Applied, Put
-from lpcm.ports.near import read_kept
 from lpcm.values.form import HEAD
 
 if TYPE_CHECKING:
@@ -30,26 +30,17 @@ _SURELY: Final = 410_000
 _FLAT: Final = (str, bytes)
 
 
-class Splitting:
+class Splitting(Combining):
     """A ``ports.Tier`` in front of another: ``Combining``, with values over the store's limit.
 
     Not a tier around that one, whose call every write would pay for.
     """
 
     def __init__(self, tier: Tier, increments: Increments, large: Large) -> None:
-        self._tier = tier
-        self._apply = tier.apply
-        self._add = increments.add
+        super().__init__(tier, increments)
         self._large = large
-        self.read = tier.read
-        self.read_kept = read_kept(tier)
-        self.read_many = tier.read_many
-        self.clear = tier.clear
-
-    @property
-    def near(self) -> Any:
-        """The near cache of the tier behind, for those who serve its hits; None: it has none."""
-        return getattr(self._tier, "near", None)
+        self.apply_many = self._apply_many
+        self.transact = self._transact
 
     async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
         """Do one write."""
@@ -70,7 +61,7 @@ class Splitting:
                 self._large.replaced(map, gone)
         return outcome
 
-    async def apply_many(
+    async def _apply_many(
         self, map: str, writes: Sequence[tuple[str, Op]], now: float
     ) -> list[Outcome | Exception]:
         """Do the writes; those of values over the limit by themselves, after the others.
@@ -99,7 +90,7 @@ class Splitting:
         except LPCMError as failure:
             return failure
 
-    async def transact(
+    async def _transact(
         self, changes: Sequence[Change], checks: Sequence[Check], now: float
     ) -> list[Applied] | Aborted:
         """Do all changes, or none; of values over the limit the heads."""

@@ -123,11 +123,12 @@ def _sealed(cache: Cache, settings: config.Config) -> Cache:
     return Sealed(cache, secret)
 
 
-def _large(  # noqa: PLR0917  # what a stack is made of
+def _large(
     parts: Store,
     store: Store,
     cache: Cache | None,
     clock: Clock,
+    *,
     settings: config.Config,
     catalogue: Catalogue,
 ) -> Large | None:
@@ -158,16 +159,12 @@ def stacked(
     if hasattr(type(store), "sharded"):  # of the store itself, no wrapper's
         store = getattr(store, "sharded")(ShardsOf(catalogue, store, clock))  # noqa: B009  # no part of the port
     eventual: Reads | None = getattr(store, "eventual", None)
-    if cache is None:
-        tier = in_front(store, near)
-        large = _large(parts, store, None, clock, settings, catalogue)
-        return _combining(
-            Stack(store, tier, clock, drive, near=near, eventual=eventual, large=large)
-        )
-    sealed = _sealed(cache, settings)
-    coherent = _coherent(store, sealed, clock, settings, catalogue)
-    large = _large(parts, store, sealed, clock, settings, catalogue)
-    tier = in_front(coherent, near)
+    sealed, coherent = None, None
+    if cache is not None:
+        sealed = _sealed(cache, settings)
+        coherent = _coherent(store, sealed, clock, settings, catalogue)
+    large = _large(parts, store, sealed, clock, settings=settings, catalogue=catalogue)
+    tier = in_front(store if coherent is None else coherent, near)
     return _combining(
         Stack(store, tier, clock, drive, coherent, cache, near, eventual, large=large)
     )

@@ -9,9 +9,9 @@ never change, are items by content id. Knows ports, and no adapter. A write, in 
 4. the head is put, by the tier's own protocol, on condition that the owner is still open. So
    readers find the old value or the new one, and a writer is refused that a sweeper has given up.
 
-Whoever is told by the store which head a write replaced deletes its parts after ``GRACE`` seconds,
-with the next large write or at the end: by then readers of the old head have its parts. All other
-parts without a head are the sweeper's.
+A client whose write replaced a head learns from the store which one. It deletes the parts of that
+head after ``GRACE`` seconds, with its next large write or at the end: by then readers of the old
+head have its parts. All other parts without a head are the sweeper's.
 
 A reader that misses a part reads the head *from the store and invalidates* its item (R1, second
 form): else others could go on hitting the old head whose parts they still find in the cache.
@@ -65,6 +65,8 @@ _TOGETHER: Final = 4
 _TRIES: Final = 10
 _FLUSH: Final = 1.0
 """Seconds after which a stack that is closed deletes nothing more."""
+_REMEMBERED: Final = 1000
+"""Replaced heads whose parts this client is to delete; those of earlier ones are the sweeper's."""
 _SWEPT: Final = 2
 """Owners that each write looks at."""
 
@@ -113,7 +115,7 @@ class Large:
         self._cache = cache
         self._ttl = ttl
         self._most = most
-        self._dead: deque[_Dead] = deque()
+        self._dead: deque[_Dead] = deque(maxlen=_REMEMBERED)
         self.owners = Owners(parts, store)
 
     # Writing
@@ -125,19 +127,35 @@ class Large:
         also looks at two owners, and deletes what is due of heads that were replaced.
         """
         head, put = await self.split(map, sk, op)
+        outcome = await self.publish(
+            map,
+            lambda: apply(map, sk, put, self._clock.now()),
+            lambda: self._abandon(map, head),
+        )
+        if not isinstance(outcome, Applied):
+            return outcome
+        self.replaced(map, outcome.previous)
+        return Applied(Stored(*op.cell, op.etag, op.expires))
+
+    async def publish(
+        self,
+        map: str,
+        put: Callable[[], Awaitable[Outcome]],
+        abandon: Callable[[], Awaitable[None]],
+    ) -> Outcome:
+        """Put a head, whose parts are stored; abandon the parts where the head is not put."""
         try:
-            outcome = await apply(map, sk, put, self._clock.now())
+            outcome = await put()
         except OutcomeUnknown:  # the head may be there, or come: a sweeper decides
             raise
         except LPCMError:
-            await self._abandon(map, head)
+            await abandon()
             raise
-        if not isinstance(outcome, Applied):
-            await self._abandon(map, head)
-            return outcome
-        self.replaced(map, outcome.previous)
-        await self._tidy(map)
-        return Applied(Stored(*op.cell, op.etag, op.expires))
+        if isinstance(outcome, Applied):
+            await self._tidy(map)
+        else:
+            await abandon()
+        return outcome
 
     async def transact(
         self, changes: Sequence[Change], checks: Sequence[Check], transact: Transact

@@ -17,9 +17,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from lpcm.errors import LPCMError, OutcomeUnknown, StoreBusy
+from lpcm.errors import LPCMError, StoreBusy
 from lpcm.large import large as parts_of
-from lpcm.ports import Applied, Cell, Put
+from lpcm.ports import Cell, Put
 from lpcm.ports.etags import new_etag
 from lpcm.ports.heads import FORMAT, PART, Head, head_of, parts
 from lpcm.values.form import HEAD
@@ -187,18 +187,8 @@ class Sink:
         owner = self._owner
         assert owner is not None, "a part was stored"
         head = owner._replace(parts=self._count, size=self._size)
-        try:
-            outcome = await put(Cell(head.text(), HEAD))
-        except OutcomeUnknown:  # the head may be there, or come: a sweeper decides
-            raise
-        except LPCMError:
-            await self.abandon()
-            raise
-        if isinstance(outcome, Applied):
-            await self._large._tidy(self._map)
-        else:
-            await self.abandon()
-        return outcome
+        cell = Cell(head.text(), HEAD)
+        return await self._large.publish(self._map, lambda: put(cell), self.abandon)
 
     async def abandon(self) -> None:
         """Delete the parts, of which no head was put or ever will be."""

@@ -4,7 +4,7 @@ Responsible for which cells of a codec are stored compressed, and for reading th
 compresses with by now. Knows no store: to a store a compressed cell is bytes of a kind that no
 native update touches. Invariants: a cell is compressed only where that makes it smaller by a
 quarter; a cell that is not compressed is the codec's own; and what is read expands to no more
-bytes than the reader allows, whoever wrote it.
+bytes than the reader allows, also where another program wrote it.
 
 =============== ====================================================
 kind            ``data``, in either form

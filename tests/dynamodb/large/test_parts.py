@@ -14,26 +14,33 @@ import pytest
 import lpcm
 from lpcm import (
     LPCM,
+    Conflict,
     Engine,
     StoreBusy,
     StoreCorrupt,
 )
 from lpcm.administration import sweep
+from lpcm.engine import config
 from lpcm.engine.drive import run
 from lpcm.large import large as large_module
 from lpcm.large.large import Large
 from lpcm.large.owners import Owners
-from lpcm.ports import Cell, Put
+from lpcm.ports import Cell, Put, Scan
 from lpcm.ports.heads import PART
+from lpcm.stores.dynamodb.http.blocking import SocketTransport
+from lpcm.stores.dynamodb.http.credentials import Credentials
+from lpcm.stores.dynamodb.store import DynamoDBStore
 from lpcm.testing import FakeClock
 from lpcm.values.keys import partition
 from tests.dynamodb.large.common import (
     BIG,
     HOUR,
     OTHER,
+    Faster,
     count,
     places,
 )
+from tests.dynamodb.tables import REGION
 
 # What is in the table
 
@@ -77,6 +84,66 @@ def test_the_page_shows_a_head_that_is_so(table):
         table.call("PutItem", TableName=table.name, Item=head)
         assert m["home"] == value
         assert m.entry("home").etag == 7
+
+
+@pytest.fixture
+def faster(table):
+    """Yield a map, its transport, which lets others be faster, and the same map of another client.
+
+    The client of the first one gives up after half a second.
+    """
+    table.empty()
+    transport = Faster(SocketTransport(Credentials(REGION, table.endpoint)))
+    store = DynamoDBStore(transport, table.name, str, budget=0.5)
+    with Engine(store, config.parse(table.url)) as slow, Engine.open(table.url) as quick:
+        other = LPCM("m", using=quick)
+        other["k"] = BIG
+        yield LPCM("m", using=slow), transport, other
+
+
+@pytest.mark.parametrize("there", [[OTHER], [OTHER, BIG, OTHER], [1], [OTHER, 1], [None]])
+def test_others_are_faster(faster, there):
+    """A write over a head is done over what others have put in its place meanwhile, or nothing."""
+    m, transport, other = faster
+    left = list(there)
+
+    def meddle():
+        if left:
+            value = left.pop(0)
+            other.delete("k") if value is None else other.set("k", value)
+
+    transport.meddle = meddle
+    m["k"] = "mine"
+    assert (other["k"], left) == ("mine", [])
+
+
+def test_others_are_faster_than_a_condition(faster):
+    """A write that is for one head alone does not replace the next one."""
+    m, transport, other = faster
+    etag = m.entry("k").etag
+    transport.meddle = lambda: other.set("k", OTHER)
+    with pytest.raises(Conflict):
+        m.replace("k", "mine", if_etag=etag)
+    assert other["k"] == OTHER
+
+
+def test_others_are_always_faster(faster):
+    """A write over a head gives up in time, and has written nothing."""
+    m, transport, other = faster
+    transport.meddle = lambda: other.set("k", OTHER)
+    with pytest.raises(StoreBusy):
+        m["k"] = "mine"
+    assert other["k"] == OTHER
+
+
+def test_few_replaced_heads_are_remembered(m, engine):
+    """A process that stores no large value any more keeps no list of all it has replaced."""
+    large = engine.stack.large
+    m["k"] = BIG
+    (head,) = [stored for _, stored in run(m._use()._scan(Scan())).entries]
+    for _ in range(5000):
+        large.replaced("default/m/", head)
+    assert len(large._dead) == 1000
 
 
 def test_small_values_raise_no_format(m, table):
@@ -139,7 +206,7 @@ def test_values_under_the_limit_call_nothing_of_it(table, memcached):
             finally:
                 sys.setprofile(None)
             writes = ["apply"] * called.count("apply")
-            assert [name for name in called if name != "<lambda>"] == [*writes, "apply_many"]
+            assert [name for name in called if name != "<lambda>"] == [*writes, "_apply_many"]
             assert len(writes) == 6
 
 

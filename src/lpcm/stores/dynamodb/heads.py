@@ -20,7 +20,7 @@ from lpcm.values.form import HEAD
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lpcm.ports import Delete, Op, Outcome, Page, Put
+    from lpcm.ports import Delete, Outcome, Page, Put
     from lpcm.stores.dynamodb.requests import Write
     from lpcm.stores.dynamodb.retries import Caller
 
@@ -34,10 +34,6 @@ class Writer(Protocol):
 
     async def send(self, map: str, sk: str, write: Write) -> tuple[Mapping[str, Any], bool]:
         """Return the body of the reply, and whether the write was refused."""
-        ...
-
-    async def apply(self, map: str, sk: str, op: Op, now: float) -> Outcome:
-        """Do one write, from its beginning."""
         ...
 
     async def scan(self, map: str, wanted: Scan, now: float) -> Page:
@@ -76,29 +72,36 @@ async def put(caller: Caller, map: str, sk: str, op: Put, now: float) -> Outcome
 
 async def replace(
     store: Writer,
+    caller: Caller,
     op: Put | Delete | Touch,
     write: Write,
-    refused: Mapping[str, Any],
+    found: Mapping[str, Any],
     *,
     map: str,
     sk: str,
     now: float,
 ) -> Outcome:
-    """Do a write that a head has refused, on condition that it is still that head.
+    """Do a write that a head, ``found``, has refused, on condition that it is still that head.
 
-    ``Applied.previous`` is the head where its parts have no head any more. Cost: another request.
+    ``Applied.previous`` is the head where its parts have no head any more. Cost: another request,
+    and one more for each client that is faster. **Raises** StoreBusy where others always are.
     """
     when = When.PRESENT if isinstance(op, Touch) else op.when
-    current = items.entry(refused, now)
-    if not holds(when, current):
-        return Refused(current)
-    body, again = await store.send(map, sk, requests.over_head(write, refused))
-    if again:  # another client was faster
-        return await store.apply(map, sk, op, now)
-    applied = requests.applied(op, body.get("Attributes"))
-    if isinstance(op, Touch):  # the head goes on
-        return applied
-    return applied._replace(previous=items.entry(refused, _EVER))
+    pauses = caller.pauses()
+    while holds(when, items.entry(found, now)):
+        over = "f" in found
+        body, refused = await store.send(
+            map, sk, requests.over_head(write, found) if over else write
+        )
+        if not refused:
+            applied = requests.applied(op, body.get("Attributes"))
+            if not over or isinstance(op, Touch):  # a head whose expiry changes goes on
+                return applied
+            return applied._replace(previous=items.entry(found, _EVER))
+        found = body.get("Item") or {}
+        if not await pauses.pause():
+            raise _contended(caller, sk)
+    return Refused(items.entry(found, now))
 
 
 async def drop_parts(store: Writer, map: str) -> None:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     )
     from lpcm.ports.shards import Shards
 
-__all__ = ["Partitioned", "Sharded", "partitions", "shard"]
+__all__ = ["Partitioned", "Sharded", "eventual_reads", "partitions", "shard"]
 
 
 class Partitioned(Store, Protocol):
@@ -63,6 +63,12 @@ class Partitioned(Store, Protocol):
         self, map: str, sk: str, now: float, *, consistent: bool = True
     ) -> Stored | None:
         """Return the entry."""
+        ...
+
+    async def read_many(
+        self, map: str, sks: Sequence[str], now: float, *, consistent: bool = True
+    ) -> list[Stored | None]:
+        """Return the entries."""
         ...
 
     async def scan(self, map: str, wanted: Scan, now: float, *, consistent: bool = True) -> Page:
@@ -88,6 +94,16 @@ class Partitioned(Store, Protocol):
     ) -> list[Outcome | Exception]:
         """Do the writes; ``pks`` has the partition of each key."""
         ...
+
+
+def eventual_reads(store: Partitioned | Sharded) -> Reads:
+    """Return a store's reads at half the price, which may miss the last writes."""
+    return Reads(
+        partial(store.read, consistent=False),
+        partial(store.read_many, consistent=False),
+        partial(store.scan, consistent=False),
+        partial(store.count, consistent=False),
+    )
 
 
 def shard(map: str, sk: str, shards: int) -> str:
@@ -146,14 +162,7 @@ class Sharded:
     @property
     def eventual(self) -> Reads | None:
         """The same reads at half the price; None unless the store was opened to read so."""
-        if self._store.eventual is None:
-            return None
-        return Reads(
-            partial(self.read, consistent=False),
-            partial(self.read_many, consistent=False),
-            partial(self.scan, consistent=False),
-            partial(self.count, consistent=False),
-        )
+        return None if self._store.eventual is None else eventual_reads(self)
 
     def __repr__(self) -> str:
         return repr(self._store)

@@ -59,7 +59,7 @@ from lpcm.stores.dynamodb.concurrency import Runner, later
 from lpcm.stores.dynamodb.expressions import Expressions
 from lpcm.stores.dynamodb.purge import purge
 from lpcm.stores.dynamodb.retries import Caller, Unsure
-from lpcm.stores.dynamodb.shards import Sharded, partitions
+from lpcm.stores.dynamodb.shards import Sharded, eventual_reads, partitions
 from lpcm.values.form import HEAD
 from lpcm.values.keys import partition
 
@@ -124,14 +124,7 @@ class DynamoDBStore:
 
         DynamoDB may answer them by a copy that lacks the last writes, as a rule for under a second.
         """
-        if self.consistency == STRONG:
-            return None
-        return Reads(
-            partial(self.read, consistent=False),
-            partial(self.read_many, consistent=False),
-            partial(self.scan, consistent=False),
-            partial(self.count, consistent=False),
-        )
+        return None if self.consistency == STRONG else eventual_reads(self)
 
     def __repr__(self) -> str:
         return f"<DynamoDBStore {self._table} at {self._transport.endpoint}>"
@@ -196,7 +189,9 @@ class DynamoDBStore:
             return requests.applied(op, body.get("Attributes"))
         there = body.get("Item")
         if there and "f" in there and not isinstance(op, Update):
-            return await heads.replace(self, op, write, there, map=map, sk=sk, now=now)
+            return await heads.replace(
+                self, self._caller, op, write, there, map=map, sk=sk, now=now
+            )
         return Refused(items.entry(there, now))
 
     def splits(self, map: str, sk: str, op: Put) -> bool:
