@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from lpcm.engine.aliases import resolve
+from lpcm.engine.aliases import MapNotFound, resolve
 from lpcm.engine.drive import run
 from lpcm.engine.observe import wrap_with_hooks
 from lpcm.engine.sweep import Swept, sweep
@@ -43,6 +43,7 @@ __all__ = [
     "SETTLED",
     "EntryPage",
     "InParts",
+    "MapNotFound",
     "Records",
     "Swept",
     "check_exists",

@@ -102,7 +102,7 @@ def test_what_is_there_stays_or_is_replaced(run, file, tmp_path):
     assert LPCM("m", url=there)["text"] == VALUES["text"]
     assert LPCM("m", url=there)["mine"] == 1
     assert run("--url", there, "maps").stdout == '"m"\n'
-    assert "no such key: 'nope'" in run("copy", file, there, "-m", "nope", code=1).stderr
+    assert "no such map: 'nope'" in run("copy", file, there, "-m", "nope", code=1).stderr
 
 
 def test_a_store_is_not_copied_into_itself(run, file):

@@ -51,7 +51,9 @@ def test_create_and_show(url):
     assert refused.exit_code == 3
     assert "has 16 shards" in refused.stderr
     assert invoke("map", "create", "many", "--shards", 5000).exit_code == 3
-    assert invoke("map", "show", "many").exit_code == 1
+    for words in (["map", "show", "many"], ["sweep", "-m", "many"], ["purge", "-m", "many"]):
+        unknown = invoke(*words)
+        assert (unknown.exit_code, unknown.stderr) == (1, "lpcm: no such map: 'many'\n")
     assert LPCM("events", shards=16).copy() == {}
     assert invoke("maps").output.split() == ['"events"']
 

@@ -30,7 +30,7 @@ import click
 
 import lpcm
 from lpcm import LPCM, Engine, LPCMError
-from lpcm.administration import Records, check_exists, open_engine
+from lpcm.administration import MapNotFound, Records, check_exists, open_engine
 from lpcm.cli.words import complain, in_namespace
 from lpcm.config import find, redact_words
 from lpcm.errors import BatchError, CacheUnavailable, OutcomeUnknown, StoreError, StoreMissing
@@ -147,6 +147,8 @@ class Commands(click.Group):
         try:
             with foreign(), _redacted(as_json=ctx.params["json_output"]):
                 return super().invoke(ctx)
+        except MapNotFound as error:
+            fail(ctx, 1, error, f"no such map: {printable(repr(error.args[0]))}")
         except KeyError as error:
             fail(ctx, 1, error, f"no such key: {printable(repr(error.args[0]))}")
         except BatchError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lpcm.administration import find_map
+from lpcm.administration import MapNotFound, find_map
 from lpcm.cli.words import map_names, pass_session
 from lpcm.text import printable
 
@@ -51,7 +51,7 @@ def show(session: Session, name: str) -> None:
     """Say what the catalogue has of the map NAME; exit with 1 if it was never written."""
     found = find_map(session.there("show"), name)
     if found is None:
-        raise KeyError(name)
+        raise MapNotFound(name)
     _say(session, found)
 
 

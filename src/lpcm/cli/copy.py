@@ -72,9 +72,7 @@ def copy(
     work = Copy(source, destination, to=to, shards=shards)
     if work.circular and to in {None, *maps}:
         raise click.UsageError("source and destination are the same store")
-    names = list(dict.fromkeys(maps)) or work.names()
-    if missing := set(maps) - set(work.names()):
-        raise KeyError(min(missing))
+    names = work.names(maps)
     if restart:
         work.forget()
     began = time.monotonic()

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lpcm import LPCM, BatchError, Entry, maps
 from lpcm.administration import (
+    MapNotFound,
     Records,
     check_exists,
     drop,
@@ -116,9 +117,17 @@ class Copy:
         """Whether both URLs lead to one store."""
         return same_store(self._from, self._to)
 
-    def names(self) -> list[str]:
-        """Return the maps of the source."""
-        return maps(using=self._from)
+    def names(self, named: Sequence[str] = ()) -> list[str]:
+        """Return the maps to copy: these, each once, or all of the source's.
+
+        **Raises** MapNotFound.
+        """
+        if not named:
+            return maps(using=self._from)
+        for name in named:
+            if find_map(self._from, name) is None:
+                raise MapNotFound(name)
+        return list(dict.fromkeys(named))
 
     def count(self, names: Sequence[str]) -> int | None:
         """Return how many entries there are to copy; None where that would cost a read of all."""

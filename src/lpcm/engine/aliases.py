@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from lpcm.coherence.catalogue import DENIED
 from lpcm.engine import config, state
 from lpcm.engine.drive import run
 from lpcm.engine.engine import Engine
@@ -17,9 +18,19 @@ from lpcm.engine.shared import keep, shared
 from lpcm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-__all__ = ["amaps", "asked", "configure", "configured", "maps", "resolve", "source"]
+__all__ = [
+    "MapNotFound",
+    "amaps",
+    "asked",
+    "configure",
+    "configured",
+    "maps",
+    "resolve",
+    "selected",
+    "source",
+]
 
 _aliases: dict[str, config.Config] = {}
 _source: Callable[[str], config.Config | None] | None = None
@@ -143,3 +154,22 @@ async def amaps(*, using: str | Engine = "default") -> list[str]:
     engine = resolve(using, None)
     stack = engine.awaitable()
     return [info.name for info in await stack.drive(stack.store.maps(engine.namespace), reads=True)]
+
+
+class MapNotFound(KeyError):
+    """A map that was never written."""
+
+
+async def selected(engine: Engine, names: Sequence[str] | None, now: float) -> Sequence[str]:
+    """Return the names of these maps, None: of all of the namespace.
+
+    **Cost**: a look at each in the catalogue. **Raises** MapNotFound for a map that was never
+    written; StoreTooNew for one of a later format.
+    """
+    if names is None:
+        names = [info.name for info in await engine.store.maps(engine.namespace)]
+    for name in names:
+        found = await engine.catalogue.look(engine.store, engine.partition(name), now)
+        if found.info is None and found is not DENIED:
+            raise MapNotFound(name)
+    return names

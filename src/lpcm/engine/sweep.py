@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lpcm.coherence.catalogue import DENIED
-from lpcm.engine.aliases import resolve
+from lpcm.engine.aliases import resolve, selected
 from lpcm.engine.drive import run
 from lpcm.engine.insulation import check_fence
 from lpcm.errors import ConfigError
@@ -46,8 +45,8 @@ def sweep(
 
     **Cost**: a look at each map in the catalogue, a Query for each hundred values, a read of the
     entry of each that is over an hour old, four requests and a write unit for each KB of what is
-    deleted. **Raises** ConfigError where the store keeps no value in parts; KeyError for a map that
-    was never written.
+    deleted. **Raises** ConfigError where the store keeps no value in parts; MapNotFound for a map
+    that was never written.
     """
     return run(_sweep(resolve(using, None), maps, advance))
 
@@ -59,16 +58,9 @@ async def _sweep(
     if large is None:
         raise ConfigError(f"{engine.location}: keeps no value in parts: this is for DynamoDB")
     check_fence(engine.namespace)
-    now = engine.stack.clock.now()
-    if names is None:
-        names = [info.name for info in await engine.store.maps(engine.namespace)]
     total = Swept(0, 0)
-    for name in names:
-        pk = engine.partition(name)
-        state = await engine.catalogue.ask(engine.store, pk, now)
-        if state.info is None and state is not DENIED:
-            raise KeyError(name)
-        values, swept = await large.sweep(pk)
+    for name in await selected(engine, names, engine.stack.clock.now()):
+        values, swept = await large.sweep(engine.partition(name))
         total = Swept(total.values + values, total.swept + swept)
         if advance is not None:
             advance(values)

@@ -9,8 +9,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from lpcm.coherence.catalogue import DENIED
-from lpcm.engine.aliases import resolve
+from lpcm.engine.aliases import resolve, selected
 from lpcm.engine.drive import run
 from lpcm.engine.insulation import check_fence
 from lpcm.errors import ConfigError
@@ -92,7 +91,7 @@ def purge(
     the catalogue, a Query for each MB of the maps, half a read unit for each 4 KB of it, and a
     DeleteItem for each entry, a write unit for each KB. **Raises** ``ConfigError`` where the store
     keeps nothing that has expired; ``StoreTooNew``, before anything is deleted, if one of the maps
-    is of a later format; ``KeyError`` if one was never written.
+    is of a later format; ``MapNotFound`` if one was never written.
 
     >>> from lpcm import LPCM
     >>> LPCM("pets").set("rex", "dog", ttl=60)
@@ -113,13 +112,7 @@ async def _purge(
     check_fence(engine.namespace)
     # No other program's entries must be deleted by a clock that is not the machine's: a test's.
     now = min(clock.now(), time.time())
-    if names is None:
-        names = [info.name for info in await store.maps(engine.namespace)]
-    pks = [engine.partition(name) for name in names]
-    for name, pk in zip(names, pks, strict=True):
-        state = await engine.catalogue.look(store, pk, now)
-        if state.info is None and state is not DENIED:
-            raise KeyError(name)
+    pks = [engine.partition(name) for name in await selected(engine, names, now)]
     limit: float = getattr(store, "purge_rate", math.inf) if rate is None else rate
     most = max(1, int(min(_MOST, limit * _STEP)))
     purged = spent = 0.0
