@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lpcm.system import process
+from tests.forks import fork_in_c
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-
-
-def fork_in_c() -> int:
-    """Fork as an extension does: no hook of Python runs."""
-    return int(ctypes.PyDLL(None).fork())
 
 
 FORKS: tuple[Callable[[], int], ...] = (os.fork, fork_in_c)
@@ -127,7 +121,6 @@ def test_a_lock_is_free_in_a_child() -> None:
     thread = threading.Thread(target=hold)
     thread.start()
     held.wait(20)
-    time.sleep(0.05)  # until it waits: see tests/consistency/fork_workers.py
 
     try:
         for fork in FORKS:

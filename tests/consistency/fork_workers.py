@@ -5,13 +5,11 @@ JSON. A process that hangs is ended by its own alarm, and its status tells.
 """
 
 import asyncio
-import ctypes
 import faulthandler
 import gc
 import json
 import os
 import random
-import select
 import signal
 import sys
 import threading
@@ -25,41 +23,32 @@ from lpcm.operations import access as _access
 from lpcm.operations import operations as _entries
 from lpcm.system import process
 from tests import signals
+from tests.forks import fork_in_c, stand_still
 
 SECONDS = 100
 """After which a process counts as hanging."""
 KEYS, WIDE = 8, 110
 """So many keys are several requests of DynamoDB's, made by several threads at once."""
 SHARED = [f"shared/{number}" for number in range(KEYS)]
-FORKS = {"python": os.fork, "c": ctypes.PyDLL(None).fork if sys.platform != "win32" else None}
+FORKS = {"python": os.fork, "c": fork_in_c} if sys.platform != "win32" else {}
 
 
 def forked(fork, work, *arguments):
     """Run ``work(*arguments)`` in a child; return its pid and where its report can be read.
 
-    Where another thread waits for Python's own lock at a fork in C, the child waits for that thread
-    when it first lets the lock go, which no library could help. So a child begins by letting it go,
-    and one that does not come back from there is replaced by another.
+    Those of a fork in C begin where no other thread of the parent runs: see ``tests.forks``.
     """
-    for _ in range(20):
-        ours, theirs = os.pipe()
-        pid = FORKS[fork]()
-        if not pid:
-            _child(ours, theirs, work, arguments)
-        os.close(theirs)
-        if select.select([ours], [], [], 2)[0] and os.read(ours, 1) == b" ":
-            return pid, ours
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        os.close(ours)
-    raise AssertionError("no child came back from letting Python's own lock go")
+    ours, theirs = os.pipe()
+    pid = FORKS[fork]()
+    if not pid:
+        _child(ours, theirs, work, arguments)
+    os.close(theirs)
+    return pid, ours
 
 
 def _child(ours, theirs, work, arguments):
     status = 1
     try:
-        time.sleep(0)
-        os.write(theirs, b" ")
         faulthandler.register(signal.SIGALRM, chain=True)  # one that hangs shows where
         signal.alarm(SECONDS)
         os.close(ours)
@@ -183,9 +172,9 @@ def child(m, name, times, depth, fork):
 def standing_still(fork, kind, servers):
     """For a fork in C, or with a client of the user's, have the other threads wait for replies.
 
-    Where another thread waits for Python's own lock at a fork in C, the child waits for that
-    thread when it first lets the lock go: no library could help it. So it is with the locks of a
-    client that another thread is inside, and the child of which is to go on with it.
+    No library could help the child of a fork in C amid what Python's own lock is passed on by: see
+    ``tests.forks``. So it is with the locks of a client that another thread is inside, and the
+    child of which is to go on with it.
     """
     if fork == "python" and kind != "client":
         yield
@@ -193,7 +182,7 @@ def standing_still(fork, kind, servers):
     for pid in servers:
         signals.stop(pid)
     try:
-        time.sleep(0.2)
+        stand_still()
         yield
     finally:
         for pid in servers:
@@ -395,7 +384,6 @@ def held(url, cache, fork):
     thread = threading.Thread(target=hold)
     thread.start()
     taken.wait()
-    time.sleep(0.05)  # until it waits
 
     def child():
         m["k"] = {"n": 2}

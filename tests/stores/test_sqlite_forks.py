@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import sqlite3
@@ -19,6 +18,7 @@ from lpcm.engine.drive import run
 from lpcm.errors import StoreError
 from lpcm.ports import Add, Cell, KeyRange, Put
 from lpcm.stores.sqlite import store as sqlite
+from tests.forks import fork_in_c
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,11 +32,6 @@ pytestmark = pytest.mark.skipif(
 
 MAP = "a/b/"
 WRITES = 300
-
-
-def fork_in_c() -> int:
-    """Fork as an extension does: no hook of Python runs."""
-    return int(ctypes.PyDLL(None).fork())
 
 
 def put(store: SQLiteStore, sk: str, data: object) -> None:

@@ -1,7 +1,6 @@
 """The near cache of SQLite: what it serves, where it is off, and what it must not do."""
 
 import asyncio
-import ctypes
 import gc
 import os
 import signal
@@ -21,6 +20,7 @@ import lpcm
 from lpcm import LPCM, Engine, events
 from lpcm.engine import upkeep
 from lpcm.stores.sqlite import near as near_cache
+from tests.forks import fork_in_c
 from tests.stores.test_sqlite import descriptors, in_child
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="off elsewhere")
@@ -418,7 +418,7 @@ def test_a_fork_in_c(path):
     engine = Engine.open(f"sqlite:///{path}?synchronous=normal")
     m = LPCM("m", using=engine)
     warm(m, a=1)
-    pid = ctypes.PyDLL(None).fork()
+    pid = fork_in_c()
     if not pid:
         status = 1
         try:
