@@ -1,7 +1,6 @@
 """Loads of DynamoDB are spread: over maps, and over distant places of each."""
 
 import json
-import threading
 import time
 from itertools import pairwise
 
@@ -18,6 +17,7 @@ from lpcm.operations.operations import Entries
 from lpcm.text import encode_key
 from tests.dynamodb.tables import Table
 from tests.dynamodb.test_limiting import limited
+from tests.opened import Opened
 
 
 @pytest.fixture
@@ -170,6 +170,7 @@ def test_maps_are_copied_at_once(table, here):
 
 def test_the_first_error_ends_the_copy_of_all_maps(table, here, monkeypatch):
     """The others end after the page in hand; what they copied is noted."""
+    since = Opened()
     for name in "abcd":
         LPCM(name, url=here).set_many({number: number for number in range(1500)})
     copy = Copy.copy
@@ -184,7 +185,7 @@ def test_the_first_error_ends_the_copy_of_all_maps(table, here, monkeypatch):
         done = CliRunner().invoke(main, ["copy", here, table.url])
     assert done.exit_code == 4
     assert "no route" in done.stderr
-    assert threading.active_count() < 20
+    assert len(since.threads()) < 20
     told = invoke("copy", here, table.url)
     assert told["copied"] + told["resumed"] == 6000
     for name in "abcd":

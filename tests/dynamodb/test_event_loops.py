@@ -7,13 +7,13 @@ import socket
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 import lpcm
 from checks import servers
 from lpcm import LPCM, Engine
+from tests.opened import Opened
 from tests.test_process import FORKS
 
 
@@ -35,11 +35,6 @@ def cached(dynoxide_table, memcached):
     )
     yield engine
     engine.close()
-
-
-def descriptors():
-    """Return how many descriptors this process has open."""
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def run_and_close(coroutine):
@@ -78,11 +73,12 @@ def test_what_can_be_awaited_is(dynamodb):
 
 def test_what_cannot_be_awaited_takes_a_thread(sqlite):
     """On SQLite a statement runs on a worker thread, so that the loop is never blocked."""
+    since = Opened()
 
     async def main():
         assert not sqlite.awaitable().store.blocking
         await LPCM("m", using=sqlite).aset("k", 1)
-        return {thread.name for thread in threading.enumerate()}
+        return since.threads()
 
     names = asyncio.run(main())
     assert "lpcm-write-1" in names
@@ -195,7 +191,7 @@ def test_a_closed_loop_ends_its_requests_under_way(cached):
     m["k"] = 1
     run_and_close(m.aget("k"))
     gc.collect()
-    before = descriptors()
+    since = Opened()
     loop = asyncio.new_event_loop()
     everyone = [str(number) for number in range(10)]
 
@@ -211,7 +207,7 @@ def test_a_closed_loop_ends_its_requests_under_way(cached):
     loop.close()
     del tasks, task, loop
     gc.collect()
-    assert descriptors() <= before
+    assert since.descriptors() == []
 
 
 def test_a_loop_that_is_dropped_is_collected(cached):
@@ -220,14 +216,14 @@ def test_a_loop_that_is_dropped_is_collected(cached):
     m["k"] = 1
     run_and_close(m.aget("k"))
     gc.collect()
-    before = descriptors()
+    since = Opened()
     loop = asyncio.new_event_loop()
     loop.run_until_complete(m.aget("k"))
     m._bound[2]._awaited = None
     del loop
     with pytest.warns(ResourceWarning):  # that it was not closed
         gc.collect()
-    assert descriptors() <= before
+    assert since.descriptors() == []
 
 
 @pytest.mark.parametrize("closed", [True, False])
@@ -236,15 +232,15 @@ def test_an_engine_closed_when_its_loop_does_not_run(cached, closed):
     m = LPCM("m", using=cached)
     gc.collect()
     loop = asyncio.new_event_loop()
-    before = descriptors()
+    since = Opened()
     loop.run_until_complete(m.aset("k", 1))
-    assert descriptors() >= before + 2
+    assert len(since.descriptors()) >= 2
     if closed:
         loop.close()
     thread = threading.Thread(target=cached.close)
     thread.start()
     thread.join(60)
-    assert descriptors() <= before
+    assert since.descriptors() == []
     if not closed:
         with pytest.raises(lpcm.StoreError):
             loop.run_until_complete(m.aget("k"))
@@ -256,7 +252,7 @@ def test_loops_of_several_threads_one_after_another(cached):
     """Loops that come and go in several threads at once share an engine, and leave nothing."""
     m = LPCM("m", using=cached)
     m["k"] = 0
-    before = descriptors()
+    since = Opened()
     failures = []
 
     async def main():
@@ -278,7 +274,7 @@ def test_loops_of_several_threads_one_after_another(cached):
     assert not failures
     assert m["k"] == 240
     gc.collect()
-    assert descriptors() <= before + 8  # the blocking pools
+    assert len(since.descriptors()) <= 8  # the blocking pools
 
 
 def test_what_a_closed_loop_owes_the_cache_is_made_nevertheless(dynoxide_table):
@@ -370,7 +366,7 @@ def test_a_loop_that_ends_while_it_connects(dynoxide_table, orderly, accepts, ca
         engine = Engine.open(dynoxide_table.url, cache=cache)
         m = LPCM("m", using=engine)
         gc.collect()
-        before = descriptors()
+        since = Opened()
 
         async def main():
             waiting = asyncio.ensure_future(m.aget("k"))
@@ -379,7 +375,7 @@ def test_a_loop_that_ends_while_it_connects(dynoxide_table, orderly, accepts, ca
             assert not waiting.done()
 
         asyncio.run(main()) if orderly else run_and_close(main())
-        assert descriptors() <= before
+        assert since.descriptors() == []
         engine.close()
         for each in crowd:
             each.close()
@@ -392,18 +388,18 @@ def test_an_engine_closed_on_its_own_loop(cached, patient):
     """``close`` on the loop itself ends the connections, however soon the loop ends, too."""
     m = LPCM("m", using=cached)
     gc.collect()
-    before = descriptors()
+    since = Opened()
 
     async def main():
         await m.aset("k", 1)
-        assert descriptors() >= before + 2
+        assert len(since.descriptors()) >= 2
         cached.close()
         if patient:
             await asyncio.sleep(0.1)
-            assert descriptors() <= before + 4  # the loop's own, and nothing of the engine's
+            assert len(since.descriptors()) <= 4  # the loop's own, and nothing of the engine's
 
     asyncio.run(main())
-    assert descriptors() <= before
+    assert since.descriptors() == []
 
 
 def test_an_engine_that_is_dropped_takes_its_connections_along(dynoxide_table, memcached):
@@ -419,14 +415,14 @@ def test_an_engine_that_is_dropped_takes_its_connections_along(dynoxide_table, m
         await main()
         gc.collect()
         await asyncio.sleep(0.05)
-        before = descriptors()
+        since = Opened()
         for _ in range(5):
             await main()
         gc.collect()
         await asyncio.sleep(0.05)
-        return descriptors() - before
+        return since.descriptors()
 
-    assert asyncio.run(engines()) <= 0
+    assert asyncio.run(engines()) == []
 
 
 AT_EXIT = """
@@ -469,28 +465,28 @@ def test_a_loop_that_keeps_its_timers_is_swept_by_the_next(cached):
             return kept[-1]
 
     gc.collect()
-    before = descriptors()
+    since = Opened()
     loop = Keeper()
     loop.run_until_complete(m.aset("k", 1))
     loop.close()
-    assert descriptors() > before
+    assert since.descriptors()
 
     async def main():
         cached.awaitable()
-        return descriptors()
+        return len(since.descriptors())
 
-    assert asyncio.run(main()) <= before + 3  # the new loop's own
-    assert descriptors() <= before
+    assert asyncio.run(main()) <= 3  # the new loop's own
+    assert since.descriptors() == []
 
 
 def test_a_loop_used_after_its_generators_were_closed(cached):
     """A loop that goes on after ``shutdown_asyncgens`` can begin anew, and ends as others do."""
     gc.collect()
-    before = descriptors()
+    since = Opened()
     loop = asyncio.new_event_loop()
     for number in range(1, 4):
         m = LPCM("m", using=cached)  # a map used before has connections that are closed
         assert loop.run_until_complete(m.aincrement("k")) == number
         loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
-    assert descriptors() <= before
+    assert since.descriptors() == []

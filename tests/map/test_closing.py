@@ -9,7 +9,6 @@ import os
 import pickle
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -18,14 +17,10 @@ from checks import servers
 from lpcm import LPCM, Engine, LPCMError, LPCMSet, StoreError
 from lpcm.engine import state
 from tests.dynamodb.tables import Table
+from tests.opened import Opened
 from tests.test_process import FORKS
 
 CLOSED = "map 'm' is closed"
-
-
-def descriptors() -> int:
-    """Return how many descriptors this process has open."""
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.fixture(autouse=True)
@@ -68,11 +63,11 @@ def path(tmp_path):
 
 def test_a_block_closes_what_its_map_opened(url):
     """After ``with LPCM(...)`` as many descriptors and threads are there as before."""
-    before = descriptors(), threading.active_count()
+    since = Opened()
     for _ in range(3):
         with LPCM("m", url=url) as m:
             m["k"] = m.get("k", 0) + 1
-    assert (descriptors(), threading.active_count()) == before
+    assert (since.descriptors(), since.threads()) == ([], [])
     with pytest.raises(LPCMError, match=CLOSED):
         m["k"]
     with LPCM("m", url=url) as again:
@@ -83,16 +78,16 @@ def test_an_asynchronous_block_closes_it_too(url):
     """After ``async with`` nothing of the running loop's is left, nor of the blocking half."""
 
     async def main():
-        before = descriptors(), threading.active_count()
+        since = Opened()
         async with LPCM("m", url=url) as m:
             await m.aset("k", 1)
             m["blocking"] = 2
             assert await m.aget("k") == 1
         for _ in range(100):
-            if (descriptors(), threading.active_count()) == before:
+            if not since.descriptors() and not since.threads():
                 break
             await asyncio.sleep(0.01)  # the thread that closed it ends
-        assert (descriptors(), threading.active_count()) == before
+        assert (since.descriptors(), since.threads()) == ([], [])
         with pytest.raises(LPCMError, match=CLOSED):
             await m.aget("k")
 
@@ -102,24 +97,24 @@ def test_an_asynchronous_block_closes_it_too(url):
 
 def test_an_engine_closes_with_its_block(url):
     """``with Engine.open(...)``, and ``async with``, leave nothing open; again is an error."""
-    before = descriptors()
+    since = Opened()
     with Engine.open(url) as engine:
         m = LPCM("m", using=engine)
         m["k"] = 1
     engine.close()
-    assert (engine.closed, descriptors()) == (True, before)
+    assert (engine.closed, since.descriptors()) == (True, [])
     with pytest.raises(StoreError, match="closed"):
         m["k"]
     with pytest.raises(StoreError, match="is closed: open another"), engine:
         pass
 
     async def main():
-        before = descriptors()
+        since = Opened()
         async with Engine.open(url) as engine:
             m = LPCM("m", using=engine)
             await m.aset("k", 2)
         await engine.aclose()
-        assert descriptors() == before
+        assert since.descriptors() == []
         with pytest.raises(StoreError, match="closed"):
             await m.aget("k")
         with pytest.raises(StoreError, match="is closed: open another"):
@@ -131,7 +126,7 @@ def test_an_engine_closes_with_its_block(url):
 
 def test_what_another_map_uses_stays_open(path):
     """The engine of an equal configuration closes with the last map that uses it."""
-    before = descriptors()
+    since = Opened()
     one, two = (LPCM(name, url=f"sqlite:///{path}") for name in ("m", "other"))
     one["k"] = two["k"] = [1]
     kept = two["k"]
@@ -141,14 +136,14 @@ def test_what_another_map_uses_stays_open(path):
     assert two["k"] == [1, 2]
     assert state.epoch == epoch, "the other map was made to look for its engine again"
     two.close()
-    assert descriptors() == before
+    assert since.descriptors() == []
     with pytest.raises(LPCMError, match="map 'other' is closed"):
         kept.append(3)
 
 
 def test_a_map_that_nobody_has_any_more_keeps_nothing_open(path):
     """What was read through a map keeps its engine open, until it is gone, too."""
-    before = descriptors()
+    since = Opened()
     m = LPCM("m", url=f"sqlite:///{path}")
     m["k"] = [1]
     value = LPCM("m", url=f"sqlite:///{path}")["k"]  # the map is gone, its live value is not
@@ -156,17 +151,17 @@ def test_a_map_that_nobody_has_any_more_keeps_nothing_open(path):
     value.append(2)
     with LPCM("m", url=f"sqlite:///{path}") as m:
         assert m["k"] == [1, 2]
-    assert descriptors() > before
+    assert since.descriptors()
     del value
     gc.collect()
     with LPCM("m", url=f"sqlite:///{path}") as m:
         assert m["k"] == [1, 2]
-    assert descriptors() == before
+    assert since.descriptors() == []
 
 
 def test_a_map_that_looked_again_is_one_user(path):
     """A map that follows a change of the configuration holds its engine once."""
-    before = descriptors()
+    since = Opened()
     m = LPCM("m", url=f"sqlite:///{path}")
     m["k"] = 1
     for _ in range(3):
@@ -175,19 +170,19 @@ def test_a_map_that_looked_again_is_one_user(path):
     m.disable_caching()
     assert m["k"] == 1
     m.close()
-    assert descriptors() == before
+    assert since.descriptors() == []
 
 
 def test_functions_keep_what_they_asked_for(path):
     """What ``lpcm.maps`` and its like work on stays open until ``lpcm.close()``."""
-    before = descriptors()
+    since = Opened()
     lpcm.configure(f"sqlite:///{path}", using="shop")
     with LPCM("m", using="shop") as m:
         m["k"] = 1
         assert lpcm.maps(using="shop") == ["m"]
-    assert descriptors() > before
+    assert since.descriptors()
     lpcm.close()
-    assert descriptors() == before
+    assert since.descriptors() == []
 
 
 def test_a_map_never_closes_an_engine_it_was_given(path):
@@ -256,10 +251,10 @@ def test_a_map_that_was_never_used_closes():
 
 def test_a_block_closes_after_an_error(path):
     """The error goes on; the map is closed."""
-    before = descriptors()
+    since = Opened()
     with pytest.raises(KeyError), LPCM("m", url=f"sqlite:///{path}") as m:
         m["none"]
-    assert descriptors() == before
+    assert since.descriptors() == []
 
 
 def test_copies_and_pickles_are_maps_of_their_own(path):
@@ -316,7 +311,7 @@ def test_no_thread_is_broken_by_maps_that_others_close(path):
         except BaseException as error:  # noqa: BLE001  # the test's own thread raises it
             errors.append(error)
 
-    before = descriptors()
+    since = Opened()
     threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
     for thread in threads:
         thread.start()
@@ -324,7 +319,7 @@ def test_no_thread_is_broken_by_maps_that_others_close(path):
         thread.join()
     assert errors == []
     lpcm.close()
-    assert descriptors() == before
+    assert since.descriptors() == []
 
 
 def test_tasks_and_loops_are_not_broken_either(table, memcached):
@@ -348,7 +343,7 @@ def test_tasks_and_loops_are_not_broken_either(table, memcached):
         except BaseException as error:  # noqa: BLE001  # the test's own thread raises it
             errors.append(error)
 
-    before = descriptors()
+    since = Opened()
     thread = threading.Thread(target=run)
     thread.start()
     while not stays.get("n"):
@@ -358,7 +353,7 @@ def test_tasks_and_loops_are_not_broken_either(table, memcached):
     thread.join()
     assert errors == []
     stays.close()
-    assert descriptors() == before
+    assert since.descriptors() == []
 
 
 @pytest.mark.parametrize("awaited", [False, True])

@@ -19,6 +19,7 @@ from lpcm.errors import OutcomeUnknown, StoreBusy, StoreError, StoreFull
 from lpcm.ports import Aborted, Add, Applied, Cell, Change, Check, Delete, Put, Touch, When
 from lpcm.stores.sqlite import store as sqlite
 from lpcm.stores.sqlite.commit import Commits
+from tests.opened import Opened
 from tests.stores.test_sqlite import in_child
 from tests.stores.test_sqlite_loops import blocked
 
@@ -526,6 +527,7 @@ def engine(path):
 
 def test_tasks_share_a_commit(engine, path, batches):
     """Writes of many tasks that wait are one commit, done by one thread."""
+    since = Opened()
     m = LPCM("m", using=engine)
     m["n"] = 0
 
@@ -542,7 +544,7 @@ def test_tasks_share_a_commit(engine, path, batches):
     assert sorted(sums) == list(range(1, 101))
     assert isinstance(refused, KeyError)
     assert batches == [101]
-    names = [one.name for one in threading.enumerate() if one.name.startswith("lpcm-write")]
+    names = [name for name in since.threads() if name.startswith("lpcm-write")]
     assert len(names) <= 2, names  # one leads, one looks after the file
 
 

@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from contextlib import contextmanager
 
@@ -14,6 +13,7 @@ import pytest
 
 from lpcm import LPCM, Engine, StoreError
 from lpcm.stores.sqlite.upkeep import Upkeep
+from tests.opened import Opened
 
 HOLDER = """
 import sqlite3, sys
@@ -80,9 +80,9 @@ def engine(path):
     engine.close()
 
 
-def ours():
-    """Return the names of lpcm's threads."""
-    return sorted(t.name for t in threading.enumerate() if t.name.startswith("lpcm-"))
+def ours(since):
+    """Return the names of lpcm's threads that this test has started."""
+    return [name for name in since.threads() if name.startswith("lpcm-")]
 
 
 async def seconds(awaitable):
@@ -94,6 +94,7 @@ async def seconds(awaitable):
 
 def test_blocked_writes_delay_neither_reads_nor_anything_else(engine, path):
     """While another process writes for long, reads and the loop's own executor are as quick."""
+    since = Opened()
     m = LPCM("m", using=engine)
     m["k"] = 1
 
@@ -113,7 +114,7 @@ def test_blocked_writes_delay_neither_reads_nor_anything_else(engine, path):
                     seconds(asyncio.to_thread(time.time)),
                 )
             assert not any(write.done() for write in writes)
-            assert [name for name in ours() if "write" in name] == ["lpcm-write-1"]
+            assert [name for name in ours(since) if "write" in name] == ["lpcm-write-1"]
             leave()
             await asyncio.gather(*writes)
         return max(reads)
@@ -238,6 +239,7 @@ sys.stdin.readline()
 
 def test_a_closed_engine_leaves_no_thread(engine, path):
     """``close`` withdraws what waits, tells those who await it, and ends the threads."""
+    since = Opened()
     m = LPCM("m", using=engine)
     m["k"] = 1
 
@@ -251,7 +253,7 @@ def test_a_closed_engine_leaves_no_thread(engine, path):
 
     outcomes = asyncio.run(main())
     assert {type(outcome) for outcome in outcomes} == {StoreError}
-    assert ours() == []
+    assert ours(since) == []
     again = Engine.open(f"sqlite:///{path}")
     assert sorted(LPCM("m", using=again)) == ["k"]
     again.close()
@@ -259,6 +261,7 @@ def test_a_closed_engine_leaves_no_thread(engine, path):
 
 def test_loops_one_after_another_use_the_same_threads(engine):
     """A loop takes no thread of lpcm's along, and leaves none behind."""
+    since = Opened()
     m = LPCM("m", using=engine)
 
     async def main():
@@ -267,7 +270,7 @@ def test_loops_one_after_another_use_the_same_threads(engine):
 
     for number in range(1, 31):
         assert asyncio.run(main()) == 5 * number
-    assert len(ours()) <= 5
+    assert len(ours(since)) <= 5
 
 
 def test_a_burst_of_tasks_looks_after_the_file_a_few_times(engine, monkeypatch):

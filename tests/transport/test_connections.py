@@ -12,7 +12,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from pathlib import Path
 
 import pytest
 import trustme
@@ -25,6 +24,7 @@ from lpcm.stores.dynamodb.http.connection import Limits
 from lpcm.stores.dynamodb.http.credentials import Credentials
 from lpcm.stores.dynamodb.http.port import NotSent, ReplyLost
 from lpcm.stores.dynamodb.retries import Caller
+from tests.opened import Opened
 from tests.transport.canned import answer, canned
 
 
@@ -333,10 +333,6 @@ def test_tls_budget(caller, authority):
         assert 0.25 <= time.monotonic() - start < 0.95
 
 
-def descriptors():
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 def test_nothing_is_left_open(aws):
     """A closed transport has closed its sockets, those of failed requests included."""
 
@@ -347,7 +343,7 @@ def test_nothing_is_left_open(aws):
             peer.request()
 
     with canned(script) as server:
-        before = descriptors()
+        since = Opened()
         with closing(transport(server)) as shared:
             for _ in range(10):
                 with pytest.raises(ReplyLost):
@@ -357,10 +353,10 @@ def test_nothing_is_left_open(aws):
                 shared.closed = False
         deadline = time.monotonic() + 10
         # The canned server's own ends are in this process too, and close a moment later.
-        while descriptors() > before and time.monotonic() < deadline:
+        while since.descriptors() and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert descriptors() <= before
-        assert threading.active_count() < 50
+        assert since.descriptors() == []
+        assert len(since.threads()) < 50
 
 
 class Gate:
