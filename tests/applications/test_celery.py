@@ -90,18 +90,35 @@ def test_what_a_handler_writes_is_there_after_a_kill(tmp_path, namespace, reques
     assert sum(each[1] == "True" for each in told.values()) > tasks // 2
 
 
+def settled(counts, stored, name, seconds=60.0):
+    """Return a count once it is the same through the cache as in the store."""
+    deadline = time.monotonic() + seconds  # a mark holds for ten
+    while (found := counts.get(name, 0)) != stored.get(name, 0):
+        assert time.monotonic() < deadline, f"{name}: the cache has {found} for good"
+        time.sleep(0.1)
+    return found
+
+
 def test_interrupted_tasks_leave_a_clean_process(url, namespace, tmp_path):
-    """After a soft time limit the same process reads its own writes, and others see them."""
+    """After a soft time limit the same process reads its own writes, and others see them.
+
+    Over a network the last increment, whose reply nobody waited for, may arrive after that reading.
+    """
+    late = {0} if url.startswith("sqlite:") else {0, 1}
     names = [f"t{number}" for number in range(12)]
     with worker(tmp_path, url, namespace, 4, "count_and_go_on", *([name] for name in names)):
         told = notes(tmp_path, names)
     engine = Engine.open(url, namespace=namespace)
+    uncached = Engine.open(url, namespace=namespace, cache="none")
     counts, totals = (LPCM(name, using=engine, live=False) for name in ("counts", "totals"))
+    stored = LPCM("counts", using=uncached, live=False)
     for name, (done, _, seen, _) in told.items():
-        assert counts.get(name, 0) == int(seen)
+        assert settled(counts, stored, name) - int(seen) in late
         assert int(seen) - int(done) in {0, 1}
+        assert stored.get(name, 0) - int(done) in {0, 1}
         assert counts[f"{name} done"] == int(done)
     assert totals["tasks"] == len(names)
     assert sorted(int(each[3]) for each in told.values()) == list(range(1, len(names) + 1))
     assert sum(each[1] == "True" for each in told.values()) > len(names) // 2
     engine.close()
+    uncached.close()
