@@ -9,8 +9,17 @@ import pytest
 
 from lpcm import LPCM, Engine
 from lpcm.engine.drive import run
-from lpcm.system.turns import PATIENCE
+from lpcm.system import turns
 from lpcm.values.keys import encode
+
+PATIENCE = 0.2
+"""Seconds after which a line that does not move is passed, where that is tested."""
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Have nobody pass a line because the machine is slow: who waits in vain waits too long."""
+    monkeypatch.setattr(turns, "PATIENCE", 600.0)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -104,6 +113,14 @@ def test_tasks_go_in_the_order_of_their_arrival(tmp_path):
     order = []
 
     async def main():
+        async def standing(wanted):
+            (line,) = engine.turns.lines.values()
+            for _ in range(20_000):
+                if len(line.callers) == wanted:
+                    return
+                await asyncio.sleep(0.001)
+            raise AssertionError(f"{len(line.callers)} in line, not {wanted}")
+
         with Engine.open(f"sqlite:///{tmp_path}/m.sqlite3?synchronous=normal") as engine:
             m = LPCM("m", using=engine)
             await m.aset("k", 0)
@@ -114,13 +131,12 @@ def test_tasks_go_in_the_order_of_their_arrival(tmp_path):
                 for number in range(6):
                     fn = lambda value, number=number: order.append(number) or value + 1
                     tasks.append(asyncio.create_task(m.atransform("k", fn)))
-                    await asyncio.sleep(0.01)
+                    await standing(number + 2)
                 tasks[2].cancel()
-                await asyncio.sleep(0.01)
+                await standing(6)
                 assert order == []
-            began = time.monotonic()
-            done = await asyncio.gather(*tasks, return_exceptions=True)
-            assert time.monotonic() - began < PATIENCE
+            async with asyncio.timeout(20):
+                done = await asyncio.gather(*tasks, return_exceptions=True)
             assert isinstance(done[2], asyncio.CancelledError)
             assert await m.aget("k") == 5
             assert not engine.turns.lines
@@ -136,18 +152,17 @@ def test_a_function_that_comes_to_its_own_line(m):
     def nested(value):
         return value + m.transform("k", lambda inner: inner + 1, default=0)
 
-    began = time.monotonic()
     with Held(m) as held:
         thread = started(lambda: m.transform("k", lambda value: value + 1))
         until(lambda: held.waiting() == 1)
-        held.turn.call(nested, 0)
+        joined([started(lambda: held.turn.call(nested, 0))])
     joined([thread])
-    assert time.monotonic() - began < PATIENCE
     assert m["k"] == 2
 
 
-def test_a_line_that_does_not_move(m):
+def test_a_line_that_does_not_move(m, monkeypatch):
     """Who waits for a caller that waits for it goes all the same after a while."""
+    monkeypatch.setattr(turns, "PATIENCE", PATIENCE)
     lock = threading.Lock()
     first = threading.Event()
 
@@ -161,7 +176,7 @@ def test_a_line_that_does_not_move(m):
         first.wait()
         began = time.monotonic()
         m.transform("k", lambda value: value + 1)
-        assert PATIENCE <= time.monotonic() - began < 4 * PATIENCE
+        assert PATIENCE <= time.monotonic() - began < 20
     joined([thread])
     assert m["k"] == 1
 
@@ -181,26 +196,21 @@ def test_an_error_ends_the_turn(m):
         until(lambda: held.waiting() == 1)
         threads.append(started(lambda: m.transform("k", lambda value: value + 1)))
         until(lambda: held.waiting() == 2)
-    began = time.monotonic()
     joined(threads)
-    assert time.monotonic() - began < PATIENCE
     assert m["k"] == 1
     assert not m._use()._engine.turns.lines
 
 
-def _child(m, out):
-    began = time.monotonic()
+def _child(m):
     m.transform("k", lambda value: value + 1)
-    out.send(time.monotonic() - began)
 
 
 def test_a_forks_child_waits_for_none_of_its_parents(m):
     """The lines of a process are not its child's."""
     context = multiprocessing.get_context("fork")
-    ours, theirs = context.Pipe()
     with Held(m):
-        child = context.Process(target=_child, args=(m, theirs))
+        child = context.Process(target=_child, args=(m,))
         child.start()
         child.join(20)
+        child.kill()  # where it waits all the same
         assert child.exitcode == 0
-    assert ours.recv() < PATIENCE
