@@ -48,6 +48,36 @@ def test_memory_of_a_reader_and_a_writer(tmp_path, store, name, compress):
         assert read < (1.1 if plain else 2.1)
 
 
+def item(m):
+    m["document"]["x"] = 1
+
+
+def number(m):
+    m["document"]["n"] += 1
+
+
+def longer_text(m):
+    m["text"] += "more"
+
+
+def longer_bytes(m):
+    m["bytes"] += b"more"
+
+
+@pytest.mark.parametrize(
+    ("change", "most"), [(item, 5.1), (number, 5.1), (longer_text, 2.1), (longer_bytes, 2.1)]
+)
+def test_memory_of_a_change(tmp_path, change, most):
+    """A change takes four times a document, beside the copy at hand; text and bytes, once."""
+    with Engine.open(f"sqlite:///{tmp_path}/m?synchronous=normal&near_cache=0") as engine:
+        m = LPCM("m", using=engine)
+        m.update(VALUES)
+        m["small"] = {"x": 1}
+        m["small"]["x"] += 1
+        taken, _ = peak(lambda: change(m))
+        assert taken < most
+
+
 @pytest.mark.parametrize("form", Form)
 @pytest.mark.parametrize("method", ["zlib", "zstd"])
 def test_parts_are_no_limit(form, method):

@@ -11,7 +11,9 @@ from json import dumps
 from typing import TYPE_CHECKING, Final
 
 from lpcm.errors import ValueDecodingError
+from lpcm.large.written import pieces
 from lpcm.ports.heads import PART
+from lpcm.values.compact_json import compact_json
 from lpcm.values.compress import expand_beginning, method_of
 from lpcm.values.form import Cell
 from lpcm.values.serial import READ, TREE, WRITE
@@ -19,29 +21,54 @@ from lpcm.values.serial import READ, TREE, WRITE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["beginning", "cut", "joined", "kind_of", "weighed"]
+__all__ = ["Encoded", "beginning", "joined", "kind_of"]
 
 _NAMES: Final = {"s": "str", "b": "bytes"}
 
 
-def weighed(cell: Cell) -> tuple[str, bytes]:
-    """Return the letter and the bytes of a cell; bytes are not copied."""
-    data, kind = cell
-    letter, write = WRITE.get((type(data), kind), TREE)
-    return letter.decode(), data if type(data) is bytes else write(data)
+class Encoded:
+    """The bytes of a cell, which are made when they are asked for: a few parts are in memory.
 
-
-def cut(data: bytes, first: int, last: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the parts ``first <= number < last``, with their numbers.
-
-    >>> [(number, len(part)) for number, part in cut(bytes(800_000), 1, 9)]
-    [(1, 399360), (2, 1280)]
+    >>> made = Encoded(Cell("é" * 300_000, None))
+    >>> made.form, len(made), [len(part) for part in made.parts()]
+    ('s', 600000, [399360, 200640])
     """
-    for number in range(first, last):
-        part = data[number * PART : (number + 1) * PART]
-        if not part:
-            return
-        yield number, part
+
+    def __init__(self, cell: Cell) -> None:
+        data, kind = cell
+        letter, self._write = WRITE.get((type(data), kind), TREE)
+        self.form = letter.decode()
+        """How to read them: a letter of ``values.serial``."""
+        self._data = data
+        self._tree = letter == TREE[0]
+        self._length = sum(map(len, self._pieces()))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def parts(self) -> Iterator[bytes]:
+        """Yield them, ``PART`` at a time; the last are fewer."""
+        held = bytearray()
+        for piece in self._pieces():
+            held += piece
+            while len(held) >= PART:
+                yield bytes(memoryview(held)[:PART])
+                del held[:PART]
+        if held:
+            yield bytes(held)
+
+    def _pieces(self) -> Iterator[bytes]:
+        data = self._data
+        if self._tree:
+            yield from map(str.encode, pieces(data))
+        elif isinstance(data, bytes):
+            for at in range(0, len(data), PART):
+                yield data[at : at + PART]
+        elif not isinstance(data, str):
+            yield self._write(data)
+        else:
+            for at in range(0, len(data), PART):
+                yield data[at : at + PART].encode()
 
 
 def joined(form: str, data: bytearray) -> Cell:
@@ -54,9 +81,14 @@ def joined(form: str, data: bytearray) -> Cell:
     """
     try:
         kind, read = READ[form.encode()]
-        raw = bytes(data)
+        if form != TREE[0].decode():
+            raw = bytes(data)
+            data.clear()
+            return Cell(read(raw), kind)
+        # Not by ``read``, for whose time three copies would be in memory.
+        text = data.decode()
         data.clear()
-        return Cell(read(raw), kind)
+        return Cell(compact_json().loads(text), kind)
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ValueDecodingError(f"not a value in parts that lpcm wrote: {error}") from error
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from contextlib import suppress
+from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
@@ -32,7 +33,7 @@ from lpcm.errors import (
     StoreCorrupt,
     ValueDecodingError,
 )
-from lpcm.large.cells import beginning, cut, joined, weighed
+from lpcm.large.cells import Encoded, beginning, joined
 from lpcm.large.owners import AGE, Owners
 from lpcm.ports import Aborted, Applied, CacheLost, Cell, Change, Get, Packet, Put, Set, Stored
 from lpcm.ports.etags import new_etag
@@ -193,36 +194,37 @@ class Large:
 
     async def split(self, map: str, sk: str, op: Put) -> tuple[Head, Put]:
         """Store a value's owner and parts; return the head, and what puts it."""
-        form, data = weighed(op.cell)
+        data = Encoded(op.cell)
         if self._most is not None and len(data) > self._most:
             raise too_large(self._parts.identity, len(data), self._most)
         await self._catalogue.raise_format(self._parts, map, FORMAT, self._clock.now())
         content = new_content()
-        head = Head(content, -(-len(data) // PART), len(data), form, new_etag())
+        head = Head(content, -(-len(data) // PART), len(data), data.form, new_etag())
         began = self._clock.now()
         await self.owners.write(map, sk, head, began)
         await self.store_parts(map, head, data, began)
         return head, op._replace(cell=Cell(head.text(), HEAD))
 
-    async def store_parts(self, map: str, head: Head, data: bytes, began: float) -> None:
+    async def store_parts(self, map: str, head: Head, data: Encoded, began: float) -> None:
         """Store the parts of a head, a few at a time; ``began``: when the owner was made.
 
         **Raises** StoreBusy where that is long ago.
         """
         pk = parts(map, head.content)
-        names = part_names(head.parts)
-        for first in range(0, head.parts, _TOGETHER):
+        named = zip(part_names(head.parts), data.parts(), strict=True)
+        while puts := [
+            (name, Put(Cell(piece, None), new_etag())) for name, piece in islice(named, _TOGETHER)
+        ]:
             now = self._clock.now()
             # Else a writer that was stopped in here might store parts after a sweeper has deleted
             # their owner. If it died then, nobody would ever find them. (A request that was stopped
             # on its way is refused for its signature, whose time is over sooner than this.)
             if not began <= now < began + STALL:
                 raise StoreBusy(f"a value's parts took over {STALL:g} s; nothing was written")
-            pieces = cut(data, first, first + _TOGETHER)
-            puts = [(names[at], Put(Cell(piece, None), new_etag())) for at, piece in pieces]
             for outcome in await self._parts.apply_many(pk, puts, now):
                 if isinstance(outcome, Exception):
                     raise outcome
+            del puts  # before the next parts are made
 
     def replaced(self, map: str, previous: Stored | None) -> None:
         """Have the parts of a head deleted that this client's own write has replaced."""

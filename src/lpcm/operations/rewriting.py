@@ -60,6 +60,8 @@ async def mutate(
         retry = use._retry(f"update of {key!r}")
         current = await _first(use, sk, outcome, retry, turn)
         while True:
+            expires: float | None = None
+            when: When | int = When.ABSENT
             if current is None:
                 value = use.default()
             else:
@@ -68,15 +70,15 @@ async def mutate(
                 except ValueDecodingError as error:
                     current = await read_again(use, key, sk, current, error)
                     continue
+                expires, when = current.expires, current.etag
             if value is MISSING:
                 raise KeyError(key)
+            current = outcome = None  # of a large value, nothing is kept that is not needed
             result = turn.call(change, value)
             if result is UNCHANGED:
                 return value, result
-            if current is None:
-                put = use._put(value, use._expiry(None), When.ABSENT)
-            else:
-                put = use._put(value, current.expires, current.etag)
+            put = use._put(value, use._expiry(None) if when is When.ABSENT else expires, when)
+            del value
             outcome = await use._apply(sk, put)
             if isinstance(outcome, Applied):
                 turn.left = outcome.entry
@@ -101,18 +103,23 @@ async def update(  # noqa: PLR0917  # a method's arguments, its object among the
         retry = use._retry(f"update of {key!r}")
         current = await _first(use, sk, outcome, retry, turn)
         while True:
+            expires: float | None = None
+            when: When | int = When.ABSENT
             if current is not None:
                 try:
                     value = use._value(current)
                 except ValueDecodingError as error:
                     current = await read_again(use, key, sk, current, error)
                     continue
-                put = use._put(turn.call(fn, value), current.expires, current.etag)
+                expires, when = current.expires, current.etag
             else:
                 value = use.default() if fallback is MISSING else fallback
                 if value is MISSING:
                     raise KeyError(key)
-                put = use._put(turn.call(fn, value), use._expiry(ttl), When.ABSENT)
+            current = outcome = None  # as in ``mutate``
+            value = turn.call(fn, value)
+            put = use._put(value, use._expiry(ttl) if when is When.ABSENT else expires, when)
+            del value
             outcome = await use._apply(sk, put)
             if isinstance(outcome, Applied):
                 turn.left = outcome.entry

@@ -18,11 +18,16 @@ from lpcm.values.form import HEAD
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["READ", "TREE", "WRITE"]
+__all__ = ["READ", "TREE", "WRITE", "write_json"]
+
+
+def write_json(tree: object) -> str:
+    """Return a tree as JSON, in the order of its names."""
+    return _encoder()(tree)
 
 
 def _json(tree: object) -> bytes:
-    return _encoder()(tree).encode()
+    return write_json(tree).encode()
 
 
 @functools.cache

@@ -83,9 +83,7 @@ def _batch_part(caller: Caller, map: str, sk: str, op: Op) -> dict[str, Any]:
     """Return an unconditional write as a part of a BatchWriteItem."""
     if not isinstance(op, Put):
         return {"DeleteRequest": {"Key": items.key(map, sk)}}
-    item = items.item(map, sk, op.cell, op.etag, op.expires)
-    items.check_size(item, caller.label, caller.most)
-    return {"PutRequest": {"Item": item}}
+    return {"PutRequest": {"Item": items.checked(map, sk, op, caller.label, caller.most)}}
 
 
 async def _one_by_one(

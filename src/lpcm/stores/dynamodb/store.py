@@ -164,11 +164,10 @@ class DynamoDBStore:
                 return await self._add(map, sk, op, now)
             case Delete(when, returning=True) if when is not When.ABSENT:
                 return await self._delete_returning(map, sk, op, now)
-            case Put(cell, etag, expires, when):
+            case Put(cell, etag, when=when):
                 if cell[1] == HEAD:
                     return await heads.put(self._caller, map, sk, op, now)
-                item = items.item(map, sk, cell, etag, expires)
-                items.check_size(item, self._caller.label, self._caller.most)
+                item = items.checked(map, sk, op, self._caller.label, self._caller.most)
                 write = requests.put(item, when, etag, now)
             case Delete(when):
                 write = requests.delete(map, sk, when, now)
@@ -196,7 +195,7 @@ class DynamoDBStore:
 
     def splits(self, map: str, sk: str, op: Put) -> bool:
         """Tell whether an entry is over the limit of one item, and so has to be put in parts."""
-        return items.size(items.item(map, sk, op.cell, op.etag, op.expires)) > items.ITEM_LIMIT
+        return items.weight(map, sk, op.cell, op.etag, op.expires) > items.ITEM_LIMIT
 
     async def _add(self, map: str, sk: str, op: Add, now: float) -> Outcome:
         """Add to the stored number, or put the first one, until one of the two is done."""

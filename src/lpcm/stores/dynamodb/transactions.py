@@ -106,8 +106,7 @@ def _unknown(caller: Caller, error: Exception) -> OutcomeUnknown:
 def _change(caller: Caller, change: Change, now: float, *, over_heads: bool) -> dict[str, Any]:
     op = change.op
     if isinstance(op, Put):
-        item = items.item(change.map, change.sk, op.cell, op.etag, op.expires)
-        items.check_size(item, caller.label, caller.most)
+        item = items.checked(change.map, change.sk, op, caller.label, caller.most)
         write = requests.put(item, op.when, op.etag, now, heads=over_heads)
     else:
         write = requests.delete(change.map, change.sk, op.when, now, heads=over_heads)
