@@ -42,7 +42,7 @@ def test_callers_take_turns():
     first.start()
     wait_until(lambda: len(begun) == WIDTH)
     second.start()
-    time.sleep(0.05)  # until it waits
+    wait_until(lambda: runner._threads._callers.qsize() == 2)
     for _ in range(4):
         permits.release()
     second.join(5)

@@ -417,13 +417,13 @@ def test_who_is_interrupted_while_waiting_writes_nothing(store, first):
 
 def test_each_waits_for_others_as_long_as_it_may(path):
     """Only those fail that have waited for the whole busy_timeout; the rest go on."""
-    with contextlib.closing(sqlite.open_store(str(path), busy_timeout=1.0)) as store:
+    with contextlib.closing(sqlite.open_store(str(path), busy_timeout=2.0)) as store:
         apply(store, "k", put(0))
         with held(store) as leave:
             early = started(
                 store, [lambda n=n: apply(store, f"early {n}", put(n)) for n in range(3)]
             )
-            time.sleep(0.7)
+            time.sleep(1.2)
             late = started(store, [lambda n=n: apply(store, f"late {n}", put(n)) for n in range(3)])
             outcomes = [one.outcome() for one in early]
             leave()
@@ -535,7 +535,7 @@ def test_tasks_share_a_commit(engine, path, batches):
         with blocked(path) as leave:
             tasks = [asyncio.create_task(m.aincrement("n")) for _ in range(100)]
             tasks.append(asyncio.create_task(m.areplace("nothing", 1)))
-            await asyncio.sleep(0.05)
+            await asyncio.to_thread(until, lambda: len(engine.store.commits.queue) == 101)
             batches.clear()
             leave()
             return await asyncio.gather(*tasks, return_exceptions=True)

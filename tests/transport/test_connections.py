@@ -35,6 +35,26 @@ def echo(peer):
         peer.say(answer(got[1]))
 
 
+def holding(go):
+    """Do the same, and answer a request with ``held`` when ``go`` is set, not before."""
+
+    def script(peer):
+        while (got := peer.request()) is not None:
+            if json.loads(got[1]).get("held"):
+                go.wait(15)
+            peer.say(answer(got[1]))
+
+    return script
+
+
+def arrived(server, count):
+    """Wait until so many requests are there."""
+    deadline = time.monotonic() + 20
+    while len(server.requests) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def transport(server, kind=SocketTransport, **options):
     return kind(Credentials("eu-west-1", server.endpoint), **options)
 
@@ -72,38 +92,41 @@ def test_many_tasks(aws):
 
 def test_the_pool_is_a_limit_for_threads(aws):
     """More requests than the pool has places wait, and are not sent where that takes too long."""
-    with canned(echo) as server, closing(transport(server, pool=2)) as shared:
+    go = threading.Event()
+    with canned(holding(go)) as server, closing(transport(server, pool=2)) as shared:
 
-        def call(within, moment=0.0):
+        def call(within, held=False):
             try:
-                return run(shared.call("GetItem", {"moment": moment}, within)).status
+                return run(shared.call("GetItem", {"held": held}, within)).status
             except NotSent:
                 return "not sent"
 
         with ThreadPoolExecutor(4) as threads:
-            slow = [threads.submit(call, 20.0, 0.6) for _ in range(2)]
-            while len(server.requests) < 2:
-                time.sleep(0.01)
+            slow = [threads.submit(call, 20.0, True) for _ in range(2)]
+            arrived(server, 2)
             hasty, patient = threads.submit(call, 0.1), threads.submit(call, 20.0)
             assert hasty.result(10) == "not sent"
+            go.set()
             assert [one.result(10) for one in (*slow, patient)] == [200, 200, 200]
         assert (len(server.requests), server.accepted) == (3, 2)
 
 
 def test_the_pool_is_a_limit_for_tasks(aws):
     """The same, where a task that was given its turn may be cancelled: the next gets it."""
-    with canned(echo) as server:
+    go = threading.Event()
+    with canned(holding(go)) as server:
 
         async def work():
             shared = transport(server, AsyncTransport, pool=1)
-            call = lambda within, moment=0.0: asyncio.ensure_future(
-                shared.call("GetItem", {"moment": moment}, within)
+            call = lambda within, held=False: asyncio.ensure_future(
+                shared.call("GetItem", {"held": held}, within)
             )
-            slow = call(20.0, 0.4)
-            await asyncio.sleep(0.05)
+            slow = call(20.0, True)
+            await asyncio.to_thread(arrived, server, 1)
             hasty, cancelled, patient = call(0.1), call(20.0), call(20.0)
             with pytest.raises(NotSent):
                 await hasty
+            go.set()
             slow.add_done_callback(lambda _: cancelled.cancel())
             assert (await slow).status == 200
             with pytest.raises(asyncio.CancelledError):
@@ -116,13 +139,18 @@ def test_the_pool_is_a_limit_for_tasks(aws):
 
 def test_a_cancelled_call_leaves_no_reply_to_others(aws):
     """A task that is cancelled in the middle takes its connection with it."""
-    with canned(echo) as server:
+    go = threading.Event()
+    with canned(holding(go)) as server:
 
         async def work():
             shared = transport(server, AsyncTransport)
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(shared.call("GetItem", {"moment": 0.3}, 20.0), 0.1)
-            await asyncio.sleep(0.4)
+            call = asyncio.ensure_future(shared.call("GetItem", {"held": True}, 20.0))
+            await asyncio.to_thread(arrived, server, 1)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            go.set()
+            await asyncio.sleep(0.1)
             reply = await shared.call("GetItem", {"number": 1}, 20.0)
             assert reply.body == {"number": 1}
             shared.close()
@@ -137,18 +165,24 @@ def test_an_interrupted_call_leaves_no_reply_to_others(aws):
     def interrupt(number, frame):
         raise KeyboardInterrupt
 
-    with canned(echo) as server, closing(transport(server)) as shared:
+    def send():
+        arrived(server, 2)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    go = threading.Event()
+    with canned(holding(go)) as server, closing(transport(server)) as shared:
         assert run(shared.call("GetItem", {}, 20.0)).status == 200
         before = signal.signal(signal.SIGUSR1, interrupt)
-        timer = threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGUSR1])
-        timer.start()
+        sender = threading.Thread(target=send)
+        sender.start()
         try:
             with pytest.raises(KeyboardInterrupt):
-                run(shared.call("GetItem", {"moment": 0.3}, 20.0))
+                run(shared.call("GetItem", {"held": True}, 20.0))
         finally:
-            timer.join()
+            sender.join()
             signal.signal(signal.SIGUSR1, before)
-        time.sleep(0.3)
+        go.set()
+        time.sleep(0.1)
         assert run(shared.call("GetItem", {"number": 1}, 20.0)).body == {"number": 1}
         assert server.accepted == 2
 
@@ -318,19 +352,23 @@ def test_tls_cut(caller, authority, after):
 
 def test_tls_budget(caller, authority):
     """Over TLS silence ends with the budget; a peer that never shakes hands gets no request."""
-    with canned(echo, context(authority, "127.0.0.1")) as server:
+    go = threading.Event()
+    with canned(holding(go), context(authority, "127.0.0.1")) as server:
         call = caller(server.endpoint, bundle=authority.path)
         assert call().status == 200
         start = time.monotonic()
         with pytest.raises(ReplyLost):
-            call(request={"moment": 1.0}, within=0.3)
-        assert 0.25 <= time.monotonic() - start < 0.95
-    with canned(lambda peer: peer.sock.recv(1) and time.sleep(1.0)) as mute:
+            call(request={"held": True}, within=0.3)
+        assert 0.25 <= time.monotonic() - start < 0.9 * Limits().read
+        go.set()
+    go = threading.Event()
+    with canned(lambda peer: peer.sock.recv(1) and go.wait(15)) as mute:
         call = caller(mute.endpoint.replace("http:", "https:"), bundle=authority.path)
         start = time.monotonic()
         with pytest.raises(NotSent):
             call(within=0.3)
-        assert 0.25 <= time.monotonic() - start < 0.95
+        assert 0.25 <= time.monotonic() - start < 0.9 * Limits().connect
+        go.set()
 
 
 def test_nothing_is_left_open(aws):
@@ -437,13 +475,15 @@ def test_a_proxy_that_refuses(caller, authority, behind, says):
 
 def test_a_mute_proxy(caller, authority, behind):
     """A proxy that says nothing costs no more than the connect limit."""
-    with canned(lambda peer: peer.sock.recv(1000) and time.sleep(1.0)) as proxy:
+    go = threading.Event()
+    with canned(lambda peer: peer.sock.recv(1000) and go.wait(15)) as proxy:
         behind(f"127.0.0.1:{proxy.port}")
         call = caller("https://dynamodb.test", bundle=authority.path, limits=Limits(connect=0.3))
         start = time.monotonic()
         with pytest.raises(NotSent):
             call()
-        assert 0.25 <= time.monotonic() - start < 0.95
+        assert 0.25 <= time.monotonic() - start < 10  # of the 20 that the call has
+        go.set()
 
 
 def test_past_the_proxy(caller, authority, behind, monkeypatch):
