@@ -1,6 +1,7 @@
 """Threads, tasks, forks, TLS and pools: what happens between the transport and its sockets."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 
@@ -157,6 +159,28 @@ def test_a_cancelled_call_leaves_no_reply_to_others(aws):
 
         asyncio.run(work())
         assert server.accepted == 2
+
+
+def test_a_connection_that_comes_with_the_deadline(aws):
+    """A busy loop that sees a new connection and the deadline at once leaves no socket open."""
+    with canned(echo) as server:
+
+        async def work(steps):
+            shared = transport(server, AsyncTransport)
+            call = asyncio.ensure_future(shared.call("GetItem", {}, 0.05))
+            for _ in range(steps):  # to the place where it waits for the connection
+                await asyncio.sleep(0)
+            time.sleep(0.1)  # noqa: ASYNC251  # the loop is busy
+            with suppress(NotSent, ReplyLost):
+                await call
+            shared.close()
+
+        for steps in range(1, 8):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                asyncio.run(work(steps))
+                gc.collect()
+            assert [str(each.message) for each in caught] == []
 
 
 def test_an_interrupted_call_leaves_no_reply_to_others(aws):

@@ -23,7 +23,17 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
-__all__ = ["LONGEST", "TRUSTED", "addresses", "connect", "keep_alive", "left", "silence", "waits"]
+__all__ = [
+    "LONGEST",
+    "TRUSTED",
+    "addresses",
+    "connect",
+    "keep_alive",
+    "left",
+    "numeric",
+    "silence",
+    "waits",
+]
 
 TRUSTED: Final = 20.0
 """Seconds without traffic after which no write goes out on a connection."""
@@ -111,14 +121,13 @@ def addresses(host: str, port: int, deadline: float) -> list[Address]:
     The resolver of the C library has no time limit (it may take half a minute where no name
     server answers), so it runs on a thread of its own, which is left behind at the deadline.
     """
-    kind, flags = socket.SOCK_STREAM, socket.AI_NUMERICHOST
-    with suppress(socket.gaierror):
-        return [(found[0], found[4]) for found in socket.getaddrinfo(host, port, 0, kind, 0, flags)]
+    if found := numeric(host, port):
+        return found
     result: list[Any] = []
 
     def resolve() -> None:
         try:
-            result.append(socket.getaddrinfo(host, port, type=kind))
+            result.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except OSError as error:
             result.append(error)
 
@@ -130,3 +139,11 @@ def addresses(host: str, port: int, deadline: float) -> list[Address]:
     if isinstance(result[0], OSError):
         raise result[0]
     return [(found[0], found[4]) for found in result[0]]
+
+
+def numeric(host: str, port: int) -> list[Address]:
+    """Return the pair of a host that is given by its address; none where it is given by a name."""
+    kind, flags = socket.SOCK_STREAM, socket.AI_NUMERICHOST
+    with suppress(socket.gaierror):
+        return [(found[0], found[4]) for found in socket.getaddrinfo(host, port, 0, kind, 0, flags)]
+    return []

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import socket
 import time
 from collections import deque
 from contextlib import suppress
@@ -180,7 +181,7 @@ class AsyncTransport:
         route = await self._reach(_left(loop, deadline))
         try:
             async with asyncio.timeout_at(until):
-                return await _dial(loop, route, self._limits.read)
+                return await _dial(loop, route, self._limits.read, until)
         except OSError as error:
             if route.endpoint.secure and is_certificate_error(error):
                 raise StoreUnavailable(untrusted(route.endpoint.url, error)) from error
@@ -202,20 +203,50 @@ def _left(loop: asyncio.AbstractEventLoop, deadline: float) -> float:
     return max(0.0, deadline - loop.time())
 
 
-async def _dial(loop: asyncio.AbstractEventLoop, route: Route, read: float) -> _Connection:
+async def _connect(
+    loop: asyncio.AbstractEventLoop, host: str, port: int, until: float
+) -> socket.socket:
+    """Return a socket connected to one of the host's addresses, as ``network.connect`` does.
+
+    Not ``create_connection`` with a ``happy_eyeballs_delay``: where a busy loop sees the connection
+    and the deadline at the same time, its race of addresses drops the connected socket unclosed.
+    """
+    targets = network.numeric(host, port) or [
+        (found[0], found[4])
+        for found in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    ]
+    error: OSError = OSError("the name has no address")
+    for index, (family, address) in enumerate(targets):
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            # Each address gets its share of the time, so that a dead one leaves time for the next.
+            async with asyncio.timeout(_left(loop, until) / (len(targets) - index)):
+                await loop.sock_connect(sock, address)
+        except OSError as failure:
+            sock.close()
+            error = failure
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise error
+
+
+async def _dial(
+    loop: asyncio.AbstractEventLoop, route: Route, read: float, until: float
+) -> _Connection:
     endpoint, context, proxy, _ = route
+    end = proxy or endpoint
+    sock = await _connect(loop, end.host, end.port, until)
     if proxy is None:
+        name = endpoint.host if context is not None else None
         _, connection = await loop.create_connection(
-            lambda: _Connection(loop, read),
-            endpoint.host,
-            endpoint.port,
-            ssl=context,
-            happy_eyeballs_delay=0.25,
+            lambda: _Connection(loop, read), sock=sock, ssl=context, server_hostname=name
         )
         return connection
-    raw, asked = await loop.create_connection(
-        lambda: _Asked(loop), proxy.host, proxy.port, happy_eyeballs_delay=0.25
-    )
+    raw, asked = await loop.create_connection(lambda: _Asked(loop), sock=sock)
     try:
         raw.write(proxy.request)
         await asked.connected
