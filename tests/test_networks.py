@@ -31,8 +31,8 @@ GREETED = b"VERSION 1.6.18\r\nSTAT cas_enabled yes\r\nEND\r\n"
 @pytest.fixture
 def trusted(monkeypatch):
     """Have connections be trusted for a moment only; return what waits longer than that."""
-    monkeypatch.setattr(network, "TRUSTED", 0.2)
-    return lambda: time.sleep(0.3)
+    monkeypatch.setattr(network, "TRUSTED", 0.4)
+    return lambda: time.sleep(0.5)
 
 
 @pytest.fixture

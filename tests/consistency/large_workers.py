@@ -49,12 +49,15 @@ def write(url, size, seconds):
 
 
 def read(url, _, seconds):
-    """Read until the end; print how many values were whole. **Raises** where one is not."""
+    """Read until the end, one value at least; print how many were whole.
+
+    **Raises** AssertionError where one is not.
+    """
     until = time.monotonic() + float(seconds)
     found = 0
     with Engine.open(url) as engine:
         m = LPCM("m", using=engine, live=False)
-        while time.monotonic() < until:
+        while time.monotonic() < until or not found:
             with suppress(*FAULTS):
                 match random.randrange(3):
                     case 0:
