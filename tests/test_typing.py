@@ -43,6 +43,19 @@ with films.open("trailer") as back:
     assert_type(back, io.BufferedReader)
     assert_type(back.read(), bytes)
 
+
+
+async def copy_film() -> None:
+    async with films.aopen("trailer") as source, films.aopen("copy", "wb", ttl=60) as target:
+        assert_type(await source.read(10), bytes)
+        assert_type(await target.write(b"frame"), int)
+        async for line in source:
+            assert_type(line, bytes)
+    opened = await films.aopen("trailer")
+    assert_type(await opened.readline(), bytes)
+    await opened.aclose()
+
+
 users: LPCM[str, dict[str, list[str]]] = LPCM("users")
 users["7"]["tags"].append("x")
 users.setdefault("8", {}).update(tags=["y"])

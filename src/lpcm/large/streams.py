@@ -51,7 +51,7 @@ class Source:
         self._sk = sk
         self._head = head
         self._coherent = coherent
-        self._held: tuple[int, bytes] = (-1, b"")
+        self.held: tuple[int, bytes] = (-1, b"")
         """The part that was read last, with its number."""
         self.size = head.size
         """The bytes of the value."""
@@ -62,15 +62,15 @@ class Source:
         Cost: one request to the cache, and one to the store where that has not got it. The part
         that was returned last costs nothing.
         """
-        if self._held[0] == number:
-            return self._held[1]
-        self._held = (-1, b"")  # two of them are never in memory
+        if self.held[0] == number:
+            return self.held[1]
+        self.held = (-1, b"")  # two of them are never in memory
         head = self._head
         (piece,) = await self._large._pieces(self._map, head, [f"{number:06}"])
         expected = min(PART, head.size - number * PART)
         if piece is None or len(piece) != expected:
             return None
-        self._held = number, piece
+        self.held = number, piece
         return piece
 
     async def piece(self, number: int) -> bytes:

@@ -16,6 +16,7 @@ undo it: it may still happen, unless it was still waiting for its turn. See docs
 ``bool(m)``               ``await m.abool()``
 ``for k in m``            ``async for k in m``
 ``for ... in m.items()``  ``async for ... in m.aitems()``
+``with m.open(k) as f``   ``async with m.aopen(k) as f``
 ``m.name(...)``           ``await m.aname(...)``
 ========================= ============================
 """
@@ -23,7 +24,7 @@ undo it: it may still happen, unless it was still waiting for its turn. See docs
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 from lpcm.map.views import Items, Keys, Span, Values, astream, span
 from lpcm.operations.entry import MISSING, Entry, Missing
@@ -34,6 +35,7 @@ from lpcm.values.arithmetic import check_delta
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
+    from lpcm.map.async_files import AsyncReader, AsyncWriter, Opening
     from lpcm.operations.entry import TTL
     from lpcm.operations.operations import Entries
 
@@ -239,6 +241,37 @@ class AsyncTwins(Generic[K, V, R_co]):
     async def acopy(self) -> dict[K, V]:
         """Await ``copy``."""
         return {key: value async for key, value in self.aitems()}
+
+    @overload
+    def aopen(self, key: K, mode: Literal["rb"] = "rb") -> Opening[AsyncReader]: ...
+    @overload
+    def aopen(
+        self, key: K, mode: Literal["wb", "xb"], *, ttl: TTL = None
+    ) -> Opening[AsyncWriter]: ...
+    def aopen(self, key: K, mode: str = "rb", *, ttl: TTL = None) -> Opening[Any]:
+        r"""Open a value of ``bytes`` as ``open`` does: by ``async with``, or by ``await``.
+
+        The file has Python's names, and what may send a request is awaited: ``read``,
+        ``readline``, ``seek``, ``tell``, ``write``, ``aclose``; ``async for`` gives lines. One task
+        at a time writes to it, in the loop that opened it. A task that is cancelled within
+        ``async with`` abandons the file, as an exception does. Cancelled in a ``write``, it leaves
+        its parts to a sweep; in ``aclose``, the value may still be stored.
+
+        >>> import asyncio
+        >>> from lpcm import LPCM
+        >>> films = LPCM("films")
+        >>> async def main():
+        ...     async with films.aopen("trailer", "wb") as file:
+        ...         for frame in range(3):
+        ...             await file.write(b"frame %d\n" % frame)
+        ...     async with films.aopen("trailer") as file:
+        ...         return await file.read(8), [line async for line in file]
+        >>> asyncio.run(main())
+        (b'frame 0\n', [b'frame 1\n', b'frame 2\n'])
+        """
+        from lpcm.map.async_files import aopened  # for those who open one
+
+        return aopened(self._ause, key, mode, ttl)
 
     async def amost_common(self, n: int | None = None) -> list[tuple[K, V]]:
         """Await ``most_common``."""

@@ -47,7 +47,7 @@ class Reader(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         """Read some bytes into a buffer; return how many: 0 at the end."""
         self._check_open()
-        _check(self._entries)
+        check_open(self._entries)
         into = memoryview(buffer).cast("B")
         if not into:
             return 0
@@ -60,18 +60,12 @@ class Reader(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Go to a place; return it."""
         self._check_open()
-        starts = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._reading.size}
-        if whence not in starts:
-            raise ValueError(f"whence must be 0, 1 or 2, not {whence!r}")
-        place = starts[whence] + offset
-        if place < 0:
-            raise ValueError(f"negative seek position {place}")
-        self._place = place
-        return place
+        self._place = sought(offset, whence, self._place, self._reading.size)
+        return self._place
 
     def _check_open(self) -> None:
         if self.closed:
-            raise ValueError("I/O operation on closed file")
+            raise closed_file()
 
 
 class Writer(io.BufferedIOBase):
@@ -92,10 +86,10 @@ class Writer(io.BufferedIOBase):
         """Take all of the bytes; return how many."""
         writing = self._writing
         if writing is None:
-            raise ValueError("I/O operation on closed file")
+            raise closed_file()
         view = memoryview(data).cast("B")
         try:
-            _check(self._entries)
+            check_open(self._entries)
             do(writing.write, view)
         except BaseException:
             # A request may be on its way still, and store a part after it was deleted: a sweep
@@ -108,7 +102,7 @@ class Writer(io.BufferedIOBase):
     def tell(self) -> int:
         """Return the number of bytes written."""
         if self._writing is None:
-            raise ValueError("I/O operation on closed file")
+            raise closed_file()
         return self._place
 
     def close(self) -> None:
@@ -117,10 +111,9 @@ class Writer(io.BufferedIOBase):
         if writing is None:
             return
         self._let_go()
-        _check(self._entries)
+        check_open(self._entries)
         if not do(writing.finish):
-            name = self._entries.binding.name
-            raise FileExistsError(f"{self._key!r} is in map {name!r}: nothing was written")
+            raise already_there(self._entries, self._key)
 
     def _let_go(self) -> None:
         """Be closed, without a write."""
@@ -144,28 +137,65 @@ class Writer(io.BufferedIOBase):
         # io's own closes the file, which would store half a value.
         if getattr(self, "_writing", None) is not None:
             self._let_go()
-            name = self._entries.binding.name
             warnings.warn(
-                f"a file of {self._key!r} in map {name!r} was not closed: nothing was written",
-                ResourceWarning,
-                stacklevel=2,
-                source=self,
+                not_closed(self._entries, self._key), ResourceWarning, stacklevel=2, source=self
             )
 
 
-def _check(use: Entries) -> None:
+# What both kinds of files say and refuse.
+
+
+def check_open(use: Entries) -> None:
     """Raise what the map itself raises where it is closed."""
     if use.binding.closed:
         raise closed_error(use.binding.name)
 
 
-def opened(use: Entries, key: object, mode: str, ttl: TTL) -> io.BufferedReader | BinaryIO:
-    """Return the file of a key: see ``LPCM.open``."""
+def closed_file() -> ValueError:
+    """Return Python's own error for a file that is closed."""
+    return ValueError("I/O operation on closed file")
+
+
+def already_there(use: Entries, key: object) -> FileExistsError:
+    """Return the error of a file in the mode ``xb`` whose key is present."""
+    return FileExistsError(f"{key!r} is in map {use.binding.name!r}: nothing was written")
+
+
+def not_closed(use: Entries, key: object) -> str:
+    """Return the warning of a file that was written to and forgotten."""
+    name = use.binding.name
+    return f"a file of {key!r} in map {name!r} was not closed: nothing was written"
+
+
+def sought(offset: int, whence: int, place: int, size: int) -> int:
+    """Return the place that a ``seek`` leads to, from a place in a file of that size.
+
+    >>> sought(-1, 2, 0, 10)
+    9
+    """
+    starts = {io.SEEK_SET: 0, io.SEEK_CUR: place, io.SEEK_END: size}
+    if whence not in starts:
+        raise ValueError(f"whence must be 0, 1 or 2, not {whence!r}")
+    place = starts[whence] + offset
+    if place < 0:
+        raise ValueError(f"negative seek position {place}")
+    return place
+
+
+def begun(mode: str, ttl: TTL) -> When | None:
+    """Return the condition of a file that is written; None: it is read."""
     if mode == "rb":
         if ttl is not None:
             raise ValueError("ttl is of a file that is written")
-        return io.BufferedReader(Reader(use, do(Reading.begin, use, key)), _BUFFER)
+        return None
     if mode not in {"wb", "xb"}:
         raise ValueError(f"a value is opened 'rb', 'wb' or 'xb', not {mode!r}")
-    when = When.ABSENT if mode == "xb" else When.ALWAYS
+    return When.ABSENT if mode == "xb" else When.ALWAYS
+
+
+def opened(use: Entries, key: object, mode: str, ttl: TTL) -> io.BufferedReader | BinaryIO:
+    """Return the file of a key: see ``LPCM.open``."""
+    when = begun(mode, ttl)
+    if when is None:
+        return io.BufferedReader(Reader(use, do(Reading.begin, use, key)), _BUFFER)
     return cast("BinaryIO", Writer(use, Writing(use, key, ttl, when), key))

@@ -45,12 +45,22 @@ class Reading:
         """Find the value; else raise KeyError, or TypeError where it is not bytes."""
         return cls(await _found(use, key))
 
-    async def at(self, place: int) -> memoryview:
-        """Return bytes from a place on: at least one, where the value goes on there."""
+    def at_hand(self, place: int) -> memoryview | None:
+        """Return bytes from a place on, as ``at``; None where that has to send a request."""
         if isinstance(self._found, bytes):
             return memoryview(self._found)[place:]
         if place >= self.size:
             return memoryview(b"")
+        number, start = divmod(place, PART)
+        held, piece = self._found.held
+        return memoryview(piece)[start:] if held == number else None
+
+    async def at(self, place: int) -> memoryview:
+        """Return bytes from a place on: at least one, where the value goes on there."""
+        found = self.at_hand(place)
+        if found is not None:
+            return found
+        assert not isinstance(self._found, bytes), "they are at hand"
         number, start = divmod(place, PART)
         return memoryview(await self._found.piece(number))[start:]
 
@@ -96,6 +106,8 @@ class Writing:
         self._when = when
         self._held = bytearray()
         self._sink: Sink | None = None
+        self.in_parts = use._large is not None and use.streams
+        """Whether ``write`` may store parts; else it neither waits nor sends anything."""
         use.encode(b"")  # TypeError where the map's values are of another type
         use._expiry(ttl)  # refuses an invalid ttl
 
@@ -114,7 +126,7 @@ class Writing:
     async def _first(self) -> Sink | None:
         """Return where parts go; None where the value is stored as a whole."""
         use = self._use
-        if use._large is None or not use.streams:
+        if use._large is None or not self.in_parts:
             return None
         from lpcm.large.streams import Sink  # for values in parts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import math
 import pickle
@@ -235,6 +236,45 @@ class ProtocolTests(MapCase):
             m.open("text")
         with raises(ValueError, "ttl must be"):
             m.open("k", "wb", ttl=0)
+
+    def test_aopen(self) -> None:
+        """What ``open`` does, awaited."""
+        m = self.make(ttl=100)
+
+        async def write(mode: Any, *pieces: bytes, **given: Any) -> None:
+            async with m.aopen("k", mode, **given) as file:
+                for piece in pieces:
+                    assert await file.write(piece) == len(piece)
+                if pieces[-1:] == (b"fails",):
+                    raise RuntimeError
+
+        async def main() -> None:
+            await write("wb", b"one\n", b"two\n", ttl=60)
+            assert (await m.aget("k"), await m.attl("k")) == (b"one\ntwo\n", 60)
+            async with m.aopen("k") as back:
+                assert [line async for line in back] == [b"one\n", b"two\n"]
+                assert (await back.seek(4), await back.read(2), await back.tell()) == (4, b"tw", 6)
+                assert (await back.read(), await back.read(), await back.readline()) == (
+                    *(b"o\n", b"", b""),
+                )
+            with raises(RuntimeError):
+                await write("wb", b"three", b"fails")
+            with raises(FileExistsError):
+                await write("xb", b"four")
+            assert await m.aget("k") == b"one\ntwo\n"
+            await write("wb")
+            assert (await m.aget("k"), await m.attl("k")) == (b"", 100)
+            with raises(KeyError):
+                await m.aopen("gone")
+            with raises(KeyEncodingError):
+                await m.aopen(float("nan"), "wb")
+            await m.aset("text", "one")
+            with raises(TypeError, "a file is of a value of bytes"):
+                await m.aopen("text")
+            with raises(ValueError, "ttl must be"):
+                await m.aopen("k", "wb", ttl=0)
+
+        asyncio.run(main())
 
     def test_delete_is_silent(self) -> None:
         """``delete`` removes an entry and says nothing where there is none."""
