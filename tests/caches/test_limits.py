@@ -17,6 +17,8 @@ from tests.caches.drivers import awaitable, blocking
 
 CLIENTS = pytest.mark.parametrize("client", [blocking, awaitable])
 QUICK = {"timeout": 0.3, "connect_timeout": 0.5}
+LONG = 5.0
+"""Seconds that a server's reply in small pieces goes on for."""
 GREETING = b"VERSION 1.6.18\r\nSTAT cas_enabled yes\r\nSTAT item_size_max 1048576\r\nEND\r\n"
 
 
@@ -55,7 +57,7 @@ def hostile(answer, greet=lambda peer: peer.sendall(GREETING)):
         assert not thread.is_alive()
 
 
-def drops(data, each=0.05, count=100):
+def drops(data, each=0.05, count=int(LONG / 0.05)):
     """Say one byte after the other, for much longer than any time limit here."""
 
     def say(peer):
@@ -68,7 +70,7 @@ def drops(data, each=0.05, count=100):
 
 def lines(peer):
     """Answer every 50 ms to one of many commands."""
-    for _ in range(100):
+    for _ in range(int(LONG / 0.05)):
         peer.sendall(b"HD c1\r\n")
         time.sleep(0.05)
 
@@ -88,7 +90,7 @@ def test_an_operation_has_one_time_limit(client, answer, commands):
         begun = time.monotonic()
         with pytest.raises(CacheLost):
             driven.send("k", *commands)
-        assert time.monotonic() - begun < 3.5 * QUICK["timeout"]
+        assert time.monotonic() - begun < LONG / 2
 
 
 @CLIENTS
@@ -123,7 +125,7 @@ def test_a_greeting_ends(client, greet):
         begun = time.monotonic()
         with pytest.raises(CacheLost):
             driven.send("k", Get())
-        assert time.monotonic() - begun < 3 * QUICK["connect_timeout"]
+        assert time.monotonic() - begun < LONG / 2
 
 
 @CLIENTS

@@ -124,12 +124,12 @@ def test_no_endpoint(endpoint):
 
 def test_a_slow_source_of_keys(program):
     """Who has no time to wait for keys has sent nothing; who has gets them, by one look-up."""
-    runs = program(expires_in=3600, takes=1.0)
+    runs = program(expires_in=3600, takes=2.0)
     asked = Credentials()
     start = time.monotonic()
     with pytest.raises(NotSent, match="no AWS keys"):
         asked.keys(0.2)
-    assert time.monotonic() - start < 0.9
+    assert time.monotonic() - start < 1.8
     assert asked.keys(20.0).access == "AKID1"
     assert runs.read_bytes() == b"<>"
 
