@@ -371,7 +371,11 @@ def test_a_loop_that_ends_while_it_connects(dynoxide_table, orderly, accepts, ca
         async def main():
             waiting = asyncio.ensure_future(m.aget("k"))
             waiting._log_destroy_pending = False  # what the program forgot is its own affair
-            await asyncio.sleep(0.05)
+            server = engine.awaitable().coherent._cache._only
+            for _ in range(2000):  # it has asked the table by then
+                await asyncio.sleep(0.01)
+                if server._opening is not None:
+                    break
             assert not waiting.done()
 
         asyncio.run(main()) if orderly else run_and_close(main())
