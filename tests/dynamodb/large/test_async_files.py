@@ -3,6 +3,7 @@
 import asyncio
 import io
 import os
+import tracemalloc
 
 import pytest
 
@@ -191,6 +192,32 @@ def test_replaced_while_it_is_read(m, engine):
             assert await file.tell() == place
 
     asyncio.run(main())
+
+
+def test_memory(table):
+    """What a file asks for is the same whatever its size: most of it is room for one JSON."""
+    table.empty()
+
+    async def peak(m, pieces):
+        tracemalloc.start()
+        try:
+            async with m.aopen("k", "wb") as file:
+                for _ in range(pieces):
+                    await file.write(bytes(50_000))
+            async with m.aopen("k") as file:
+                while found := await file.read(50_000):
+                    assert found == bytes(50_000)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    async def main():
+        return [await peak(m, pieces) for pieces in (40, 40, 120)]
+
+    with Engine.open(table.url) as engine:
+        m = LPCM("m", using=engine)
+        _, small, large = asyncio.run(main())
+    assert large < small + 200_000
 
 
 def test_max_value(table):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lpcm import LPCM, Engine
-from lpcm.large import large, written
+from lpcm.large import cells, large, written
 from lpcm.large.cells import Encoded
 from lpcm.large.written import ROOM, pieces
 from lpcm.ports import Cell
@@ -19,7 +19,7 @@ from lpcm.values.form import HEAD
 from lpcm.values.serial import TREE, WRITE
 
 WORDS = " ".join(f"{number * number % 7919:x}" for number in range(1_000_000))
-SMALL, LARGE = 1_000_000, 4_000_000
+SMALL, LARGE = 2_000_000, 4_000_000
 """Bytes. What a few parts and their JSON take is in both, and is no more for the larger one."""
 
 
@@ -33,7 +33,7 @@ MADE = {
     "text": lambda size: (WORDS * (1 + size // len(WORDS)))[:size],
     "bytes": lambda size: MADE["text"](size).encode(),
     "dict": lambda size: {"n": 0, "s": MADE["text"](size)},
-    "rows": lambda size: {"n": 0, "rows": rows(size // 6 + 450_000)},
+    "rows": lambda size: {"n": 0, "rows": rows(size // 4 + 150_000)},
 }
 
 
@@ -91,6 +91,7 @@ BOUNDS = [
     ("dict", number, 3.1),
     ("dict", transformed, 2.1),
     ("rows", "write", 1.0),
+    ("rows", "read", 1.8),
     ("rows", item, 2.0),
 ]
 
@@ -104,6 +105,8 @@ def test_memory(table, monkeypatch, kind, work, most):
     """A writer takes a few parts beside the value, a reader twice the value, a change thrice."""
     table.empty()
     monkeypatch.setattr(large, "_TOGETHER", 1)  # so that the value is more than what is under way
+    monkeypatch.setattr(large, "PART", 100_000)
+    monkeypatch.setattr(cells, "PART", 100_000)
     taken = []
     with Engine.open(table.url) as engine:
         m = LPCM("m", using=engine, live=work in {item, number})
