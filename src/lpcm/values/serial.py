@@ -27,7 +27,7 @@ def write_json(tree: object) -> str:
 
 
 def _json(tree: object) -> bytes:
-    return write_json(tree).encode()
+    return _encoder()(tree).encode()  # not by ``write_json``: each small value comes here
 
 
 @functools.cache
