@@ -316,12 +316,12 @@ class _Run:
         """Store a value in parts, hours ago."""
         world, data = self.world, b"%d" % value
         head = Head(f"{value:032}", len(data), len(data), "b", 10 + value)
-        owner = owners.Owner(_KEY, len(data), world.time - _HOURS, head.owner)
+        owner = ports_heads.Owner(_KEY, len(data), world.time - _HOURS, head.owner)
         put = Put(owner.cell(), head.owner)
         world.do(ports_heads.owners(MAP), head.content, put, world.time)
-        pk = ports_heads.parts(MAP, head.content)
-        for at in range(len(data)):
-            world.do(pk, f"{at:06}", Put(Cell(data[at : at + 1], None), 1), world.time)
+        names = [ports_heads.part_name(at) for at in range(len(data))]
+        for at, (name, pk) in enumerate(ports_heads.parts(MAP, head.content, names).items()):
+            world.do(pk, name, Put(Cell(data[at : at + 1], None), 1), world.time)
         world.do(MAP, _KEY, Put(Cell(head.text(), HEAD), 20 + value), world.time)
 
     # What clients do
@@ -408,7 +408,7 @@ class _Run:
         head = self.world.entries.get((MAP, _KEY))
         named = {ports_heads.head_of(head).content} if head and head.kind == HEAD else set[str]()
         for pk, sk in self.world.entries:
-            content = sk if pk == ports_heads.owners(MAP) else pk[len(MAP) + 1 : -1]
+            content = sk if pk == ports_heads.owners(MAP) else pk[len(MAP) + 1 :].split("/")[0]
             if pk != MAP and content not in named:
                 raise self.broken(LOST, f"{pk}{sk}")
         self.world.heads.clear()

@@ -32,7 +32,7 @@ from lpcm.ports import heads as ports_heads
 from lpcm.values.form import HEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from lpcm.ports import Op, Packet, Scan
 
@@ -135,6 +135,18 @@ class World:
     ) -> list[Outcome | Exception]:
         """Do the writes, in one step."""
         return await self.call(lambda: [self.do(map, sk, op, now) for sk, op in writes])
+
+    async def read_spread(
+        self, pks: Mapping[str, str], sks: Sequence[str], now: float
+    ) -> list[Stored | None]:
+        """Return the entries, in one step."""
+        return await self.call(lambda: [self.at(pks[sk], sk, now) for sk in sks])
+
+    async def apply_spread(
+        self, pks: Mapping[str, str], writes: Sequence[tuple[str, Op]], now: float
+    ) -> list[Outcome | Exception]:
+        """Do the writes, in one step."""
+        return await self.call(lambda: [self.do(pks[sk], sk, op, now) for sk, op in writes])
 
     async def transact(
         self, changes: Sequence[Change], checks: Sequence[Check], now: float

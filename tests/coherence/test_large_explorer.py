@@ -7,7 +7,7 @@ from checks.explorer.large import LARGE, LOST, SMALL, explore
 from checks.explorer.parts_store import World
 from checks.explorer.search import Counterexample
 from lpcm.errors import StoreBusy
-from lpcm.large import large, owners
+from lpcm.large import large
 from lpcm.large.large import Large
 from lpcm.large.owners import Owners
 from lpcm.large.streams import Sink, Source
@@ -138,7 +138,7 @@ def a_renewal_whatever_the_owner_is(monkeypatch):
 
     async def always(self, map, sk, head, *given):
         _, now = given
-        owner = owners.Owner(sk, head.parts, now, head.owner)
+        owner = heads.Owner(sk, head.parts, now, head.owner)
         put = Put(owner.cell(), head.owner)
         await self._store.apply(heads.owners(map), head.content, put, now)
         return True

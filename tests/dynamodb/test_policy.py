@@ -317,8 +317,8 @@ def test_a_map_s_policy_is_for_its_shards_owners_and_parts(guarded, monkeypatch)
         assert {f"{own}{number}/" for number in range(1, 16)} < keys
         assert {f"{namespace}/", own, f"{own}!/"} < keys
         assert (
-            sum(re.fullmatch(r"![0-9a-f]{32}/", key.removeprefix(own)) is not None for key in keys)
-            > 5
+            sum(bool(re.fullmatch(r"![0-9a-f]{32}/\d{6}/", key.removeprefix(own))) for key in keys)
+            > 10
         )
     for namespace, name in USED:
         made = policy.policy(policy.arn("t"), namespace=namespace, maps=[name])

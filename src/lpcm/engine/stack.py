@@ -7,7 +7,7 @@ and those servers alone, so that no item is taken for another one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from lpcm.coherence.catalogue import ShardsOf
 from lpcm.engine.config import cache_secret
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lpcm.engine.combining import Increments
     from lpcm.large.large import Large
     from lpcm.ports import Cache, Clock, Reads, Store, Tier
+    from lpcm.ports.heads import PartStore
 
 __all__ = ["Drive", "Stack", "as_it_is", "flush", "in_front", "near_cache", "shut", "stacked"]
 
@@ -141,7 +142,8 @@ def _large(
     from lpcm.large.large import Large  # for such stores alone
 
     most = getattr(parts, "max_value", None)
-    return Large(parts, store, catalogue, clock, cache, ttl=settings.cache_ttl, most=most)
+    known = cast("PartStore", parts)
+    return Large(known, store, catalogue, clock, cache, ttl=settings.cache_ttl, most=most)
 
 
 def stacked(

@@ -35,9 +35,10 @@ from lpcm.errors import (
 )
 from lpcm.large.cells import Encoded, beginning, joined
 from lpcm.large.owners import AGE, Owners
+from lpcm.large.parts import TOGETHER, read_parts, write_parts
 from lpcm.ports import Aborted, Applied, CacheLost, Cell, Change, Get, Packet, Put, Set, Stored
 from lpcm.ports.etags import new_etag
-from lpcm.ports.heads import FORMAT, PART, Head, head_of, part_names, parts
+from lpcm.ports.heads import FORMAT, PART, Head, head_of, part_name, parts
 from lpcm.values.form import HEAD
 from lpcm.values.keys import key_of
 from lpcm.values.size import too_large
@@ -46,7 +47,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from lpcm.coherence.catalogue import Catalogue
-    from lpcm.ports import Cache, Check, Clock, Outcome, Store
+    from lpcm.ports import Cache, Check, Clock, Op, Outcome, Store
+    from lpcm.ports.heads import PartStore
 
     Apply = Callable[[str, str, Put, float], Awaitable[Outcome]]
     Transact = Callable[
@@ -61,8 +63,6 @@ STALL: Final = AGE / 2
 """Seconds after which a writer stores no more parts."""
 GRACE: Final = 60.0
 """Seconds after which the parts of a replaced head are deleted."""
-_TOGETHER: Final = 4
-"""Parts in one call of the store: so many are in memory beside the value."""
 _TRIES: Final = 10
 _FLUSH: Final = 1.0
 """Seconds after which a stack that is closed deletes nothing more."""
@@ -99,7 +99,7 @@ class Large:
 
     def __init__(
         self,
-        parts: Store,
+        parts: PartStore,
         store: Store,
         catalogue: Catalogue,
         clock: Clock,
@@ -110,7 +110,7 @@ class Large:
     ) -> None:
         self._parts = parts
         self._store = store
-        self.splits: Callable[[str, str, Put], bool] = getattr(parts, "splits")  # noqa: B009  # no part of the port
+        self.splits = parts.splits
         self._catalogue = catalogue
         self._clock = clock
         self._cache = cache
@@ -210,21 +210,21 @@ class Large:
 
         **Raises** StoreBusy where that is long ago.
         """
-        pk = parts(map, head.content)
-        named = zip(part_names(head.parts), data.parts(), strict=True)
-        while puts := [
-            (name, Put(Cell(piece, None), new_etag())) for name, piece in islice(named, _TOGETHER)
+        names = (part_name(number) for number in range(head.parts))
+        named = zip(names, data.parts(), strict=True)
+        left: Sequence[tuple[str, Op]]
+        while left := [
+            (name, Put(Cell(piece, None), new_etag())) for name, piece in islice(named, TOGETHER)
         ]:
-            now = self._clock.now()
-            # Else a writer that was stopped in here might store parts after a sweeper has deleted
-            # their owner. If it died then, nobody would ever find them. (A request that was stopped
-            # on its way is refused for its signature, whose time is over sooner than this.)
-            if not began <= now < began + STALL:
-                raise StoreBusy(f"a value's parts took over {STALL:g} s; nothing was written")
-            for outcome in await self._parts.apply_many(pk, puts, now):
-                if isinstance(outcome, Exception):
-                    raise outcome
-            del puts  # before the next parts are made
+            while left:  # none is left, and so in memory, when the next parts are made
+                now = self._clock.now()
+                # Else a writer that was stopped in here might store parts after a sweeper has
+                # deleted their owner. If it died then, nobody would ever find them. (A request that
+                # was stopped on its way is refused for its signature, whose time is over sooner
+                # than this.)
+                if not began <= now < began + STALL:
+                    raise StoreBusy(f"a value's parts took over {STALL:g} s; nothing was written")
+                left = await write_parts(self._parts, map, head.content, left, now)
 
     def replaced(self, map: str, previous: Stored | None) -> None:
         """Have the parts of a head deleted that this client's own write has replaced."""
@@ -344,7 +344,8 @@ class Large:
         None: the first part is gone. Cost: one request, up to 98 read units. Fills no cache.
         """
         head, now = head_of(stored), self._clock.now()
-        part = await self._parts.read(parts(map, head.content), part_names(1)[0], now)
+        name = part_name(0)
+        part = await self._parts.read(parts(map, head.content, [name])[name], name, now)
         if part is None or type(part.data) is not bytes:
             return None
         return beginning(head.form, part.data, most)
@@ -352,9 +353,9 @@ class Large:
     async def _assembled(self, map: str, head: Head) -> bytearray | None:
         """Return the bytes of all parts, a few at a time; None where one is missing."""
         data = bytearray()
-        names = part_names(head.parts)
-        for first in range(0, head.parts, _TOGETHER):
-            for piece in await self._pieces(map, head, names[first : first + _TOGETHER]):
+        for first in range(0, head.parts, TOGETHER):
+            numbers = range(first, min(first + TOGETHER, head.parts))
+            for piece in await self._pieces(map, head, [part_name(each) for each in numbers]):
                 if piece is None:
                     return None
                 data += piece
@@ -365,13 +366,8 @@ class Large:
         found = await self._cached(head, names)
         missing = [name for name in names if name not in found]
         if missing:
-            pk, now = parts(map, head.content), self._clock.now()
-            read = await self._parts.read_many(pk, missing, now)
-            fresh = {
-                name: entry.data
-                for name, entry in zip(missing, read, strict=True)
-                if entry is not None and type(entry.data) is bytes
-            }
+            now = self._clock.now()
+            fresh = await read_parts(self._parts, map, head.content, missing, now)
             await self._fill(head, fresh)
             found |= fresh
         return [found.get(name) for name in names]

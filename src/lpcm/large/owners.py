@@ -11,22 +11,22 @@ condemned and named other parts, or behind one whose head the caller itself has 
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from lpcm.errors import ValueDecodingError
-from lpcm.ports import Applied, Cell, Delete, KeyRange, Put, Scan, When
+from lpcm.large.parts import write_parts
+from lpcm.ports import Applied, Delete, KeyRange, Put, Scan, When
 from lpcm.ports.etags import new_etag
-from lpcm.ports.heads import Head, head_of, owners, part_names, parts
-from lpcm.system.records import NamedTuple
+from lpcm.ports.heads import Head, Owner, head_of, owner_of, owners, part_name
 from lpcm.values.form import HEAD
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
-    from lpcm.ports import Store, Stored
+    from lpcm.ports import Op, Store, Stored
+    from lpcm.ports.heads import PartStore
 
-__all__ = ["AGE", "Owner", "Owners"]
+__all__ = ["AGE", "Owners"]
 
 AGE: Final = 3600.0
 """Seconds for which a writer may take to put its head before a sweeper looks at its owner."""
@@ -37,42 +37,12 @@ _AT_ONCE: Final = 25
 """Parts that are deleted by one call: a request of DynamoDB."""
 
 
-class Owner(NamedTuple):
-    """What an owner says."""
-
-    key: str
-    """The logical key, encoded."""
-    parts: int
-    """At least so many as are stored: a file's owner is entered before its end is known."""
-    written: float
-    """Epoch seconds, by the writer's clock; a file's owner is entered anew as the file grows."""
-    open: int
-    """The etag that it has while it is open."""
-
-    def cell(self) -> Cell:
-        """Return it as a cell: text of JSON, in each form of store."""
-        return Cell(json.dumps(self._asdict(), separators=(",", ":")), None)
-
-
-_TYPES: Final = (str, int, float, int)
-
-
-def _owner_of(stored: Stored) -> Owner | None:
-    """Return what an owner says; None where another program has written it."""
-    data: Any = stored.data
-    try:
-        found = Owner(**json.loads(data))
-    except (TypeError, ValueError, RecursionError):
-        return None
-    return found if tuple(map(type, found)) == _TYPES else None
-
-
 class Owners:
-    """The owners of one store: ``parts`` as it knows partitions, ``store`` as it knows maps."""
+    """The owners of one store: ``store`` as it knows partitions, ``heads`` as it knows maps."""
 
-    def __init__(self, parts: Store, store: Store) -> None:
-        self._store = parts
-        self._heads = store
+    def __init__(self, store: PartStore, heads: Store) -> None:
+        self._store = store
+        self._heads = heads
 
     async def write(self, map: str, sk: str, head: Head, now: float) -> None:
         """Enter an open owner, before the first of its parts. Cost: one write."""
@@ -92,14 +62,14 @@ class Owners:
     async def remove(self, map: str, content: str, count: int, now: float) -> None:
         """Delete parts, then their owner: no head names them, and none ever will.
 
-        Cost: a write for each part, of its size; 25 to a request.
+        Cost: a write for each part, of its size; 25 to a request. After an error the owner stays,
+        for a later sweep.
         """
-        names = part_names(count)
-        for start in range(0, count, _AT_ONCE):
-            deletes = [(name, Delete()) for name in names[start : start + _AT_ONCE]]
-            for outcome in await self._store.apply_many(parts(map, content), deletes, now):
-                if isinstance(outcome, Exception):
-                    raise outcome  # the owner stays, for a later sweep
+        for first in range(0, count, _AT_ONCE):
+            numbers = range(first, min(first + _AT_ONCE, count))
+            left: Sequence[tuple[str, Op]] = [(part_name(each), Delete()) for each in numbers]
+            while left:
+                left = await write_parts(self._store, map, content, left, now)
         await self._store.apply(owners(map), content, Delete(), now)
 
     async def found(
@@ -126,7 +96,7 @@ class Owners:
         It never finishes a write. Cost: a read for an owner whose parts are named; four requests
         and a write for each part where they are deleted.
         """
-        owner = _owner_of(stored)
+        owner = owner_of(stored)
         if owner is None or now - owner.written <= AGE:
             return False
         if await self._names(map, owner, content, now):

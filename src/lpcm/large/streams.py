@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Final
 
 from lpcm.errors import LPCMError, StoreBusy
 from lpcm.large import large as parts_of
+from lpcm.large.parts import write_parts
 from lpcm.ports import Cell, Put
 from lpcm.ports.etags import new_etag
-from lpcm.ports.heads import FORMAT, PART, Head, head_of, parts
+from lpcm.ports.heads import FORMAT, PART, Head, head_of, part_name
 from lpcm.values.form import HEAD
 from lpcm.values.keys import key_of
 from lpcm.values.size import too_large
@@ -66,7 +67,7 @@ class Source:
             return self.held[1]
         self.held = (-1, b"")  # two of them are never in memory
         head = self._head
-        (piece,) = await self._large._pieces(self._map, head, [f"{number:06}"])
+        (piece,) = await self._large._pieces(self._map, head, [part_name(number)])
         expected = min(PART, head.size - number * PART)
         if piece is None or len(piece) != expected:
             return None
@@ -138,11 +139,8 @@ class Sink:
             await self.abandon()
             raise too_large(large._parts.identity, size, large._most)
         owner, now = await self._entered_owner()
-        put = Put(Cell(piece, None), new_etag())
-        writes = [(f"{self._count:06}", put)]
-        (outcome,) = await large._parts.apply_many(parts(self._map, owner.content), writes, now)
-        if isinstance(outcome, Exception):
-            raise outcome
+        writes = [(part_name(self._count), Put(Cell(piece, None), new_etag()))]
+        await write_parts(large._parts, self._map, owner.content, writes, now)
         self._count += 1
         self._size = size
 

@@ -4,8 +4,10 @@ A value over a store's limit is cut into *parts*, under a random content id and 
 keys. Its *head*, an entry of the kind ``HEAD`` under the entry's own key, names them. An *owner*
 row for each content id says whose the parts are, by the map and the logical key. Owners and parts
 are entries of partitions that are no map's, so each store holds them as it holds any other entry.
+Each part has a partition of its own: a partition has a limit of its own to what it takes a second.
 
-Knows where they are and what a head says; ``lpcm.large`` knows when each is written. Invariants:
+Knows where they are and what a head and an owner say; ``lpcm.large`` knows when each is written.
+Invariants:
 
 1. Parts are immutable: a content id never gets other parts.
 2. A store puts a head on condition that its owner is *open*: that the owner has the etag which the
@@ -15,28 +17,31 @@ Knows where they are and what a head says; ``lpcm.large`` knows when each is wri
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from lpcm.errors import ValueDecodingError
-from lpcm.ports.store import Check, Put, Stored
+from lpcm.ports.store import Check, Put, Store, Stored
 from lpcm.system.records import NamedTuple
-from lpcm.values.form import HEAD
+from lpcm.values.form import HEAD, Cell
 from lpcm.values.path import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from lpcm.ports.store import Change
+    from lpcm.ports.store import Change, MapState, Op, Outcome
 
 __all__ = [
     "FORMAT",
     "HEAD",
     "PART",
     "Head",
+    "Owner",
+    "PartStore",
     "head_of",
     "owner_checks",
+    "owner_of",
     "owners",
-    "part_names",
+    "part_name",
     "parts",
 ]
 
@@ -44,6 +49,30 @@ FORMAT: Final = 3
 """The format of a map that may have heads: an earlier lpcm refuses the map."""
 PART: Final = 390 * 1024
 """The most bytes of a part: an item of DynamoDB has 400 KB, keys and etag included."""
+
+
+class PartStore(Store, Protocol):
+    """A store of items that are limited: a larger value is put into it in parts."""
+
+    def splits(self, map: str, sk: str, op: Put) -> bool:
+        """Tell whether an entry is over the limit of one item."""
+        ...
+
+    async def raise_format(self, namespace: str, name: str, least: int) -> MapState:
+        """Raise the format of a map that is in the catalogue; return its state there."""
+        ...
+
+    async def read_spread(
+        self, pks: Mapping[str, str], sks: Sequence[str], now: float
+    ) -> list[Stored | None]:
+        """Return the entries in the order of ``sks``; ``pks`` has the partition of each."""
+        ...
+
+    async def apply_spread(
+        self, pks: Mapping[str, str], writes: Sequence[tuple[str, Op]], now: float
+    ) -> list[Outcome | Exception]:
+        """Do the writes as ``apply_many`` does; ``pks`` has the partition of each key."""
+        ...
 
 
 class Head(NamedTuple):
@@ -90,6 +119,40 @@ def head_of(stored: Stored) -> Head:
     raise ValueDecodingError(f"not a head that lpcm wrote: {shown(data)}")
 
 
+class Owner(NamedTuple):
+    """What an owner says."""
+
+    key: str
+    """The logical key, encoded."""
+    parts: int
+    """At least so many as are stored: a file's owner is entered before its end is known."""
+    written: float
+    """Epoch seconds, by the writer's clock; a file's owner is entered anew as the file grows."""
+    open: int
+    """The etag that it has while it is open."""
+
+    def cell(self) -> Cell:
+        """Return it as a cell: text of JSON, in each form of store."""
+        return Cell(json.dumps(self._asdict(), separators=(",", ":")), None)
+
+
+_OWNER_TYPES: Final = (str, int, float, int)
+
+
+def owner_of(stored: Stored) -> Owner | None:
+    """Return what an owner says; None where another program has written it.
+
+    >>> owner_of(Stored(*Owner("k", 2, 0.5, 7).cell(), 7, None))
+    Owner(key='k', parts=2, written=0.5, open=7)
+    """
+    data: Any = stored.data
+    try:
+        found = Owner(**json.loads(data))
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return found if tuple(map(type, found)) == _OWNER_TYPES else None
+
+
 def _logical(partition: str) -> str:
     """Return the partition of the map that a partition belongs to: a shard's is longer."""
     return "/".join(partition.split("/", 2)[:2]) + "/"
@@ -104,22 +167,23 @@ def owners(partition: str) -> str:
     return _logical(partition) + "!/"
 
 
-def parts(partition: str, content: str) -> str:
-    """Return the partition of the parts of one value.
+def parts(partition: str, content: str, names: Iterable[str]) -> dict[str, str]:
+    """Return the partitions of these parts of one value, by their keys.
 
-    >>> parts("default/users/", "00ff")
-    'default/users/!00ff/'
+    >>> parts("default/users/", "00ff", ["000000", "000001"])
+    {'000000': 'default/users/!00ff/000000/', '000001': 'default/users/!00ff/000001/'}
     """
-    return f"{_logical(partition)}!{content}/"
+    start = f"{_logical(partition)}!{content}/"
+    return {name: f"{start}{name}/" for name in names}
 
 
-def part_names(count: int) -> list[str]:
-    """Return the keys of so many parts, in order.
+def part_name(number: int) -> str:
+    """Return the key of a part, which no other part of its value has.
 
-    >>> part_names(2)
-    ['000000', '000001']
+    >>> part_name(8)
+    '000008'
     """
-    return [f"{number:06}" for number in range(count)]
+    return f"{number:06}"
 
 
 def owner_checks(changes: Iterable[Change]) -> list[Check]:

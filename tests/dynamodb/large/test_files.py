@@ -157,18 +157,18 @@ class Killed(BaseException):
 def test_a_writer_that_was_killed(m, engine, table, monkeypatch):
     """Its parts, also one whose reply never came, are found by their owner."""
     m["k"] = BIG
-    apply = type(engine.stack.large._parts).apply_many
+    apply = type(engine.stack.large._parts).apply_spread
     calls = []
 
-    async def dies(self, map, writes, now):
-        outcomes = await apply(self, map, writes, now)
-        calls.append(map)
+    async def dies(self, pks, writes, now):
+        outcomes = await apply(self, pks, writes, now)
+        calls.append(pks)
         if len(calls) == 5:
             raise Killed
         return outcomes
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(type(engine.stack.large._parts), "apply_many", dies)
+        patched.setattr(type(engine.stack.large._parts), "apply_spread", dies)
         write(m, "k", LONG)
     assert m["k"] == BIG
     assert places(table) == (1, 2, count(BIG) + 5)
@@ -228,7 +228,7 @@ def test_missing_parts(m, table):
     write(m, "k", LONG)
     content = head_of(run(m._use()._read_store("k"))).content
     for part in ("000003", "000000"):
-        key = {"pk": {"S": f"default/m/!{content}/"}, "sk": {"S": part}}
+        key = {"pk": {"S": f"default/m/!{content}/{part}/"}, "sk": {"S": part}}
         table.call("DeleteItem", TableName=table.name, Key=key)
         with pytest.raises(StoreCorrupt, match="'k'"):
             m.open("k").read()

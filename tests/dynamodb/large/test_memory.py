@@ -104,7 +104,7 @@ def named(of):
 def test_memory(table, monkeypatch, kind, work, most):
     """A writer takes a few parts beside the value, a reader twice the value, a change thrice."""
     table.empty()
-    monkeypatch.setattr(large, "_TOGETHER", 1)  # so that the value is more than what is under way
+    monkeypatch.setattr(large, "TOGETHER", 1)  # so that the value is more than what is under way
     monkeypatch.setattr(large, "PART", 100_000)
     monkeypatch.setattr(cells, "PART", 100_000)
     taken = []

@@ -54,7 +54,8 @@ def test_the_layout(m, table):
     assert head["f"] == {"N": "3"}
     content = large_module.head_of(run(m._use()._read_store("k"))).content
     pks = {item["pk"]["S"] for item in table.items()}
-    assert {"default/m/!/", f"default/m/!{content}/"} < pks
+    own = {f"default/m/!{content}/00000{number}/" for number in range(count(BIG))}
+    assert pks >= {"default/m/!/"} | own
     (row,) = [item for item in table.items() if item["sk"] == {"S": "m"}]
     assert row["format"] == {"N": "3"}
     assert all("x" not in item for item in table.items())
@@ -75,7 +76,7 @@ def test_the_page_shows_a_head_that_is_so(table):
         m["other"] = BIG
         for name, part in (("000000", value[:PART]), ("000001", value[PART:])):
             item = {
-                "pk": {"S": f"default/pages/!{content}/"},
+                "pk": {"S": f"default/pages/!{content}/{name}/"},
                 "sk": {"S": name},
                 "v": {"B": base64.b64encode(part).decode()},
                 "etag": {"N": "1"},
@@ -327,14 +328,14 @@ class Killed(BaseException):
 def test_a_writer_that_died(m, engine, table, monkeypatch):
     """Its parts are found by their owner, and the value before it stays."""
     m["k"] = BIG
-    apply = type(engine.stack.large._parts).apply_many
+    apply = type(engine.stack.large._parts).apply_spread
 
-    async def dies(self, map, writes, now):
-        await apply(self, map, writes[:1], now)
+    async def dies(self, pks, writes, now):
+        await apply(self, pks, writes[:1], now)
         raise Killed
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(type(engine.stack.large._parts), "apply_many", dies)
+        patched.setattr(type(engine.stack.large._parts), "apply_spread", dies)
         m["k"] = OTHER
     assert m["k"] == BIG
     assert places(table) == (1, 2, count(BIG) + 1)
@@ -391,7 +392,7 @@ def test_missing_parts(m, engine, table):
     """They are an error that names the key; the entry can be replaced and deleted."""
     m["k"], m["l"] = BIG, 1
     content = large_module.head_of(run(m._use()._read_store("k"))).content
-    key = {"pk": {"S": f"default/m/!{content}/"}, "sk": {"S": "000001"}}
+    key = {"pk": {"S": f"default/m/!{content}/000001/"}, "sk": {"S": "000001"}}
     table.call("DeleteItem", TableName=table.name, Key=key)
     reads = [
         lambda: m["k"],
