@@ -185,6 +185,16 @@ def clock(monkeypatch):
     return clock
 
 
+def test_paces_are_forgotten(dynoxide_table, clock):
+    """A process does not keep a pace for each partition that was ever throttled, as of parts."""
+    with Engine.open(dynoxide_table.url) as engine:
+        caller = engine.store._store._caller
+        for number in range(100):
+            caller._refused((f"default/m/!00ff/{number:06}/", False), clock.monotonic(), "")
+            clock.advance(1)
+        assert len(caller._paces) == 31
+
+
 def test_first_come_first_served(clock):
     """The turns of a queue are taken in the order of its places, not of the questions."""
     pace = Pace()

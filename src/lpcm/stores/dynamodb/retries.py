@@ -277,6 +277,10 @@ class Caller:
     ) -> None:
         pace = self._paces.get(key)
         if pace is None:
+            # Else those of partitions to which nobody comes back, as those of parts, would stay.
+            for of, each in list(self._paces.items()):
+                if each.is_over():
+                    self._paces.pop(of, None)
             pace, units = self._paces.setdefault(key, Pace()), 0.0
         pace.why = why
         pace.refused(sent, units)
