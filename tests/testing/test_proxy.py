@@ -57,7 +57,7 @@ def test_a_reply_that_is_hurt(aws, kind, fault, arrives):
     with between(Faults(**{fault: 1.0}), kind) as (call, made, server):
         for number in range(1, 4):
             with pytest.raises(ReplyLost):
-                call(within=0.2)
+                call(within=0.6)
             deadline = time.monotonic() + 10
             while made.counts[fault] < number and time.monotonic() < deadline:
                 time.sleep(0.01)

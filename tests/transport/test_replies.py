@@ -357,9 +357,9 @@ def test_a_resolver_that_hangs(caller, monkeypatch):
 
     def resolve(host, port, *args, **kwargs):
         if host == "slow.test" and socket.AI_NUMERICHOST not in args:
-            time.sleep(1.0)
+            time.sleep(2.0)
         return real(host, port, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     call = caller("http://slow.test", limits=Limits(connect=0.2))
-    assert 0.15 <= took(call, NotSent, within=20) < 0.9
+    assert 0.15 <= took(call, NotSent, within=20) < 1.8
