@@ -351,6 +351,23 @@ def test_names_are_resolved_anew(caller, monkeypatch):
         assert call().body == {"n": 2}
 
 
+def test_a_family_that_the_system_has_not(caller, monkeypatch):
+    """An address of which no socket can be made, as IPv6's on some systems, is passed over."""
+    real = socket.getaddrinfo
+
+    def resolve(host, port, *args, **kwargs):
+        if host != "two.test":
+            return real(host, port, *args, **kwargs)
+        if socket.AI_NUMERICHOST in args:
+            raise socket.gaierror("a name")
+        found = real("127.0.0.1", port, type=socket.SOCK_STREAM)
+        return [(99, *found[0][1:]), *found]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with canned(lambda peer: peer.serve_all(answer())) as server:
+        assert caller(f"http://two.test:{server.port}")().status == 200
+
+
 def test_a_resolver_that_hangs(caller, monkeypatch):
     """A name server that does not answer costs no more than the connect limit."""
     real = socket.getaddrinfo

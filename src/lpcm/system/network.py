@@ -98,7 +98,11 @@ def connect(host: str, port: int, deadline: float) -> socket.socket:
     targets = addresses(host, port, deadline)
     error: OSError = OSError("the name has no address")
     for index, (family, address) in enumerate(targets):
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as failure:  # the system has no addresses of this family
+            error = failure
+            continue
         try:
             # Each address gets its share of the time, so that a dead one leaves time for the next.
             sock.settimeout(left(deadline) / (len(targets) - index))

@@ -217,7 +217,11 @@ async def _connect(
     ]
     error: OSError = OSError("the name has no address")
     for index, (family, address) in enumerate(targets):
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as failure:  # the system has no addresses of this family
+            error = failure
+            continue
         try:
             sock.setblocking(False)
             # Each address gets its share of the time, so that a dead one leaves time for the next.
