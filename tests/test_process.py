@@ -138,9 +138,10 @@ def test_what_is_gone_is_not_looked_after() -> None:
     for thing in (kept, gone):
         process.follow(thing, seen.append)
     # A lock follows itself, so each has two. What other threads leave behind is not looked at.
+    # A copy, for a list of items makes tuples, at which the collector may come and change the dict.
     ours = {
         number
-        for number, (reference, _) in list(process._followed.items())
+        for number, (reference, _) in process._followed.copy().items()
         if reference() in {kept, gone}
     }
     assert len(ours) == 4
