@@ -62,12 +62,22 @@ def half_more(value: float) -> float:
     return value + 0.5
 
 
+def half_more_slowly(value: float) -> float:
+    time.sleep(0.003)
+    return value + 0.5
+
+
 WORKS = {
     "increment by 0.5": Work(
         lambda m: m.set("k", 0.0), lambda m: m.increment("k", 0.5), lambda m: m["k"] * 2
     ),
     "transform": Work(
         lambda m: m.set("k", 0.0), lambda m: m.transform("k", half_more), lambda m: m["k"] * 2
+    ),
+    "transform of 3 ms": Work(
+        lambda m: m.set("k", 0.0),
+        lambda m: m.transform("k", half_more_slowly),
+        lambda m: m["k"] * 2,
     ),
     "popitem": Work(
         lambda m: m.set_many({number: number for number in range(STOCK)}),
@@ -80,6 +90,7 @@ ROUNDS = [
     ("increment by 0.5", 8, 1),
     ("increment by 0.5", 32, 1),
     ("transform", 8, 1),
+    ("transform of 3 ms", 8, 1),
     ("transform", 1, 64),
     ("popitem", 16, 1),
     ("transact", 32, 1),
@@ -90,6 +101,7 @@ ROUNDS = [
 def work(url: str, name: str, how: tuple[int, float], begin: Any, out: Any) -> None:
     threads, seconds = how
     m: Any = LPCM("fair", url=url)
+    len(m)  # the store is open
     begin.wait()
     now = time.monotonic()
     until = now + seconds

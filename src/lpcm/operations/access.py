@@ -100,6 +100,8 @@ class Access:
         self._bare = engine.codec.form is Form.TEXT
         self._rewrites: bool = getattr(type(engine.store), "rewrites", False)
         """Whether the store does ``ports.Rewrite``: asked of the store itself, not of a wrapper."""
+        has_lines = hasattr(type(engine.store), "line")
+        self._line = getattr(engine.store, "line") if has_lines else None  # noqa: B009  # no part of the port
         self._ttl = ttl if ttl is not None else engine.ttl
         self._factory = default if callable(default) else None
         plain = default is not MISSING and self._factory is None
@@ -166,7 +168,8 @@ class Access:
 
         Threads and tasks stand in lines apart: a thread that waits for a task may be its loop's.
         """
-        return Turn(self._engine.turns, (id(self._clock), self._map, sk), self._clock)
+        line = None if self._line is None else self._line(self._map, sk)
+        return Turn(self._engine.turns, (id(self._clock), self._map, sk), self._clock, line)
 
     # Entries
 

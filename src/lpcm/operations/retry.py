@@ -57,14 +57,15 @@ class Retry:
         the refusal brought is old by now, and a write on an old etag is refused without fail. So
         all writers that meet have the same chance, and the last winner no better one. The other
         refusals are answered at once, with the entry that they brought: where a write has to wait
-        for a lock, as on SQLite, no read before that wait brings a newer one.
+        for a lock, as on SQLite, no read before that wait brings a newer one. Who is the first one
+        of all processes never pauses: the others wait for it.
         """
         self._losses += 1
         if await turn.take():
             self.restart()
             return True
         self._check_time()
-        if self._losses % 2:
+        if self._losses % 2 or turn.first:
             return False
         await self._clock.sleep(backoff(self._losses // 2 - 1, first=_FIRST_PAUSE, most=_MOST))
         return True

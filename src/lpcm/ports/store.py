@@ -338,6 +338,9 @@ class Store(Tier, Protocol):
     it is sent ``Rewrite``, for increments that are no ``Add``. It may have ``sharded``: see
     ``ports.shards``.
 
+    It may have ``line(map, sk)``, where processes share it: the line of those whose
+    compare-and-sets meet at a key, a ``system.turns.ProcessLine``, whose methods do not block.
+
     It may have ``eventual``, its reads that cost less and may miss the last writes; None where the
     store was not opened to read so. They serve what no write depends on, and fill no cache.
 

@@ -1,9 +1,11 @@
-"""Turns: callers of one process that meet at a key go in order, first come, first served.
+"""Turns: callers that meet at a key go in order, first come, first served.
 
 A caller that met no other one takes no turn. The rest stand in a *line*: the first of it goes, and
-rings for the next one when it leaves. The line gives an order, and no exclusion: what the callers
-do is right without it. So a caller whose line has not moved for a while goes all the same, be it
-that the first one takes long, or waits for the caller itself.
+rings for the next one when it leaves. A line is one process's. Where the store has a line of
+processes (``ProcessLine``), the first caller stands in that, too, for its process. A line gives an
+order, and no exclusion: what the callers do is right without it. So a caller whose line has not
+moved for a while goes all the same, be it that the first one takes long, or waits for the caller
+itself.
 
 Knows neither entries nor the work that is done. Invariant: a caller that ends, however it does,
 leaves its line.
@@ -38,6 +40,10 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Return seconds that never go back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
         ...
 
 
@@ -99,6 +105,30 @@ class LoopBell:
         await asyncio.wait([self._future], timeout=seconds)
 
 
+class ProcessLine(Protocol):
+    """The line of the processes that meet at a key, where a store has one: see ``ports.Store``."""
+
+    def free(self) -> bool:
+        """Begin a turn where nobody stands in it; else stand at its end."""
+        ...
+
+    def stand(self) -> bool:
+        """Stand at its end, or keep the place; tell whether the others see it."""
+        ...
+
+    def first(self) -> bool:
+        """Tell whether nobody stands before this process."""
+        ...
+
+    def pause(self) -> float:
+        """Return the seconds until the next look."""
+        ...
+
+    def leave(self) -> None:
+        """Leave the line, if this process stands in it."""
+        ...
+
+
 class _Line:
     """The callers that wait for one key, the one whose turn it is first."""
 
@@ -127,15 +157,22 @@ class Turns:
 class Turn:
     """The place of one caller at one key; a context manager for its whole operation."""
 
-    __slots__ = ("_bell", "_clock", "_found", "_key", "_line", "_turns", "left")
+    __slots__ = ("_bell", "_clock", "_found", "_key", "_line", "_outside", "_stood", "_turns",
+                 "first", "left")  # fmt: skip
 
-    def __init__(self, turns: Turns, key: Hashable, clock: Clock) -> None:
+    def __init__(
+        self, turns: Turns, key: Hashable, clock: Clock, outside: ProcessLine | None = None
+    ) -> None:
         self._turns = turns
         self._key = key
         self._clock = clock
         self._line: _Line | None = None
         self._bell: Bell | None = None  # until it stands in a line
         self._found: Any = None
+        self._outside = outside
+        self._stood = False
+        self.first = False
+        """Whether all that take turns wait behind this caller, those of other processes, too."""
         self.left: Any = None
         """What this caller leaves to the next one."""
 
@@ -150,6 +187,8 @@ class Turn:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._stood and self._outside is not None:
+            self._outside.leave()
         line = self._line
         if line is not None:
             self._leave(line)
@@ -173,25 +212,50 @@ class Turn:
 
     async def follow(self) -> bool:
         """Wait behind those that are in line for the key; tell whether there were any."""
-        return self._key in self._turns.lines and await self.take()
+        if self._key in self._turns.lines:
+            return await self.take()
+        outside = self._outside
+        if outside is None or self._bells() is None or outside.free():
+            return False
+        return await self.take()
+
+    def _bells(self) -> Callable[[], Bell] | None:
+        """Return what makes a bell for this caller; None: it must not wait."""
+        if threading.get_ident() in self._turns.inside:
+            return None
+        make: Callable[[], Bell] | None = getattr(self._clock, "bell", None)
+        return make
 
     async def take(self) -> bool:
         """Wait for the turn, which lasts until the end; tell whether the caller had to wait.
 
         A caller that is within another one's function does not wait: that one waits for it.
         """
-        turns = self._turns
-        make = getattr(self._clock, "bell", None)
-        if self._line is not None or make is None or threading.get_ident() in turns.inside:
+        make = self._bells()
+        if self._line is not None or make is None:
             return False
         bell = self._bell = make()
-        self._line = line = turns.lines.setdefault(self._key, _Line())
+        self._line = line = self._turns.lines.setdefault(self._key, _Line())
         line.callers.append(self)
-        if line.callers[0] is self:
+        waited = line.callers[0] is not self
+        if waited:
+            await self._stand_in(line, bell)
+            self._found = line.left
+        return await self._take_outside() or waited
+
+    async def _take_outside(self) -> bool:
+        """Wait for this process's turn among those at the key; tell whether it had to wait."""
+        outside, waited = self._outside, False
+        if outside is None:
             return False
-        await self._stand_in(line, bell)
-        self._found = line.left
-        return True
+        self._stood = True
+        if not outside.stand():
+            return False
+        self.first = True
+        while not outside.first():
+            await self._clock.sleep(outside.pause())
+            self._found, waited = None, True
+        return waited
 
     async def _stand_in(self, line: _Line, bell: Bell) -> None:
         place, since = len(line.callers), self._clock.monotonic()

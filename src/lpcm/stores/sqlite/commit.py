@@ -10,9 +10,11 @@ used: see ``SQLiteStore.apply``.
   After an error that concerns them all (SQLITE_FULL ends the transaction, savepoints included)
   everything is rolled back, and each write is done once more, by itself.
 - **A write is taken only once the lock of the file is held.** Until then it can be withdrawn: its
-  awaiter was cancelled, its thread was interrupted, its loop or the file was closed. Others are
-  asked for the lock once a millisecond, not ever more seldom as SQLite does, so that no process
-  starves; only a write that has waited for them for the whole ``busy_timeout`` fails.
+  awaiter was cancelled, its thread was interrupted, its loop or the file was closed. Only a write
+  that has waited for other processes for the whole ``busy_timeout`` fails.
+- **Processes that meet at the file stand in a line** (``line``). The first of it asks SQLite for
+  the lock, ten times in a millisecond, until it has its turn; the others wait for theirs. Who has
+  met others of late, or committed much, looks at the line when its turn is over.
 - **An exception may come out between any two steps**, as ``connections`` says. Writes that are
   taken stay in ``_batch`` until each has its outcome. One call of C runs COMMIT and adds to a list,
   which shows whether it has returned. Where it has not, the leader rolls back and puts the others
@@ -46,6 +48,7 @@ from lpcm.stores.sqlite.bulk import OF_ONE_WRITE, applied, put_rows
 from lpcm.stores.sqlite.confirm import confirm
 from lpcm.stores.sqlite.connections import operations
 from lpcm.stores.sqlite.file import is_busy
+from lpcm.stores.sqlite.line import OFTEN, Line
 from lpcm.stores.sqlite.statements import changes
 from lpcm.stores.sqlite.writes import end, pass_on, wake
 from lpcm.system.process import follow, forked, same
@@ -69,8 +72,8 @@ MOST: Final = 256
 MOST_BYTES: Final = 1_000_000
 MOMENT: Final = 0.001
 """Seconds between two attempts to get the lock of the file."""
-_IN_A_ROW = 16  # transactions of several writes, after which other processes get a moment
-_LONG, _OF_LATE = 0.005, 0.1
+_IN_A_ROW = 16  # transactions of several writes, after which others are looked for
+_OF_LATE = 0.1
 _NAP = 0.0001
 _NAPS = 10
 _LOOK = 0.05  # seconds after which who waits looks whether there is still a leader
@@ -96,7 +99,6 @@ class Commits:
     def __init__(self, file: File, near: NearCache) -> None:
         self._file = file
         self._near = near
-        self._long = _LONG if file.flushes else 10 * _LONG
         self._begin_anew()
         follow(self, Commits._after_fork)
 
@@ -117,9 +119,8 @@ class Commits:
         self._busy_since = 0.0
         """When the lock was first refused, since it was last given."""
         self._busy_last = -_OF_LATE
-        """When it was last refused for long."""
-        self._ours_since = 0.0
-        """When it was last refused, or left to others."""
+        """When this process last waited for others."""
+        self._line = Line(self._file.path)
         self._row = 0
 
     # Waiting
@@ -219,15 +220,16 @@ class Commits:
             self._settle()
             while (self.queue or self._singles) and not (own is not None and own.ended):
                 self._gather()
-                self._make_way()
-                if self._attempt(connection, own):
-                    self._busy_since = 0.0
+                first = self._may_go()
+                if first and self._attempt(connection, own):
+                    self._granted()
                 else:
-                    self._refused()
+                    self._refused(first=first)
         finally:
             self._leader = 0
             if not self.queue and not self._singles:
                 self._busy_since = 0.0
+                self._line.leave()
 
     def _gather(self) -> None:
         """Let those come again whom the last transaction has just released."""
@@ -240,31 +242,38 @@ class Commits:
             if came <= 0:
                 return
 
-    def _make_way(self) -> None:
-        """Leave the lock to other processes for a moment, where it has been ours for long."""
-        now = time.monotonic()
-        shared = now - self._busy_last < _OF_LATE
-        if self._row >= _IN_A_ROW or (shared and now - self._ours_since >= MOMENT):
-            time.sleep(MOMENT)
+    def _may_go(self) -> bool:
+        """Tell whether it is this process's turn; else it stands in the line."""
+        line = self._line
+        if not line.standing:
+            met = time.monotonic() - self._busy_last < _OF_LATE
+            if line.ours() or not (met or self._row >= _IN_A_ROW):
+                return True
             self._row = 0
-            self._ours_since = time.monotonic()
+            line.stand()
+        return line.first()
 
-    def _refused(self) -> None:
-        """Wait a moment for others; end those that have waited for the whole ``busy_timeout``."""
-        now = self._ours_since = time.monotonic()
+    def _granted(self) -> None:
+        """Begin a turn, where this process stood in the line for it."""
+        if self._busy_since:
+            # Counted from the end of the transaction, which may have taken long.
+            self._busy_last = time.monotonic()
+            self._busy_since = 0.0
+            self.alone = False
+        self._line.leave()
+
+    def _refused(self, *, first: bool) -> None:
+        """Stand in the line; end those that have waited for the whole ``busy_timeout``."""
+        now = self._busy_last = time.monotonic()
         self._busy_since = self._busy_since or now
-        waited = now - self._busy_since
-        slow = waited > self._long
-        if slow:
-            self._busy_last = now
         for write in [*self._singles, *self.queue]:
             if now - max(write.since, self._busy_since) < self._file.busy_timeout:
                 break
             if self.withdraw(write):
                 write.error = self._file.busy()
                 end([write])
-        # The oftener the longer, so that who has waited long is likely to be the next one.
-        time.sleep(max(MOMENT / 4, 2 * MOMENT * 0.5 ** (20 * waited)) if slow else MOMENT)
+        placed = self._line.stand()
+        time.sleep(OFTEN if first and placed else self._line.pause())
 
     def _attempt(self, connection: Connection, own: Write | None) -> bool:
         """Do some of what waits; return False if others hold the lock, and nothing was taken."""

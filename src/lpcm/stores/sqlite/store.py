@@ -42,6 +42,7 @@ from lpcm.stores.sqlite.connections import another, operations
 from lpcm.stores.sqlite.file import File, is_busy
 from lpcm.stores.sqlite.foreign import entry, infos, is_not_text
 from lpcm.stores.sqlite.limit import Limit
+from lpcm.stores.sqlite.line import Lines
 from lpcm.stores.sqlite.location import GONE, directory
 from lpcm.stores.sqlite.near import NearCache, alive
 from lpcm.stores.sqlite.options import NEAR_CACHE, OPTIONS
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from lpcm.ports.near import NearState
     from lpcm.stores.sqlite.awaited import AwaitedStore, Threads
     from lpcm.stores.sqlite.connections import Connection, Execute
+    from lpcm.stores.sqlite.line import Line
     from lpcm.stores.sqlite.readonly import ReadOnlyStore
 
 __all__ = ["OPTIONS", "SQLiteStore", "examine", "open_store"]
@@ -96,6 +98,7 @@ class SQLiteStore:
         self._check_size = self._limit.check
         self._upkeep = Upkeep(file)
         self.commits = Commits(file, self._near)
+        self._lines = Lines(file.path)
 
     @property
     def identity(self) -> str:
@@ -114,6 +117,10 @@ class SQLiteStore:
     def near(self) -> NearCache | None:
         """The near cache, for those who serve its hits."""
         return self._near if self._near.limit else None
+
+    def line(self, map: str, sk: str) -> Line:
+        """Return the line of the processes whose compare-and-sets meet at a key."""
+        return self._lines.of(map, sk)
 
     def __repr__(self) -> str:
         return f"<SQLiteStore {self._file.path}>"
