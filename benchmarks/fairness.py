@@ -1,11 +1,13 @@
 """Writers that meet on one key: what each of them gets, and how long each of them waits.
 
 Run ``python benchmarks/fairness.py``; ``--seconds 5`` is the length of a round, ``--only sqlite``
-takes one store. ``--against OTHER/src`` runs another checkout in turns with this one, so often as
-``--rounds 3`` says. Processes begin together and work for the same time. A round's figures are the
-operations a second of all, Jain's index of fairness (1: all got the same; 1/n: one got all), the
-longest wait of one operation in seconds, the conflicts, and whether the result is exact. DynamoDB
-is dynoxide, on this machine.
+takes one store, ``--work transact`` the kinds of work that begin so. ``--against OTHER/src`` runs
+another checkout in turns with this one, so often as ``--rounds 3`` says. Processes are started one
+after the other, read and write once, begin together, and work for the same time. A round's figures
+are the operations a second of all, Jain's index of fairness (1: all got the same; 1/n: one got
+all), the longest wait of one operation in seconds, the conflicts, and whether the result is exact.
+Work that is ``alone`` is on keys of each process's own: what the machine can do. DynamoDB is
+dynoxide, on this machine.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 STOCK = 12_000
 """The entries that ``popitem`` takes from."""
+START = 60.0
+"""Seconds that a process may take to start, on a busy machine."""
 
 
 class Work(NamedTuple):
@@ -56,6 +60,16 @@ def move(m: Any) -> None:
 def balanced(m: Any) -> float:
     assert m["a"] + m["b"] == 0
     return float(m["a"] * 2)
+
+
+def move_alone(m: Any) -> None:
+    me = os.getpid()
+
+    def both(t: Any) -> None:
+        t[m].increment((me, "a"), 0.5)
+        t[m].increment((me, "b"), -0.5)
+
+    transact(both)
 
 
 def half_more(value: float) -> float:
@@ -85,6 +99,10 @@ WORKS = {
         lambda m: STOCK - len(m),
     ),
     "transact": Work(lambda m: m.update(a=0.0, b=0.0), move, balanced),
+    "alone: increment by 0.5": Work(
+        lambda m: m.clear(), lambda m: m.increment(os.getpid(), 0.5), lambda m: sum(m.values()) * 2
+    ),
+    "alone: transact": Work(lambda m: m.clear(), move_alone, lambda m: sum(map(abs, m.values()))),
 }
 ROUNDS = [
     ("increment by 0.5", 8, 1),
@@ -94,15 +112,23 @@ ROUNDS = [
     ("transform", 1, 64),
     ("popitem", 16, 1),
     ("transact", 32, 1),
+    ("alone: increment by 0.5", 1, 1),
+    ("alone: increment by 0.5", 32, 1),
+    ("alone: transact", 1, 1),
+    ("alone: transact", 32, 1),
 ]
 """The work, the processes, and the threads of each."""
 
 
-def work(url: str, name: str, how: tuple[int, float], begin: Any, out: Any) -> None:
+def work(  # noqa: PLR0917  # of a process
+    url: str, name: str, how: tuple[int, float], ready: Any, begin: Any, out: Any
+) -> None:
     threads, seconds = how
     m: Any = LPCM("fair", url=url)
-    len(m)  # the store is open
-    begin.wait()
+    LPCM("warm", url=url).increment("k", 0.5)
+    len(m)
+    ready.release()
+    begin.wait(START)
     now = time.monotonic()
     until = now + seconds
     results: list[tuple[int, int, float]] = []
@@ -143,13 +169,14 @@ def measure(url: str, name: str, processes: int, threads: int, seconds: float) -
     m.clear()
     WORKS[name].before(m)
     context = get_context("spawn")
-    begin, out = context.Barrier(processes), context.Queue()
+    ready, begin, out = context.Semaphore(0), context.Barrier(processes), context.Queue()
     workers = [
-        context.Process(target=work, args=(url, name, (threads, seconds), begin, out))
+        context.Process(target=work, args=(url, name, (threads, seconds), ready, begin, out))
         for _ in range(processes)
     ]
     for each in workers:
         each.start()
+        assert ready.acquire(timeout=START)
     found = [out.get(timeout=seconds + 120) for _ in workers]
     for each in workers:
         each.join()
@@ -169,6 +196,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--seconds", type=float, default=8)
     asked.add_argument("--only", default="")
+    asked.add_argument("--work", default="")
     asked.add_argument("--against", help="the src of another checkout")
     asked.add_argument("--rounds", type=int, default=1)
     asked.add_argument("--line", help=argparse.SUPPRESS)  # one round, for what --against starts
@@ -196,7 +224,8 @@ def main() -> None:
         for store, url in urls.items():
             if given.only not in {"", store}:
                 continue
-            for (name, processes, threads), _ in product(ROUNDS, range(given.rounds)):
+            rounds = [each for each in ROUNDS if each[0].startswith(given.work)]
+            for (name, processes, threads), _ in product(rounds, range(given.rounds)):
                 for which, source in sources.items():
                     line = one_round(source, f"{url} | {name} | {processes} | {threads}", given)
                     print(f"| {which} | {store} {line}", flush=True)

@@ -17,8 +17,10 @@ import pytest
 from lpcm import LPCM, Conflict, Engine
 from lpcm.engine import config
 from lpcm.engine.drive import run
+from lpcm.map import transaction
 from lpcm.operations.retry import Retry
 from lpcm.ports import Applied, KeyRange, Put
+from lpcm.system.backoff import KEYS, MOST, STEP, Windows
 from lpcm.testing import FakeClock
 
 TRIP = 0.0004
@@ -95,11 +97,13 @@ class FarStore:
     def __init__(self, store):
         self._store = store
         self.applied = 0
+        self.requests = 0
 
     def __getattr__(self, name):
         return getattr(self._store, name)
 
     async def _far(self, call, *args):
+        self.requests += 1
         await tick(trip())
         result = await call(*args)
         await tick(trip())
@@ -107,6 +111,9 @@ class FarStore:
 
     async def read(self, *args):
         return await self._far(self._store.read, *args)
+
+    async def read_many(self, *args):
+        return await self._far(self._store.read_many, *args)
 
     async def scan(self, *args):
         return await self._far(self._store.scan, *args)
@@ -166,7 +173,9 @@ def meet(kind, writers, once, entries, *, seconds=2.0, processes=0):
     async def work(number):
         engine = engines[number % len(engines)]
         engine.catalogue.registered.add(stored._use()._map)
-        use = LPCM("m", using=engine)._use()
+        m = LPCM("m", using=engine)
+        use = m._use()
+        use.map = m
         use._until = use._until_whole = float("inf")  # the catalogue is asked no more
         while True:
             began = world.time
@@ -242,6 +251,36 @@ def test_increments_of_processes(tmp_path):
     assert m["k"] == 4 * 150 * 0.5
 
 
+async def move(use):
+    """Do what ``transact`` does, in the simulated time."""
+    retry, t = None, transaction.Transaction()
+    while True:
+        within = t[use.map]._use()
+        await within.increment("a", 0.5)
+        await within.increment("b", -0.5)
+        t._end()
+        try:
+            await t._commit({use._map: use})
+        except Conflict:
+            retry = retry or transaction._again(use)
+            t = await transaction._next(t, retry)
+        else:
+            if retry is not None:
+                retry.won(t._buffer.reads)
+            return
+
+
+@pytest.mark.parametrize(("writers", "requests"), [(2, 3.8), (8, 4.8), (32, 7.2)])
+def test_transactions(writers, requests):
+    """All whose transactions meet get about the same, after few requests."""
+    stored, shares, waited, store = meet(FarStore, writers, move, {"a": 0.0, "b": 0.0})
+    assert jain(shares) > 0.75
+    assert waited < 1.9
+    assert store.requests < requests * sum(shares)
+    assert sum(shares) <= stored["a"] * 2 == -stored["b"] * 2 <= sum(shares) + writers
+    assert sum(shares) > 700
+
+
 def transform(use):
     return use.transform("k", lambda value: value + 0.5)
 
@@ -256,7 +295,8 @@ def test_compare_and_set(kind, once, writers, longest):
     """All writers of one key get about the same, and wait for a short time only."""
     stored, shares, waited, store = meet(kind, writers, once, {"k": 0.0})
     assert jain(shares) > 0.8
-    assert store.applied < (3.8 if writers == 8 else 6.5) * sum(shares), "most attempts are in vain"
+    assert store.applied < (2.8 if writers == 8 else 4.2) * sum(shares), "most attempts are in vain"
+    assert store.requests < (4.5 if writers == 8 else 6.5) * sum(shares)
     assert waited < longest
     # The last ones may have been done without an answer.
     assert sum(shares) <= stored["k"] * 2 <= sum(shares) + writers
@@ -351,8 +391,11 @@ def test_a_rival_in_each_pause(writes):
     assert m["k"] == stored["k"] == (3 if writes == 1 else 2) + 0.5
 
 
-def test_pauses_of_transactions():
-    """Pauses are as long as the attempts that were refused, but end with the timeout."""
+def test_pauses_of_a_retry():
+    """Pauses are as long as the attempts that were refused, and longer each time, up to a limit.
+
+    They end with the timeout.
+    """
     clock = FakeClock()
     pauses = []
 
@@ -361,12 +404,84 @@ def test_pauses_of_transactions():
         clock.advance(seconds)
 
     clock.sleep = sleep
-    retry = Retry(clock, 8.0, "a transaction", "m")
+    retry = Retry(clock, 8.0, "a transaction", "m", Windows())
     for _ in range(20):
         clock.advance(0.01)
-        run(retry.wait())
-    assert max(pauses[:1]) <= 0.02
-    assert 0.02 < max(pauses) <= 0.16
+        run(retry.wait(["k"]))
+    assert pauses[0] <= 0.01
+    assert 0.02 < max(pauses) <= MOST
     clock.advance(8)
     with pytest.raises(Conflict, match="nothing was written"):
-        run(retry.wait())
+        run(retry.wait(["k"]))
+
+
+def test_windows_come_to_the_same_width():
+    """Windows that were of different widths come together, and none is over the limit."""
+    wide, narrow = Windows(), Windows()
+    for _ in range(200):
+        widest = wide.widen(["k"])
+    assert widest == MOST
+    for _ in range(200):
+        for windows in (wide, narrow):
+            windows.widen(["k"])
+            windows.narrow(["k"])
+    assert wide.widen(["k"]) == pytest.approx(narrow.widen(["k"]), rel=0.05)
+
+
+def test_windows_are_forgotten():
+    """A key where one pause is enough has no window for long; those of many keys go."""
+    windows = Windows()
+    for number in range(3 * KEYS):
+        windows.widen([number])
+    assert len(windows) <= KEYS
+    windows = Windows()
+    windows.widen(["k"])
+    for _ in range(30):
+        windows.narrow(["k"])
+    assert not len(windows)
+
+
+def test_a_window_outlasts_its_operation():
+    """The next operation on a key waits as long as the last one came to wait; others do not."""
+    inner, clock = Engine.open("memory://"), FakeClock()
+    pauses = []
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+
+    clock.sleep = sleep
+
+    class Refusing:
+        """A store that another write reaches first, as often as it is told."""
+
+        left = 0
+
+        def __init__(self, store):
+            self._store = store
+
+        def __getattr__(self, name):
+            return getattr(self._store, name)
+
+        async def apply(self, map, sk, op, now):
+            if self.left:
+                self.left -= 1
+                LPCM("m", using=inner).increment("k")
+                LPCM("m", using=inner).increment("other")
+            return await self._store.apply(map, sk, op, now)
+
+    store = Refusing(inner.store)
+    engine = Engine(store, config.parse("memory://"), clock=clock)
+    m = LPCM("m", using=engine)
+    m.update(k=0, other=0)
+    store.left = 100
+    m.increment("k", 0.5)
+    assert len(pauses) == 50
+    del pauses[:]
+    for _ in range(20):
+        store.left = 2
+        m.increment("k", 0.5)
+    assert sum(pauses) > 20 * STEP
+    del pauses[:]
+    store.left = 2
+    m.increment("other", 0.5)
+    assert max(pauses) <= STEP

@@ -18,6 +18,7 @@ from lpcm.engine.drive import LoopClock, SystemClock, Threads, run
 from lpcm.engine.loops import Loops
 from lpcm.engine.stack import Stack, as_it_is, flush, near_cache, shut, stacked
 from lpcm.errors import PickleRefused, StoreError
+from lpcm.system.backoff import Windows
 from lpcm.system.turns import Turns
 from lpcm.system.workers import Workers
 from lpcm.values import keys
@@ -73,6 +74,8 @@ class Engine(Block):
         self._threads = Threads()
         self.turns = Turns()
         """The order of those that meet at a key."""
+        self.windows = Windows()
+        """How long those wait that other processes were in the way of."""
         used = clock or SystemClock()
         self.near = near_cache(settings, used)
         """The near cache in front of a store of a network; one of SQLite is the store's own."""

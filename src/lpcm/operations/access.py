@@ -161,7 +161,8 @@ class Access:
 
     def _retry(self, what: str) -> Retry:
         """Return the pauses of a compare-and-set, for ``what`` that may fail."""
-        return Retry(self._clock, self._engine.timeout, what, self._name)
+        engine = self._engine
+        return Retry(self._clock, engine.timeout, what, self._name, engine.windows)
 
     def _turn(self, sk: str) -> Turn:
         """Return the place of a compare-and-set among those of this engine at the same key.

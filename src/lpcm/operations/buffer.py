@@ -1,9 +1,10 @@
 """The buffer of a transaction: what it has read, what it will write, and the tier made of both.
 
 A read goes to the store once and is remembered: the etag, or the absence of the entry, becomes a
-condition. A write is decided here, on the entry as the transaction has read or written it, and is
-kept for the one request at the end. Knows keys and values in their encoded form, and the
-operations of the map outside the transaction, by which it reads.
+condition. An attempt that follows a refused one reads together what that read key by key. A write
+is decided here, on the entry as the transaction has read or written it, and is kept for the one
+request at the end. Knows keys and values in their encoded form, and the operations of the map
+outside the transaction, by which it reads.
 
 Invariants: what a transaction has read stays the same within it, until it expires; every entry
 that the caller saw is a condition of the end, or is the transaction's own write; nothing here
@@ -17,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from lpcm.errors import LPCMError, ValueTooLarge
+from lpcm.operations.entry import MISSING
 from lpcm.ports import (
     DAMAGED,
     Aborted,
@@ -69,6 +71,15 @@ class Buffer:
         self.reads: dict[Address, Stored | None] = {}
         self.writes: dict[Address, Stored | None] = {}
         """The entry that each write leaves; None: no entry."""
+        self.attempt = 1
+        self.refused: Sequence[Address] = ()
+        """The entries that refused the transaction at its end."""
+        self.ahead: dict[Address, Stored | None] = {}
+        """What was read together with others, no condition until the caller asks for it."""
+        self._asked: list[Address] = []
+        """What the caller has read by key."""
+        self._expected: Collection[Address] = ()
+        """What the attempt before this one has read by key, and this one reads together."""
         self.awaited = False
         """Whether an event loop runs the transaction, which nothing may block."""
         self.ended = False
@@ -99,6 +110,35 @@ class Buffer:
         if entry is None or ((expires := entry[3]) is not None and expires <= now):
             return None
         return entry
+
+    def follow(self, before: Buffer, apart: int) -> None:
+        """Begin as the next attempt after one that was refused.
+
+        What that one read by key is read in one request for each map, as soon as the caller asks
+        for one of its keys; but not in every ``apart``-th attempt after the first.
+        """
+        self.attempt = before.attempt + 1
+        if before.attempt % apart:
+            self._expected = dict.fromkeys(before._asked)
+
+    def take(self, map: str, sks: Sequence[str]) -> list[str]:
+        """Read what was read ahead; return the keys to ask the store for, with those expected."""
+        missing: list[str] = []
+        for sk in dict.fromkeys(sks):
+            address = map, sk
+            if self.at_hand(address):
+                continue
+            self._asked.append(address)
+            found = self.ahead.pop(address, MISSING)
+            if found is MISSING:
+                missing.append(sk)
+            else:
+                self.reads.setdefault(address, found)
+        if not any((map, sk) in self._expected for sk in missing):
+            return missing
+        expected = [each for each in self._expected if each[0] == map and not self.at_hand(each)]
+        self._expected = [each for each in self._expected if each[0] != map]
+        return [*dict.fromkeys([*missing, *(sk for _, sk in expected)])]
 
     def seen(self, address: Address) -> bool:
         """Tell whether the caller has looked at the entry."""
@@ -183,26 +223,34 @@ class BufferingTier:
         if buffer.ended or not self._reaches:
             self.check_reach()
         buffer.check_room((address,))
-        found = await self._outside.find(sk)
-        # Another task may have read or written the entry meanwhile.
-        if address in buffer.writes:
-            return buffer.look(address, now)
-        return buffer.reads.setdefault(address, found)
+        await self._fetch(map, (sk,), now)
+        return buffer.look(address, now)
 
     async def read_many(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
         """Return the entries; ask the store, in bulk, for those that are not at hand."""
-        buffer, outside = self._buffer, self._outside
+        buffer = self._buffer
         buffer.check_open()
         missing = [sk for sk in dict.fromkeys(sks) if not buffer.at_hand((map, sk))]
         if missing:
             self.check_reach()
             buffer.check_room([(map, sk) for sk in missing])
+            await self._fetch(map, missing, now)
+        return [buffer.look((map, sk), now) for sk in sks]
+
+    async def _fetch(self, map: str, sks: Sequence[str], now: float) -> None:
+        """Read entries that are not at hand: ask the store, in bulk if there are several."""
+        buffer, outside = self._buffer, self._outside
+        missing = buffer.take(map, sks)
+        found: Sequence[Stored | None] = ()
+        if len(missing) == 1:
+            found = (await outside.find(missing[0]),)
+        elif missing:
             if now >= outside._until:
                 await outside._look(now)
             found = await outside._tier.read_many(map, missing, now)
-            for sk, entry in zip(missing, found, strict=True):
-                buffer.reads.setdefault((map, sk), entry)
-        return [buffer.look((map, sk), now) for sk in sks]
+        for sk, entry in zip(missing, found, strict=True):
+            # Another task may have read or written the entry meanwhile.
+            (buffer.reads if sk in sks else buffer.ahead).setdefault((map, sk), entry)
 
     async def read_stored(self, map: str, sks: Sequence[str], now: float) -> list[Stored | None]:
         """Read entries past the cache: these, and not the cache's, are conditions from now on."""

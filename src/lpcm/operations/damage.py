@@ -207,7 +207,7 @@ async def take(use: Access, key: object, sk: str, found: Stored | None) -> Store
         outcome = await use._apply(sk, Delete(entry.etag, returning=True))
         if isinstance(outcome, Applied):
             return entry
-        await retry.wait()
+        await retry.wait(((use._map, sk),))
         found = await use._latest(sk)
     return None
 

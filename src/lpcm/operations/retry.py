@@ -1,6 +1,9 @@
-"""Retries of a compare-and-set that another write prevented.
+"""Retries of what another write prevented: a compare-and-set, a transaction.
 
-Knows no entry.
+Before another attempt there is a pause at random, up to the *windows* of the keys that were refused
+(``system.backoff.Windows``): the engine remembers them from one operation to the next. A single key
+is tried twice between pauses. A transaction is not: refused, it costs what it does when done, and
+reading is cheap beside it. Knows no entry.
 """
 
 from __future__ import annotations
@@ -9,10 +12,13 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from lpcm.errors import Conflict
-from lpcm.system.backoff import backoff, jitter
+from lpcm.system.backoff import jitter
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Hashable
+
     from lpcm.ports import Clock
+    from lpcm.system.backoff import Windows
     from lpcm.system.turns import Turn
 
 __all__ = ["UNCHANGED", "Retry"]
@@ -26,32 +32,27 @@ class Unchanged(Enum):
 
 UNCHANGED: Final = Unchanged.UNCHANGED
 
-_FIRST: Final = 0.001
-_FIRST_PAUSE: Final = 0.004
-_MOST: Final = 0.064
-"""Seconds of a pause: with shorter ones most of 32 writers send their requests in vain."""
-_LENGTHS: Final = 2
-_DOUBLINGS: Final = 3
-_PART: Final = 1 / 32
-
 
 class Retry:
-    """The pauses between attempts of one compare-and-set, within the engine's timeout."""
+    """The pauses between attempts of one operation, within the engine's timeout."""
 
-    def __init__(self, clock: Clock, timeout: float, what: str, name: str) -> None:
+    def __init__(
+        self, clock: Clock, timeout: float, what: str, name: str, windows: Windows
+    ) -> None:
         self._clock = clock
+        self._windows = windows
         self._timeout = timeout
         self._what = f"{what} in {name!r}"
         self._began = clock.monotonic()
         self._deadline = self._began + timeout
         self._losses = 0
-        self._waits = 0
+        self._paused = False
 
-    async def pause(self, turn: Turn) -> bool:
+    async def pause(self, keys: Collection[Hashable], turn: Turn) -> bool:
         """Wait for the turn, then after every other refusal; raise Conflict when time is up.
 
         After the first refusal: behind those of this process that have lost at the same key. That
-        time does not count. Then a random moment, for other processes.
+        time does not count. Then as ``wait`` does, for other processes.
 
         Return whether there was a pause. If so, the caller must read the entry anew: the one that
         the refusal brought is old by now, and a write on an old etag is refused without fail. So
@@ -64,10 +65,10 @@ class Retry:
         if await turn.take():
             self.restart()
             return True
-        self._check_time()
         if self._losses % 2 or turn.first:
+            self._check_time()
             return False
-        await self._clock.sleep(backoff(self._losses // 2 - 1, first=_FIRST_PAUSE, most=_MOST))
+        await self.wait(keys)
         return True
 
     def restart(self) -> None:
@@ -75,18 +76,22 @@ class Retry:
         self._began = self._clock.monotonic()
         self._deadline = self._began + self._timeout
 
-    async def wait(self) -> None:
-        """Wait a random moment, by the length of the attempt; raise Conflict when time is up.
+    async def wait(self, keys: Collection[Hashable]) -> None:
+        """Wait a random moment, up to the windows of the keys; raise Conflict when time is up.
 
-        Each attempt costs the others time: one that took long met many others, or a busy store. So
-        few of many are at it at a time.
+        The windows grow at least by the length of the attempts since the last pause: those that
+        took long met many others, or a busy store.
         """
         now = self._check_time()
-        first = max(_FIRST, _LENGTHS * (now - self._began))
-        longest = first * 2 ** min(self._waits, _DOUBLINGS)
-        self._waits += 1
-        await self._clock.sleep(jitter(0.0, min(longest, self._timeout * _PART)))
+        self._paused = True
+        width = self._windows.widen(keys, now - self._began)
+        await self._clock.sleep(jitter(0.0, width))
         self._began = self._clock.monotonic()
+
+    def won(self, keys: Collection[Hashable]) -> None:
+        """Note that the operation was done."""
+        if self._paused:
+            self._windows.narrow(keys)
 
     def _check_time(self) -> float:
         now = self._clock.monotonic()

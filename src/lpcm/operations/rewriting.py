@@ -82,6 +82,7 @@ async def mutate(
             outcome = await use._apply(sk, put)
             if isinstance(outcome, Applied):
                 turn.left = outcome.entry
+                retry.won(((use._map, sk),))
                 return use._decode(*put.cell), result
             current = await _next(use, sk, outcome, retry, turn)
 
@@ -123,6 +124,7 @@ async def update(  # noqa: PLR0917  # a method's arguments, its object among the
             outcome = await use._apply(sk, put)
             if isinstance(outcome, Applied):
                 turn.left = outcome.entry
+                retry.won(((use._map, sk),))
                 return use._decode(*put.cell)
             current = await _next(use, sk, outcome, retry, turn)
 
@@ -139,7 +141,7 @@ async def _first(
 
 async def _next(use: Access, sk: str, outcome: Outcome, retry: Retry, turn: Turn) -> Stored | None:
     """Return the entry for the next attempt, after one that was refused."""
-    if await retry.pause(turn):
+    if await retry.pause(((use._map, sk),), turn):
         return turn.inherit() or await use._latest(sk)
     return outcome.entry
 
@@ -191,7 +193,7 @@ async def popitem(use: Access, keys: KeyRange, *, last: bool = True) -> tuple[An
             if outcome.entry is not None and outcome.entry.etag == found.etag:
                 readable(use, key, outcome.entry)
         few = min(MOST_TO_PICK, few * 4)
-        await retry.wait()
+        await retry.wait(())  # no window: the entries are gone, and the next ones are others
 
 
 async def peekitem(use: Access, keys: KeyRange, *, last: bool = True) -> tuple[Any, Any]:
