@@ -292,7 +292,7 @@ def test_writes_go_in_order(store, path):
 def write_waits(store):
     """Start a write that must wait for the line; return its thread."""
     thread = Thread(lambda: apply(store, "k", Add(1, None, 1)))
-    until(lambda: store.commits._line.standing)
+    until(lambda: store.commits._busy_since)  # it has looked, and is not the first one
     time.sleep(0.03)
     assert thread.is_alive()
     return thread
@@ -317,7 +317,7 @@ def test_a_long_transaction(store, path):
     first, second = Line(path), Line(path)
     stood(first)
     slow = Thread(lambda: store.commits.write(Write(lambda _: time.sleep(0.15))))
-    until(lambda: store.commits._line.standing)
+    until(lambda: store.commits._busy_since)
     first.leave()
     slow.outcome()
     stood(second)
