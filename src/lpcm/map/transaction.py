@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
 from lpcm.engine.drive import do
 from lpcm.errors import ConfigError, Conflict, LPCMError, PickleRefused
 from lpcm.map.travel import within
+from lpcm.operations.binding import MapBinding
 from lpcm.operations.buffer import Buffer
 from lpcm.operations.buffered import TransactionBinding
 from lpcm.ports import Aborted
@@ -27,14 +28,14 @@ from lpcm.values.functions import check_plain
 from lpcm.values.keys import key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from types import TracebackType
     from typing import Self
 
     from lpcm.map.map import LPCM
-    from lpcm.operations.binding import MapBinding
     from lpcm.operations.operations import Entries
     from lpcm.operations.retry import Retry
+    from lpcm.system.turns import Turn
 
     M = TypeVar("M", bound=LPCM[Any, Any])
 
@@ -187,21 +188,21 @@ def transact(fn: Callable[[Transaction], T]) -> T:
     2
     """
     check_plain(fn, "what transact runs", "await lpcm.atransact(fn)")
-    retry, t = None, Transaction()
-    while True:
-        try:
-            with t:
-                result = fn(t)
-                _check_result(result)
-        except Conflict:
-            if not t._bindings:
-                raise
-            retry = retry or _again(_any(t).use())
-            t = do(_next, t, retry)
-        else:
-            if retry is not None:
-                retry.won(t._buffer.reads)
-            return result
+    t = Transaction()
+    with _Attempts() as attempts:
+        while True:
+            try:
+                with t:
+                    result = attempts.call(fn, t)
+                    _check_result(result)
+            except Conflict:
+                if not t._bindings:
+                    raise
+                attempts.stand(t, MapBinding.use)
+                t = do(attempts.next, t)
+            else:
+                attempts.won(t)
+                return result
 
 
 async def atransact(fn: Callable[[Transaction], Awaitable[T]]) -> T:
@@ -210,21 +211,76 @@ async def atransact(fn: Callable[[Transaction], Awaitable[T]]) -> T:
     **Raises** TypeError for a plain function, as ``transact`` does for an async one, before
     anything is written.
     """
-    retry, t = None, Transaction()
-    while True:
-        try:
-            async with t:
-                result = await _awaitable(fn(t))
-        except Conflict:
-            if not t._bindings:
-                raise
-            use = _any(t).ause()
-            retry = retry or _again(use)
-            t = await use.drive(_next(t, retry))
-        else:
-            if retry is not None:
-                retry.won(t._buffer.reads)
-            return result
+    t = Transaction()
+    with _Attempts() as attempts:
+        while True:
+            try:
+                async with t:
+                    result = await _awaitable(fn(t))
+            except Conflict:
+                if not t._bindings:
+                    raise
+                use = attempts.stand(t, MapBinding.ause)
+                t = await use.drive(attempts.next(t))
+            else:
+                attempts.won(t)
+                return result
+
+
+class _Attempts:
+    """What the attempts of one transaction share: its pauses, and its place in a line."""
+
+    def __init__(self) -> None:
+        self._retry: Retry | None = None
+        self._turn: Turn | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._turn is not None:
+            self._turn.__exit__(kind, error, trace)
+
+    def call(self, fn: Callable[[Transaction], T], t: Transaction) -> T:
+        """Call a plain function, which may itself come to a line."""
+        return fn(t) if self._turn is None else self._turn.call(fn, t)
+
+    def stand(self, t: Transaction, use: Callable[[MapBinding], Entries]) -> Entries:
+        """Have a transaction that ended in a conflict stand in the line of a key that refused it.
+
+        It keeps its place to its end. Return the operations outside of the transaction.
+        """
+        pk, sk = min(_refused(t), default=(next(iter(t._bindings)), ""))
+        entries = use(t._bindings[pk].outside)
+        if self._turn is None:
+            self._retry = entries._retry("a transaction")
+            self._turn = entries._turn(sk).__enter__()
+        return entries
+
+    async def next(self, t: Transaction) -> Transaction:
+        """Return the next attempt, after a pause.
+
+        What the last one read key by key is read together: so there is less time for others before
+        the end. Of four attempts one reads as the first one does: else a function that itself
+        writes, outside the transaction, what it reads next would find what was there before, each
+        time.
+        """
+        assert self._retry is not None, "it stands in a line"
+        assert self._turn is not None, "as above"
+        await self._retry.give_way(_refused(t), self._turn)
+        following = Transaction()
+        following._buffer.follow(t._buffer, _KEY_BY_KEY)
+        return following
+
+    def won(self, t: Transaction) -> None:
+        """Note that the transaction was done."""
+        if self._retry is not None:
+            self._retry.won(t._buffer.reads)
 
 
 def _check_result(result: object) -> None:
@@ -248,22 +304,6 @@ def _awaitable(result: Awaitable[T]) -> Awaitable[T]:
     )
 
 
-def _any(t: Transaction) -> MapBinding:
-    return next(iter(t._bindings.values())).outside
-
-
-def _again(use: Entries) -> Retry:
-    return use._retry("a transaction")
-
-
-async def _next(t: Transaction, retry: Retry) -> Transaction:
-    """Return the attempt that follows one which ended in a conflict, after a pause.
-
-    What the last one read key by key is read together: so there is less time for others before the
-    end. Of four attempts one reads as the first one does: else a function that itself writes,
-    outside the transaction, what it reads next would find what was there before, each time.
-    """
-    before, following = t._buffer, Transaction()
-    await retry.wait(before.refused or before.reads)
-    following._buffer.follow(before, _KEY_BY_KEY)
-    return following
+def _refused(t: Transaction) -> Collection[tuple[str, str]]:
+    """Return the addresses of the entries that refused a transaction, or that it had read."""
+    return t._buffer.refused or t._buffer.reads

@@ -71,6 +71,15 @@ class Retry:
         await self.wait(keys)
         return True
 
+    async def give_way(self, keys: Collection[Hashable], turn: Turn) -> None:
+        """Wait for the turn; then as ``wait`` does, unless all others wait for this one."""
+        if await turn.take():
+            self.restart()
+        elif turn.first:
+            self._check_time()
+        else:
+            await self.wait(keys)
+
     def restart(self) -> None:
         """Begin anew, after a wait for others of this process: none of them has won against it."""
         self._began = self._clock.monotonic()
