@@ -32,6 +32,9 @@ class Unchanged(Enum):
 
 UNCHANGED: Final = Unchanged.UNCHANGED
 
+_LONGER: Final = 2
+"""How many times as long a transaction waits, which takes longer and is dearer in vain."""
+
 
 class Retry:
     """The pauses between attempts of one operation, within the engine's timeout."""
@@ -78,15 +81,15 @@ class Retry:
         elif turn.first:
             self._check_time()
         else:
-            await self.wait(keys)
+            await self.wait(keys, _LONGER)
 
     def restart(self) -> None:
         """Begin anew, after a wait for others of this process: none of them has won against it."""
         self._began = self._clock.monotonic()
         self._deadline = self._began + self._timeout
 
-    async def wait(self, keys: Collection[Hashable]) -> None:
-        """Wait a random moment, up to the windows of the keys; raise Conflict when time is up.
+    async def wait(self, keys: Collection[Hashable], times: int = 1) -> None:
+        """Wait a random moment, up to ``times`` the widest window; raise Conflict when time is up.
 
         The windows grow at least by the length of the attempts since the last pause: those that
         took long met many others, or a busy store.
@@ -94,7 +97,7 @@ class Retry:
         now = self._check_time()
         self._paused = True
         width = self._windows.widen(keys, now - self._began)
-        await self._clock.sleep(jitter(0.0, width))
+        await self._clock.sleep(jitter(0.0, times * width))
         self._began = self._clock.monotonic()
 
     def won(self, keys: Collection[Hashable]) -> None:

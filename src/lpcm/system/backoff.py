@@ -48,7 +48,7 @@ def backoff(attempt: int, first: float, most: float) -> float:
 
 STEP: Final = 0.008
 """Seconds by which a pause widens a window, at least."""
-MOST: Final = 0.064
+MOST: Final = 0.032
 """Seconds of the widest window."""
 PART: Final = 0.8
 """The part of a window that is left when an operation is done."""
