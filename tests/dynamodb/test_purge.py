@@ -21,6 +21,7 @@ from lpcm.values.keys import partition
 from tests.dynamodb.hurting import Hurting
 from tests.dynamodb.tables import REGION
 from tests.dynamodb.test_limiting import limited, opened
+from tests.signals import interrupting
 
 PAST = 1_700_000_000.0
 purge = administration.purge
@@ -227,18 +228,16 @@ def test_an_interrupted_purge_is_begun_again(table, engine, transport, clock):
     clock.advance(11)
     sent = threading.Event()
 
-    def interrupt(_):
-        if transport.sent("DeleteItem") > 50 and not sent.is_set():
-            sent.set()
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    with interrupting(signal.SIGINT, signal.default_int_handler) as send:
 
-    transport.before_delete = interrupt
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+        def interrupt(_):
+            if transport.sent("DeleteItem") > 50 and not sent.is_set():
+                sent.set()
+                send()
+
+        transport.before_delete = interrupt
         with pytest.raises(KeyboardInterrupt):
             purge(using=engine)
-    finally:
-        signal.signal(signal.SIGINT, before)
     transport.before_delete = lambda _: None
     assert purge(using=engine) > 0
     assert not keys(table)

@@ -20,6 +20,7 @@ from lpcm.errors import StoreUnavailable
 from lpcm.ports import Add
 from lpcm.stores.local.memory import open_store
 from tests.consistency.processes import until
+from tests.signals import interrupting
 
 TIMEOUT = 30
 
@@ -286,19 +287,13 @@ def test_a_sender_that_settles_nobody(threads, m, monkeypatch):
 @contextmanager
 def signalled(handler, condition):
     """Have this thread's signal handler called once the condition holds."""
-
-    def send():
-        until(condition)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
-
-    before = signal.signal(signal.SIGALRM, handler)
-    sender = threading.Thread(target=send)
-    sender.start()
-    try:
-        yield
-    finally:
-        sender.join(TIMEOUT)
-        signal.signal(signal.SIGALRM, before)
+    with interrupting(signal.SIGALRM, handler) as send:
+        sender = threading.Thread(target=lambda: (until(condition), send()))
+        sender.start()
+        try:
+            yield
+        finally:
+            sender.join(TIMEOUT)
 
 
 needs_signals = pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="POSIX signals")

@@ -14,6 +14,7 @@ from lpcm.ports import Add, Applied, Delete, Stored, When
 from lpcm.stores.sqlite import commit
 from lpcm.stores.sqlite.bulk import put_rows
 from lpcm.stores.sqlite.commit import Commits
+from tests.signals import interrupting
 from tests.stores.test_sqlite_commit import (
     MAP,
     NOW,
@@ -196,27 +197,23 @@ def test_who_is_interrupted_wakes_the_next_one(store, monkeypatch):
     monkeypatch.setattr(Commits, "_put_all", staticmethod(slow))
     others = []
 
-    def come(leave):
+    def come(leave, send):
         until(lambda: len(store.commits.queue) == 2)
         others.extend(started(store, [lambda: apply(store, "third", put(3))]))
         leave()
         assert taken.wait(PATIENCE)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+        send()
         time.sleep(0.1)
         go_on.set()
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGUSR1, interrupt)
-    try:
-        with held(store) as leave:
-            others += started(store, [lambda: apply(store, "first", put(1))])
-            coming = Thread(lambda: come(leave))
-            with pytest.raises(KeyboardInterrupt):
-                apply(store, "second", put(2))
-    finally:
-        signal.signal(signal.SIGUSR1, previous)
+    with interrupting(signal.SIGUSR1, interrupt) as send, held(store) as leave:
+        others += started(store, [lambda: apply(store, "first", put(1))])
+        coming = Thread(lambda: come(leave, send))
+        with pytest.raises(KeyboardInterrupt):
+            apply(store, "second", put(2))
     coming.outcome()
     assert [type(one.outcome()) for one in others] == [Applied] * 2
     assert [data(store, sk) for sk in ("first", "second", "third")] == [1, 2, 3]

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import json
-import os
 import signal
 import socket
 import ssl
@@ -27,6 +26,7 @@ from lpcm.stores.dynamodb.http.credentials import Credentials
 from lpcm.stores.dynamodb.http.port import NotSent, ReplyLost
 from lpcm.stores.dynamodb.retries import Caller
 from tests.opened import Opened
+from tests.signals import interrupting
 from tests.transport.canned import answer, canned
 
 
@@ -189,22 +189,18 @@ def test_an_interrupted_call_leaves_no_reply_to_others(aws):
     def interrupt(number, frame):
         raise KeyboardInterrupt
 
-    def send():
-        arrived(server, 2)
-        os.kill(os.getpid(), signal.SIGUSR1)
-
     go = threading.Event()
-    with canned(holding(go)) as server, closing(transport(server)) as shared:
+    with (
+        canned(holding(go)) as server,
+        closing(transport(server)) as shared,
+        interrupting(signal.SIGUSR1, interrupt) as send,
+    ):
         assert run(shared.call("GetItem", {}, 20.0)).status == 200
-        before = signal.signal(signal.SIGUSR1, interrupt)
-        sender = threading.Thread(target=send)
+        sender = threading.Thread(target=lambda: (arrived(server, 2), send()))
         sender.start()
-        try:
-            with pytest.raises(KeyboardInterrupt):
-                run(shared.call("GetItem", {"held": True}, 20.0))
-        finally:
-            sender.join()
-            signal.signal(signal.SIGUSR1, before)
+        with pytest.raises(KeyboardInterrupt):
+            run(shared.call("GetItem", {"held": True}, 20.0))
+        sender.join()
         go.set()
         time.sleep(0.1)
         assert run(shared.call("GetItem", {"number": 1}, 20.0)).body == {"number": 1}
