@@ -120,7 +120,7 @@ ROUNDS = [
 """The work, the processes, and the threads of each."""
 
 
-def work(  # noqa: PLR0917  # of a process
+def work(  # noqa: PLR0917  # multiprocessing passes them by position
     url: str, name: str, how: tuple[int, float], ready: Any, begin: Any, out: Any
 ) -> None:
     threads, seconds = how

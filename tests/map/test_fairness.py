@@ -461,7 +461,7 @@ def test_a_window_outlasts_its_operation():
     clock.sleep = sleep
 
     class Refusing:
-        """A store that another write reaches first, as often as it is told."""
+        """A store that a write of a rival reaches first, so many times."""
 
         left = 0
 

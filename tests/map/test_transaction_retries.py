@@ -12,7 +12,7 @@ from tests.map.test_requests import Counting
 
 
 @pytest.fixture
-def told():
+def meeting():
     """Yield a map over such a store, and the same map for rivals."""
     inner = Engine.open("memory://")
     engine = Engine(Counting(inner.store), config.parse("memory://"), clock=FakeClock())
@@ -26,9 +26,9 @@ def told():
 APART, TOGETHER = ["read", "read", "transact"], ["read_many", "transact"]
 
 
-def test_a_retry_reads_together(told):
+def test_a_retry_reads_together(meeting):
     """After a conflict what was read key by key is one request; in every fourth retry it is not."""
-    m, theirs, requests = told
+    m, theirs, requests = meeting
     left = [5]
 
     def move(t):
@@ -44,9 +44,9 @@ def test_a_retry_reads_together(told):
     assert m.copy() == {"a": 1.0, "b": 5.0}
 
 
-def test_a_retry_of_bulk_reads_and_of_several_maps(told):
+def test_a_retry_of_bulk_reads_and_of_several_maps(meeting):
     """Keys that were read in bulk are read so again, and those of another map by themselves."""
-    m, theirs, requests = told
+    m, theirs, requests = meeting
     other = LPCM("other", using=m._use()._engine)
     other.update(c=1, d=1)
     left = [1]
@@ -65,9 +65,9 @@ def test_a_retry_of_bulk_reads_and_of_several_maps(told):
     assert m["total"] == 4.0
 
 
-def test_what_was_read_ahead_is_no_condition(told):
+def test_what_was_read_ahead_is_no_condition(meeting):
     """A retry may read less: what it did not ask for may change."""
-    m, theirs, requests = told
+    m, theirs, requests = meeting
     attempts = []
 
     def move(t):
@@ -86,9 +86,9 @@ def test_what_was_read_ahead_is_no_condition(told):
     assert m.copy() == {"a": 2.5, "b": 1.5}
 
 
-def test_a_function_that_writes_what_it_reads_next(told):
+def test_a_function_that_writes_what_it_reads_next(meeting):
     """One that writes a key outside, and then reads it within, is done in the end."""
-    m, theirs, _ = told
+    m, theirs, _ = meeting
     attempts = []
 
     def move(t):
@@ -104,9 +104,9 @@ def test_a_function_that_writes_what_it_reads_next(told):
     assert m.copy() == {"a": 1.5, "b": 6.5}
 
 
-def test_retries_of_tasks_read_together(told):
+def test_retries_of_tasks_read_together(meeting):
     """So do those of ``atransact``, whose tasks may read at once."""
-    m, theirs, requests = told
+    m, theirs, requests = meeting
     left = [2]
 
     async def move(t):

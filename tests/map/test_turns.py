@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from lpcm import LPCM, Engine
+from lpcm import LPCM, Engine, transact
 from lpcm.engine.drive import run
 from lpcm.system import turns
 from lpcm.values.keys import encode
@@ -106,6 +106,27 @@ def test_every_compare_and_set_takes_turns(m):
         assert m["k"] == [1]
     joined(threads)
     assert m["k"] == [0, 1, 9]
+
+
+def test_transactions_take_turns(m):
+    """One that was refused at a key stands in its line, until it is done."""
+    attempts = []
+
+    def add(t):
+        attempts.append(t)
+        value = t[m]["k"]
+        if len(attempts) == 1:
+            m["k"] = 5
+        t[m]["k"] = value + 1
+
+    with Held(m) as held:
+        thread = started(lambda: transact(add))
+        until(lambda: held.waiting() == 1)
+        assert len(attempts) == 1
+    joined([thread])
+    assert len(attempts) == 2
+    assert m["k"] == 6
+    assert not m._use()._engine.turns.lines
 
 
 def test_tasks_go_in_the_order_of_their_arrival(tmp_path):

@@ -6,17 +6,18 @@ process do, children show.
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from lpcm import LPCM, Engine
+from lpcm import LPCM, Engine, atransact, transact
 from lpcm.ports import Add, Applied
+from lpcm.stores.sqlite import byte_locks
 from lpcm.stores.sqlite import line as lines
 from lpcm.stores.sqlite import store as sqlite
 from lpcm.stores.sqlite.line import Line, Lines
@@ -26,7 +27,7 @@ from tests.stores.test_sqlite_commit import Thread, apply, data, held, put, unti
 
 pytestmark = [
     pytest.mark.posix,
-    pytest.mark.skipif(not hasattr(fcntl, "F_OFD_SETLK"), reason="locks of an open file"),
+    pytest.mark.skipif(not byte_locks.OWN, reason="no locks that belong to an open file"),
 ]
 
 
@@ -52,8 +53,8 @@ def strict(monkeypatch):
 @pytest.fixture
 def log(path):
     """Return the path of a database whose log is there."""
-    with open(f"{path}-wal", "xb"):  # noqa: PTH123
-        return path
+    Path(f"{path}-wal").touch(exist_ok=False)
+    return path
 
 
 @pytest.fixture(autouse=True)
@@ -121,16 +122,35 @@ def test_many_keys_are_forgotten(log):
 def test_a_turn(log, monkeypatch):
     """Who has had its turn goes on for a moment, and then stands behind who came meanwhile."""
     monkeypatch.setattr(lines, "TURN", 60.0)
-    a, b = Line(log), Line(log)
-    assert a.free()
+    a, b = (Lines(log).of("m", "k") for _ in "ab")
+    stood(a)
+    a.leave()
     stood(b)
     assert a.free()
-    assert not a.standing
     a._until = 0.0
     assert not a.free()
+    assert not a.standing
     stood(a)
     b.leave()
     assert a.first()
+
+
+def test_one_look_for_all_keys(log, monkeypatch):
+    """Who does something at many keys looks once in a while whether anybody stands anywhere."""
+    monkeypatch.setattr(lines, "TURN", 60.0)
+    ours, theirs = Lines(log), Lines(log)
+    file = Line(log)
+    stood(file)  # the file's own line is none of a key
+    assert ours.of("m", "a").free()
+    monkeypatch.setattr(lines, "_opened", None)  # no other look
+    assert all(ours.of("m", f"{number}").free() for number in range(10))
+    monkeypatch.undo()
+    stood(theirs.of("m", "a"))
+    ours._quiet_until = 0.0
+    assert not ours.of("m", "a").free()
+    assert not ours.of("m", "b").free()
+    stood(ours.of("m", "b"))
+    assert ours.of("m", "b").first()
 
 
 def test_patience(log, monkeypatch):
@@ -165,20 +185,21 @@ def test_pauses(log):
 
 def test_without_a_log(path):
     """Where there is no log to lock, nobody waits but for a moment, and nothing is made."""
-    a = Line(path)
+    a = Lines(path).of("m", "k")
     assert a.free()
     assert not a.stand()
     until(a.first)
     a.leave()
-    assert not os.path.exists(f"{path}-wal")  # noqa: PTH110
+    assert not Path(f"{path}-wal").exists()
 
 
 STAND = """
 import sys, time
-from lpcm.stores.sqlite import line as lines
+from lpcm.stores.sqlite import byte_locks
+from lpcm.stores.sqlite import byte_locks, line as lines
 lines.PATIENCE = 60
 if sys.argv[2] == "process":
-    lines._OWN = None
+    byte_locks.OWN = False
 line = lines.Line(sys.argv[1])
 line.stand()
 print(line.standing, flush=True)
@@ -215,16 +236,15 @@ def test_processes(log, own):
 
 def test_a_fork(log):
     """A child holds no place, and does not take its parent's away."""
-    a, b, c = Line(log), Line(log), Line(log)
+    a, b, c = (Lines(log).of("m", "k") for _ in "abc")
     stood(a, b)
 
     def child():
-        assert not b.free()
-        assert b.standing
-        b.leave()
-        assert not a.free()
-        a.leave()
-        assert not c.free()
+        for one in (b, a, c):
+            assert not one.free()
+            assert one.stand()
+            assert not one.first()
+            one.leave()
 
     in_child(child)
     assert a.first()
@@ -451,6 +471,69 @@ def test_within_another_one(engines):
     stood(line)
     result = Thread(lambda: m.transform("other", lambda one: one + m.transform("k", lambda _: 2.0)))
     assert result.outcome() == 3.0
+
+
+def refused_once(m, other):
+    """Return what a transaction does whose first attempt is refused, and the list of attempts."""
+    attempts = []
+
+    def work(t):
+        attempts.append(t)
+        value = t[m]["k"]
+        if len(attempts) == 1:
+            other["k"] = 7.0
+        t[m]["k"] = value + 1
+
+    return work, attempts
+
+
+def test_a_transaction(engines):
+    """One that was refused stands in the line of the key that refused it, until it is done."""
+    m, other = LPCM("m", using=engines[0]), LPCM("m", using=engines[1])
+    line = rival(engines)
+    stood(line)
+    work, attempts = refused_once(m, other)
+    thread = Thread(lambda: transact(work))
+    mine = engines[0].store.line(m._use()._map, "k")
+    until(lambda: mine.standing)
+    time.sleep(0.05)
+    assert thread.is_alive()
+    assert len(attempts) == 1
+    line.leave()
+    thread.outcome()
+    assert len(attempts) == 2
+    assert m["k"] == 8.0
+    assert not mine.standing
+
+
+def test_a_transaction_of_a_task(engines):
+    """So does one that is awaited, and the loop goes on."""
+    m, other = LPCM("m", using=engines[0]), LPCM("m", using=engines[1])
+    line = rival(engines)
+    attempts = []
+
+    async def work(t):
+        attempts.append(t)
+        value = await t[m].agetitem("k")
+        if len(attempts) == 1:
+            await other.aset("k", 7.0)
+        await t[m].aset("k", value + 1)
+
+    async def main():
+        stood(line)
+        task = asyncio.ensure_future(atransact(work))
+        mine = engines[0].store.line(m._ause()._map, "k")
+        for _ in range(2000):
+            if mine.standing:
+                break
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        assert len(attempts) == 1
+        line.leave()
+        await asyncio.wait_for(task, 60)
+        return await m.aget("k"), mine.standing
+
+    assert asyncio.run(main()) == (8.0, False)
 
 
 def test_live_values(engines):

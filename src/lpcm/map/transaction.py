@@ -15,6 +15,7 @@ promised of the store only.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Coroutine
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
 
 from lpcm.engine.drive import do
@@ -44,7 +45,7 @@ __all__ = ["Transaction", "atransact", "transact", "transaction"]
 T = TypeVar("T")
 
 _KEY_BY_KEY: Final = 4
-"""Every which attempt of a transaction reads as the first one did."""
+"""One in so many attempts after the first reads key by key, as the first one did."""
 
 
 class Transaction:
@@ -227,24 +228,14 @@ async def atransact(fn: Callable[[Transaction], Awaitable[T]]) -> T:
                 return result
 
 
-class _Attempts:
+class _Attempts(ExitStack):
     """What the attempts of one transaction share: its pauses, and its place in a line."""
 
     def __init__(self) -> None:
+        super().__init__()
+        self._number = 0
         self._retry: Retry | None = None
         self._turn: Turn | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._turn is not None:
-            self._turn.__exit__(kind, error, trace)
 
     def call(self, fn: Callable[[Transaction], T], t: Transaction) -> T:
         """Call a plain function, which may itself come to a line."""
@@ -259,7 +250,7 @@ class _Attempts:
         entries = use(t._bindings[pk].outside)
         if self._turn is None:
             self._retry = entries._retry("a transaction")
-            self._turn = entries._turn(sk).__enter__()
+            self._turn = self.enter_context(entries._turn(sk))
         return entries
 
     async def next(self, t: Transaction) -> Transaction:
@@ -274,7 +265,9 @@ class _Attempts:
         assert self._turn is not None, "as above"
         await self._retry.give_way(_refused(t), self._turn)
         following = Transaction()
-        following._buffer.follow(t._buffer, _KEY_BY_KEY)
+        self._number += 1
+        if self._number % _KEY_BY_KEY:
+            following._buffer.expect(t._buffer)
         return following
 
     def won(self, t: Transaction) -> None:

@@ -71,7 +71,6 @@ class Buffer:
         self.reads: dict[Address, Stored | None] = {}
         self.writes: dict[Address, Stored | None] = {}
         """The entry that each write leaves; None: no entry."""
-        self.attempt = 1
         self.refused: Sequence[Address] = ()
         """The entries that refused the transaction at its end."""
         self.ahead: dict[Address, Stored | None] = {}
@@ -111,15 +110,12 @@ class Buffer:
             return None
         return entry
 
-    def follow(self, before: Buffer, apart: int) -> None:
-        """Begin as the next attempt after one that was refused.
+    def expect(self, before: Buffer) -> None:
+        """Read in one request for each map what an earlier attempt has read by key.
 
-        What that one read by key is read in one request for each map, as soon as the caller asks
-        for one of its keys; but not in every ``apart``-th attempt after the first.
+        That is done as soon as the caller asks for one of the map's keys.
         """
-        self.attempt = before.attempt + 1
-        if before.attempt % apart:
-            self._expected = dict.fromkeys(before._asked)
+        self._expected = dict.fromkeys(before._asked)
 
     def take(self, map: str, sks: Sequence[str]) -> list[str]:
         """Read what was read ahead; return the keys to ask the store for, with those expected."""

@@ -19,13 +19,17 @@ import os
 import socket
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from time import monotonic
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
 
 __all__ = [
     "LONGEST",
     "TRUSTED",
+    "Attempts",
     "addresses",
     "connect",
     "keep_alive",
@@ -95,28 +99,48 @@ def connect(host: str, port: int, deadline: float) -> socket.socket:
 
     **Raises** OSError where none can be reached in time.
     """
-    targets = addresses(host, port, deadline)
-    error: OSError = OSError("the name has no address")
-    for index, (family, address) in enumerate(targets):
-        try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-        except OSError as failure:  # the system has no addresses of this family
-            error = failure
-            continue
-        try:
-            # Each address gets its share of the time, so that a dead one leaves time for the next.
-            sock.settimeout(left(deadline) / (len(targets) - index))
+    attempts = Attempts(addresses(host, port, deadline))
+    for sock, address, share in attempts:
+        with attempts.closing(sock):
+            sock.settimeout(left(deadline) / share)
             sock.connect(address)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+    raise attempts.error
+
+
+class Attempts:
+    """Sockets for the addresses of a host, one after the other, until one is connected."""
+
+    def __init__(self, targets: Sequence[Address]) -> None:
+        self._targets = targets
+        self.error: OSError = OSError("the name has no address")
+        """Why the last attempt failed."""
+
+    def __iter__(self) -> Iterator[tuple[socket.socket, Any, int]]:
+        """Yield a socket, its address, and the part of the time that is left: one in so many.
+
+        So a dead address leaves time for the next.
+        """
+        for index, (family, address) in enumerate(self._targets):
+            try:
+                sock = socket.socket(family, socket.SOCK_STREAM)
+            except OSError as failure:  # the system has no addresses of this family
+                self.error = failure
+            else:
+                yield sock, address, len(self._targets) - index
+
+    @contextmanager
+    def closing(self, sock: socket.socket) -> Generator[None, None, None]:
+        """Close a socket that the block does not connect; an OSError of the block ends here."""
+        try:
+            yield
         except OSError as failure:
             sock.close()
-            error = failure
+            self.error = failure
         except BaseException:
             sock.close()
             raise
-        else:
-            return sock
-    raise error
 
 
 def addresses(host: str, port: int, deadline: float) -> list[Address]:

@@ -109,7 +109,7 @@ class ProcessLine(Protocol):
     """The line of the processes that meet at a key, where a store has one: see ``ports.Store``."""
 
     def free(self) -> bool:
-        """Begin a turn where nobody stands in it; else stand at its end."""
+        """Tell whether this process need not stand in it; sends nothing, and takes no place."""
         ...
 
     def stand(self) -> bool:

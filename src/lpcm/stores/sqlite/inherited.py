@@ -11,6 +11,8 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
+from lpcm.stores.sqlite import byte_locks
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
@@ -46,10 +48,7 @@ def nothing_deleted(
 
 def _shared_lock(path: str) -> int | None:
     """Lock the file against all, this process too; None if impossible, -1 if it is gone."""
-    import fcntl
-    import struct
-
-    if not hasattr(fcntl, "F_OFD_SETLK"):  # Linux has it
+    if not byte_locks.OWN:
         return None
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -57,15 +56,10 @@ def _shared_lock(path: str) -> int | None:
         return -1  # SQLite deletes nothing where the database itself has moved
     except OSError:
         return None
-    lock = struct.pack("hhqqi", fcntl.F_RDLCK, os.SEEK_SET, *_SHARED, 0)
     deadline = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)
-        except OSError:
-            if time.monotonic() > deadline:
-                os.close(descriptor)
-                return None
-            time.sleep(0.005)
-        else:
-            return descriptor
+    while not byte_locks.lock(descriptor, *_SHARED, shared=True):
+        if time.monotonic() > deadline:
+            os.close(descriptor)
+            return None
+        time.sleep(0.005)
+    return descriptor

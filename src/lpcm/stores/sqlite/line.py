@@ -15,9 +15,9 @@ file. Nothing is stored, and the system drops the locks of a process that ends.
 - The time is that of the system's clock, which all processes share, those in containers too. After
   it is set back, or once in half a year, some come earlier than they should.
 
-The locks are those of an open file where the system has such (Linux): each line of a process has
-its own. Elsewhere they are the process's, and one that has several lines may lose its place in one.
-Without either (Windows) a process waits for a moment instead, at the end of its turn.
+Where locks belong to the open file (Linux), each line of a process has its own. Elsewhere they are
+the process's, and one that has several lines may lose its place in one. Without locks (Windows) a
+process waits for a moment instead, at the end of its turn.
 
 Knows no connection and no write. Invariant: a process that has left, or ended, holds nobody up.
 """
@@ -26,18 +26,13 @@ from __future__ import annotations
 
 import time
 from io import FileIO
-from struct import Struct
 from typing import Final
 from zlib import crc32
 
+from lpcm.stores.sqlite import byte_locks
 from lpcm.system.process import follow, forked, same
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-__all__ = ["OFTEN", "PATIENCE", "TURN", "Line", "Lines"]
+__all__ = ["OFTEN", "PATIENCE", "TURN", "KeyLine", "Line", "Lines"]
 
 PATIENCE: Final = 0.5
 """Seconds after which a process that stands in a line is passed."""
@@ -53,7 +48,6 @@ _WRAP: Final = 1 << 44
 _LINES: Final = 1 << 18
 _MOST: Final = 256
 """The lines that are remembered for their next use."""
-_FLOCK: Final = Struct("hhqqi4x")
 
 
 class _Log(FileIO):
@@ -64,14 +58,15 @@ class _Log(FileIO):
 
 
 class Line:
-    """The place of this process in one line. One thread or task at a time uses it."""
+    """The place of this process in one line. One thread or task at a time stands in it."""
 
-    __slots__ = ("__weakref__", "_base", "_came", "_expected", "_log", "_path", "_since", "_until",
-                 "standing")  # fmt: skip
+    __slots__ = ("__weakref__", "_base", "_came", "_expected", "_followed", "_log", "_path",
+                 "_since", "_until", "standing")  # fmt: skip
 
     def __init__(self, path: str, number: int = 0) -> None:
-        self._path = f"{path}-wal"
+        self._path = path
         self._base = number * _WRAP
+        self._followed = False
         self._came = 0
         self._since = 0.0
         self._until = 0.0
@@ -81,7 +76,6 @@ class Line:
         self._log: _Log | None = None
         """The file whose byte it holds; None: it has no place that others see."""
         self.standing = False
-        follow(self, Line._after_fork)
 
     def _after_fork(self) -> None:
         log, self._log = self._log, None
@@ -94,35 +88,25 @@ class Line:
         """Tell whether this process has its turn still."""
         return time.monotonic() < self._until
 
-    def free(self) -> bool:
-        """Begin a turn where nobody stands in the line; else stand at its end.
-
-        Cost: four calls of the system, 10 microseconds; nothing in a turn.
-        """
-        if not same[0]:
-            forked()
-        if self.ours():
-            return True
-        if self.stand() and not self.first():
-            return False
-        self.leave()
-        return True
-
     def stand(self) -> bool:
         """Stand at the end, or keep the place; tell whether the others see it."""
+        if not same[0]:
+            forked()
         if not self.standing:
+            if not self._followed:
+                follow(self, Line._after_fork)
+                self._followed = True
             self.standing = True
             self._since = time.monotonic()
             self._log = self._placed()
         return self._log is not None
 
     def _placed(self) -> _Log | None:
-        try:
-            log = _Log(self._path, "r+")
-        except OSError:  # it is not there: nobody waits
+        log = _opened(self._path)
+        if log is None:
             return None
         self._came = time.time_ns() // 1000 % _WRAP
-        if _lock(log, self._base + self._came, 1):
+        if byte_locks.lock(log, self._base + self._came, 1):
             return log
         log.close()  # another one came in this very microsecond
         return None
@@ -138,7 +122,8 @@ class Line:
             return waited >= _MOMENT
         # Not those who have waited for so long; and this process not for them.
         before = min(int(1e6 * (PATIENCE - waited)), self._came)
-        return before <= 0 or _lock(log, self._base + self._came - before, before + 1)
+        start = self._base + self._came - before
+        return before <= 0 or byte_locks.lock(log, start, before + 1)
 
     def pause(self) -> float:
         """Return the seconds until the next look: the fewer, the nearer its turn must be."""
@@ -157,9 +142,25 @@ class Line:
         self._expected = now - self._since
         self._until = now + TURN
         if log is not None:
-            # A child of a fork has the file, too, so closing it would not do.
-            _lock(log, self._base, _WRAP, unlock=True)
+            byte_locks.unlock(log, self._base, _WRAP)
             log.close()
+
+
+class KeyLine(Line):
+    """The same in the line of a key."""
+
+    __slots__ = ("_among",)
+
+    def __init__(self, path: str, number: int, among: Lines) -> None:
+        super().__init__(path, number)
+        self._among = among
+
+    def free(self) -> bool:
+        """Tell whether this process need not stand in the line: in its turn, or where nobody does.
+
+        Cost: that of ``Lines.quiet``; nothing in a turn.
+        """
+        return self.ours() or self._among.quiet()
 
 
 class Lines:
@@ -167,33 +168,40 @@ class Lines:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._lines: dict[int, Line] = {}
+        self._lines: dict[int, KeyLine] = {}
+        self._quiet_until = 0.0
 
-    def of(self, map: str, sk: str) -> Line:
+    def of(self, map: str, sk: str) -> KeyLine:
         """Return the line of a key; few of the others have the same."""
         number = 1 + crc32(f"{map}{sk}".encode(errors="surrogatepass")) % (_LINES - 1)
         line = self._lines.get(number)
         if line is None:
             if len(self._lines) >= _MOST:
                 self._lines = {}
-            line = self._lines[number] = Line(self._path, number)
+            line = self._lines[number] = KeyLine(self._path, number, self)
         return line
 
+    def quiet(self) -> bool:
+        """Tell whether no process stands in any of them, or did when last asked, 2 ms ago at most.
 
-def _lock(log: _Log, start: int, length: int, *, unlock: bool = False) -> bool:
-    """Lock bytes of the log, or unlock them; return False where another process has one."""
-    if fcntl is None:
-        return False
-    kind = fcntl.F_UNLCK if unlock else fcntl.F_WRLCK
+        Cost: three calls of the system, 5 microseconds, once in ``TURN``: so what is done at many
+        keys, one after the other, does not look at the line of each.
+        """
+        now = time.monotonic()
+        if now < self._quiet_until:
+            return True
+        log = _opened(self._path)
+        if log is not None:
+            with log:
+                if byte_locks.LOCKS and not byte_locks.is_free(log, _WRAP, (_LINES - 1) * _WRAP):
+                    return False
+        self._quiet_until = now + TURN
+        return True
+
+
+def _opened(path: str) -> _Log | None:
+    """Open the log of a database; None where it is not there: nobody waits."""
     try:
-        if _OWN is None:
-            how = fcntl.LOCK_UN if unlock else fcntl.LOCK_EX | fcntl.LOCK_NB
-            fcntl.lockf(log, how, length, start)
-        else:
-            fcntl.fcntl(log, _OWN, _FLOCK.pack(kind, 0, start, length, 0))
-    except (OSError, ValueError):  # ValueError: another thread has left the line meanwhile
-        return False
-    return True
-
-
-_OWN: int | None = getattr(fcntl, "F_OFD_SETLK", None)
+        return _Log(f"{path}-wal", "r+")
+    except OSError:
+        return None

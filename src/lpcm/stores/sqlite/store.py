@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from lpcm.ports.near import NearState
     from lpcm.stores.sqlite.awaited import AwaitedStore, Threads
     from lpcm.stores.sqlite.connections import Connection, Execute
-    from lpcm.stores.sqlite.line import Line
+    from lpcm.stores.sqlite.line import KeyLine
     from lpcm.stores.sqlite.readonly import ReadOnlyStore
 
 __all__ = ["OPTIONS", "SQLiteStore", "examine", "open_store"]
@@ -118,7 +118,7 @@ class SQLiteStore:
         """The near cache, for those who serve its hits."""
         return self._near if self._near.limit else None
 
-    def line(self, map: str, sk: str) -> Line:
+    def line(self, map: str, sk: str) -> KeyLine:
         """Return the line of the processes whose compare-and-sets meet at a key."""
         return self._lines.of(map, sk)
 

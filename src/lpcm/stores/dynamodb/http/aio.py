@@ -215,27 +215,14 @@ async def _connect(
         (found[0], found[4])
         for found in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     ]
-    error: OSError = OSError("the name has no address")
-    for index, (family, address) in enumerate(targets):
-        try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-        except OSError as failure:  # the system has no addresses of this family
-            error = failure
-            continue
-        try:
+    attempts = network.Attempts(targets)
+    for sock, address, share in attempts:
+        with attempts.closing(sock):
             sock.setblocking(False)
-            # Each address gets its share of the time, so that a dead one leaves time for the next.
-            async with asyncio.timeout(_left(loop, until) / (len(targets) - index)):
+            async with asyncio.timeout(_left(loop, until) / share):
                 await loop.sock_connect(sock, address)
-        except OSError as failure:
-            sock.close()
-            error = failure
-        except BaseException:
-            sock.close()
-            raise
-        else:
             return sock
-    raise error
+    raise attempts.error
 
 
 async def _dial(
