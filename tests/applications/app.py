@@ -2,13 +2,15 @@
 
 A request is ``/verb/who/number``; the reply is JSON, an exception is a 500 with its traceback.
 Where a server imports it, the module uses its maps at once: a server that forks after that has
-open connections and random numbers drawn in advance, which its workers must not share.
+open connections and random numbers drawn in advance, which its workers must not share. Then it
+says so in the log.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 import traceback
 
 from lpcm import LPCM
@@ -170,3 +172,4 @@ async def asgi(scope, receive, send):
 
 if "APPLICATION_IS_SERVED" in os.environ:  # not where pytest looks for doctests
     warm()
+    print("imported", file=sys.stderr, flush=True)

@@ -50,6 +50,10 @@ SERVERS = {
         "--workers", "2", "--log-level", "warning",
     ),
 }  # fmt: skip
+IMPORTS = dict.fromkeys(
+    ("uwsgi lazy", "gunicorn sync", "gunicorn gthread", "gunicorn gevent", "uvicorn"), 2
+)
+"""How often a server imports the application, once where it is not named here."""
 COMPLAINTS = ("Traceback", "Exception ignored", "never awaited", "ResourceWarning", "Segmentation")
 """What the log of a server that was not hurt must not contain."""
 
@@ -82,6 +86,21 @@ class Serving:
             return self.ask("/ready/test/0", timeout=5.0)["status"] == 200
         except (OSError, http.client.HTTPException, ValueError):
             return False
+
+    def imported(self, times):
+        """Wait until it has imported the application so often; tell whether it has."""
+        deadline = time.monotonic() + START
+        while self.log.count("imported\n") < times:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def complaints(self):
+        """Return what its log must not contain and does, and the log."""
+        log = self.log
+        found = [word for word in COMPLAINTS if word in log]
+        return found and [*found, log]
 
     def end(self):
         """Ask it to end, and see that nothing of it is left; tell whether it obeyed."""
@@ -144,6 +163,8 @@ def running(server, directory, url, namespace, *, warm=True):
     serving = started(server, directory, surroundings)
     try:
         yield serving
+        # A worker that is ended while it imports says so with a traceback, and rightly.
+        assert not warm or serving.imported(IMPORTS.get(server, 1)), f"{server} is not all there"
     except BaseException:
         serving.end()
         print(f"== log of {server}\n{serving.log[-20_000:]}")

@@ -517,6 +517,18 @@ def test_busy(path):
     store.close()
 
 
+def test_opening_takes_no_lock(path):
+    """A file is opened and read while another process writes, be it for long."""
+    store = sqlite.open_store(str(path))
+    apply(store, "k", value(1))
+    store.close()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        store = sqlite.open_store(str(path), busy_timeout=0.1)
+        assert read_data(store, "k") == 1
+        store.close()
+
+
 def test_refusals_take_no_lock(path):
     """What can be refused by reading is, even while another process writes."""
     store = sqlite.open_store(str(path), busy_timeout=0.1)

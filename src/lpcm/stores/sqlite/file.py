@@ -145,10 +145,12 @@ class File:
             with gate():
                 self._inspect_untouched()
             raw = connection.open()
-            # Before the first page is written; a file that has one keeps what it has.
-            raw.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            ours = self._is_ours(raw)  # without its lock, which another process may hold for long
+            if not ours:
+                # Before the first page is written; a file that has one keeps what it has.
+                raw.execute("PRAGMA auto_vacuum = INCREMENTAL")
             self._switch_to_wal(raw)
-            if not self._is_ours(raw):
+            if not ours:
                 raw.execute("BEGIN IMMEDIATE")
                 if not self._is_ours(raw):  # another process may have been quicker
                     for statement in _MAKING:
