@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import signal
 import sqlite3
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +60,26 @@ def test_puts_that_wait_are_a_few_statements(store, batches, monkeypatch):
     meeting(store, [lambda n=n, op=op: apply(store, f"{n}", op) for n, op in enumerate(works)])
     assert puts(statements) == [2, 2]
     assert [data(store, f"{n}") for n in range(5)] == [1, 2, 3, 4, 5]
+
+
+def written():
+    """Return how often this process has called the system to write."""
+    counts = Path("/proc/self/io").read_text().splitlines()
+    return int(dict(line.split(": ") for line in counts)["syscw"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it asks Linux for the writes of a process")
+def test_many_at_once_are_written_once(store, path):
+    """Each page is written to the log, by two calls, and no copy to a file for undoing it."""
+    keys = [f"{n:04}" for n in range(5000)]
+    run(store.apply_many(MAP, [(key, put("x" * 100)) for key in keys], NOW))
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    before = written()
+    run(store.apply_many(MAP, [(key, put("y" * 100)) for key in keys[::50]], NOW))
+    pages = path.with_name(path.name + "-wal").stat().st_size // 4120
+    assert pages >= 50
+    assert written() - before < 2 * pages + 20
 
 
 def test_many_at_once_are_a_few_statements(store, monkeypatch):

@@ -74,6 +74,8 @@ class File:
             f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES[synchronous]}",
             f"PRAGMA journal_size_limit = {self.log_size}",
             f"PRAGMA cache_size = -{CACHE_KIB}",
+            # What SQLite keeps to undo a statement of many rows: a file would double the writes.
+            "PRAGMA temp_store = MEMORY",
         ]
         if synchronous == "full":
             # Only macOS knows the difference: its plain fsync leaves data in the drive.

@@ -183,7 +183,11 @@ class Upkeep:
             connection.calm()
             # Takes effect where the file is written anew, so for files of earlier versions.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            connection.execute("VACUUM")
+            connection.execute("PRAGMA temp_store = FILE")  # for its copy of the whole file
+            try:
+                connection.execute("VACUUM")
+            finally:
+                connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             confirm(self._file, connection)
 
