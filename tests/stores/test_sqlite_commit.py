@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sqlite3
@@ -309,6 +310,41 @@ def test_near_cache(path):
 
 
 # Faults
+
+
+@contextlib.contextmanager
+def amid(work):
+    """Call this whenever the collector runs, which is now at any step that makes an object."""
+
+    def collected(phase, info):
+        if phase == "start":
+            work()
+
+    before = gc.get_threshold()
+    gc.callbacks.append(collected)
+    gc.set_threshold(1)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(collected)
+
+
+def test_others_come_amid_any_step(store, batches):
+    """A finalizer lets another thread run, which adds a write while the leader looks at them."""
+    late = [store.waiting(MAP, f"late {n}", put(n), NOW) for n in range(300)]
+
+    def come():
+        if late and store.commits.lead.locked():
+            store.commits.queue.append(late.pop())
+
+    with amid(come):
+        works = [lambda n=n: apply(store, f"{n}", put(n)) for n in range(20)]
+        assert [type(one) for one in meeting(store, works)] == [Applied] * 20
+    store.commits.lead_all()
+    assert len(late) < 300
+    assert sum(batches) == 320 - len(late)
+    assert [data(store, f"late {n}") for n in range(len(late), 300)] == [*range(len(late), 300)]
 
 
 def test_full_in_the_middle(store, monkeypatch):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
-from weakref import WeakSet, finalize
+from weakref import finalize
 
 from lpcm import caches, stores
 from lpcm.coherence.catalogue import Catalogue
@@ -19,6 +19,7 @@ from lpcm.engine.loops import Loops
 from lpcm.engine.stack import Stack, as_it_is, flush, near_cache, shut, stacked
 from lpcm.errors import PickleRefused, StoreError
 from lpcm.system.backoff import Windows
+from lpcm.system.instances import Instances
 from lpcm.system.turns import Turns
 from lpcm.system.workers import Workers
 from lpcm.values import keys
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "open_adapters", "open_engine", "opened"]
 
-_opened: WeakSet[Engine] = WeakSet()
+_opened: Instances[Engine] = Instances()
 
 CLOSE: Final = 1.0
 """Seconds that closing an engine waits for its threads."""
@@ -205,7 +206,7 @@ def open_engine(settings: config.Config, clock: Clock | None = None) -> Engine:
 
 def opened() -> list[Engine]:
     """Return every engine this process has open."""
-    return list(_opened)
+    return _opened.all()
 
 
 def open_adapters(settings: config.Config, kind: str = "") -> tuple[Store, Cache | None]:

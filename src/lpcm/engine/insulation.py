@@ -15,7 +15,6 @@ import os
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
 from lpcm.engine import config, state
 from lpcm.engine.drive import run
@@ -23,6 +22,7 @@ from lpcm.engine.engine import opened
 from lpcm.engine.shared import close_in, forget_used, swap_used, used
 from lpcm.errors import Insulated, LPCMError
 from lpcm.ports import DAMAGED, Cell, Put, Scan
+from lpcm.system.instances import Instances
 from lpcm.system.process import this
 from lpcm.values.form import HEAD
 from lpcm.values.keys import partition
@@ -49,7 +49,7 @@ __all__ = [
 _INHERITED = ("LPCM_NAMESPACE", "LPCM_SCRATCH", "LPCM_URL")
 
 _override: config.Config | None = None
-_writers: WeakSet[Engine] = WeakSet()
+_writers: Instances[Engine] = Instances()
 """The engines by which this process wrote to the present namespace before the last ``fence``."""
 _watching = False
 
@@ -178,7 +178,7 @@ def insulate(
         os.environ["LPCM_SCRATCH"] = directory
         restore(None)
     before = fence(name)
-    saved_used, saved_writers, _writers = swap_used({}), _writers, WeakSet()
+    saved_used, saved_writers, _writers = swap_used({}), _writers, Instances()
     try:
         yield name
     finally:
@@ -232,7 +232,7 @@ def rollback(*, namespace: str | None = None) -> Generator[str, None, None]:
 def _in_use() -> set[Engine]:
     """Return the engines that maps use, or wrote with, in the present namespace."""
     wrote = {engine for engine in opened() if engine.catalogue.registered}
-    return {*used(), *wrote, *(engine for engine in _writers if not engine.closed)}
+    return {*used(), *wrote, *(engine for engine in _writers.all() if not engine.closed)}
 
 
 async def _copy(engine: Engine, namespace: str, to: str) -> None:

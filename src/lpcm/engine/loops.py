@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from lpcm.engine.drive import run, running_loop
 from lpcm.errors import StoreError
 from lpcm.system import process
+from lpcm.system.instances import Instances
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -51,7 +52,7 @@ class Loops(Generic[S]):
         self.drop = drop
         self._tenants: dict[int, weakref.ref[Tenant[S]]] = {}
         self._closed = False
-        _remember(self)
+        _known.add(self)
 
     def stack(self) -> S:
         """Return the running loop's stack, opening it if need be."""
@@ -178,19 +179,12 @@ async def _waiting(reference: weakref.ref[Tenant[Any]]) -> AsyncGenerator[None, 
             await tenant.flush()
 
 
-_known: dict[int, weakref.ref[Loops[Any]]] = {}
-
-
-def _remember(loops: Loops[Any]) -> None:
-    key = id(loops)
-    _known[key] = weakref.ref(loops, lambda _: _known.pop(key, None))
+_known: Instances[Loops[Any]] = Instances()
 
 
 def _after_fork_in_child() -> None:
-    for known in list(_known.values()):
-        loops = known()
-        if loops is not None:
-            loops.forget()
+    for loops in _known.all():
+        loops.forget()
 
 
 process.after_fork_in_child(_after_fork_in_child)

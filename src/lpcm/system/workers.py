@@ -16,13 +16,13 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-import weakref
 from collections import deque
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from lpcm.errors import StoreError
 from lpcm.system import process
+from lpcm.system.instances import Instances
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,7 +153,7 @@ class Workers:
         self._most = most
         self._patience = idle
         self._forget()
-        _remember(self)
+        _known.add(self)
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
@@ -275,27 +275,17 @@ class Workers:
             call.withdraw()
 
 
-_known: dict[int, weakref.ref[Workers]] = {}
-
-
-def _remember(workers: Workers) -> None:
-    key = id(workers)
-    _known[key] = weakref.ref(workers, lambda _: _known.pop(key, None))
-
-
-def _all() -> list[Workers]:
-    # Not a WeakSet: copying one while another thread adds to it raises.
-    return [workers for known in list(_known.values()) if (workers := known()) is not None]
+_known: Instances[Workers] = Instances()
 
 
 def _after_fork_in_child() -> None:
-    for workers in _all():
+    for workers in _known.all():
         workers._after_fork()  # noqa: SLF001  # same module
 
 
 def _at_exit() -> None:
     until = time.monotonic() + EXIT
-    for workers in _all():
+    for workers in _known.all():
         workers.stop(max(0.0, until - time.monotonic()))
 
 

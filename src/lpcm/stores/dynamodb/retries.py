@@ -278,8 +278,10 @@ class Caller:
         pace = self._paces.get(key)
         if pace is None:
             # Else those of partitions to which nobody comes back, as those of parts, would stay.
-            for of, each in list(self._paces.items()):
-                if each.is_over():
+            # Only the keys: a list of pairs raises where another thread adds one meanwhile.
+            for of in list(self._paces):
+                each = self._paces.get(of)
+                if each is not None and each.is_over():
                     self._paces.pop(of, None)
             pace, units = self._paces.setdefault(key, Pace()), 0.0
         pace.why = why

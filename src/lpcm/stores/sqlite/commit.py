@@ -19,6 +19,9 @@ used: see ``SQLiteStore.apply``.
   taken stay in ``_batch`` until each has its outcome. One call of C runs COMMIT and adds to a list,
   which shows whether it has returned. Where it has not, the leader rolls back and puts the others
   back. The next leader finishes what an interrupted one could not.
+- **Another thread may add a write at any time**, also while this one goes through a queue: where
+  the collector runs then, and calls a finalizer. So a copy is gone through, which one call of C
+  makes.
 - **Puts without a condition that follow each other are one statement**, or a few: each statement
   lets go of the interpreter's lock, and a thread that takes it meanwhile may keep it for 5 ms.
   Where one of them cannot be done, each is done by itself, which leaves the same.
@@ -182,10 +185,14 @@ class Commits:
 
     def withdraw_all(self, error: Exception) -> None:
         """End all writes that were not taken."""
-        for write in [*self.queue, *self._singles]:
+        for write in self._waiting():
             if self.withdraw(write):
                 write.error = self._of_one(error)
                 end([write])
+
+    def _waiting(self) -> list[Write]:
+        """Return the writes that wait: before all others those that are done by themselves."""
+        return [*self._singles.copy(), *self.queue.copy()]
 
     def _turn(self, work: Callable[[], object]) -> None:
         """Do the work with the lead; nothing if another thread has that."""
@@ -206,7 +213,7 @@ class Commits:
 
     def wake_next(self) -> None:
         """Have another thread lead, where one waits; awaited writes have called one already."""
-        for write in [*self._singles, *self.queue]:
+        for write in self._waiting():
             if write.loop is None:
                 wake(write)
                 return
@@ -266,7 +273,7 @@ class Commits:
         """Stand in the line; end those that have waited for the whole ``busy_timeout``."""
         now = self._busy_last = time.monotonic()
         self._busy_since = self._busy_since or now
-        for write in [*self._singles, *self.queue]:
+        for write in self._waiting():
             if now - max(write.since, self._busy_since) < self._file.busy_timeout:
                 break
             if self.withdraw(write):
@@ -297,7 +304,7 @@ class Commits:
         return True
 
     def _do(self, connection: Connection, batch: _Batch, own: Write | None) -> None:
-        waiting = list(islice(self._singles, 1)) or list(islice(self.queue, MOST))
+        waiting = list(islice(self._singles.copy(), 1)) or list(islice(self.queue.copy(), MOST))
         if len(waiting) == 1 and not waiting[0].several and own in {None, waiting[0]}:
             # As if it had never waited: one statement, and no transaction around it. Not where it
             # is another thread's: nobody could tell what an interrupted one has done.
@@ -456,7 +463,7 @@ class Commits:
             time.sleep(MOMENT)
 
     def _after_fork(self) -> None:
-        waiting = [*self._singles, *self.queue, *(self._batch.writes if self._batch else ())]
+        waiting = [*self._waiting(), *(self._batch.writes if self._batch else ())]
         self._begin_anew()
         for write in waiting:
             # Read by who was interrupted by the fork, by a signal handler's.

@@ -42,13 +42,13 @@ import sqlite3
 import sys
 import threading
 import time
-import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from lpcm.stores.sqlite.confirm import opened, unmoved
 from lpcm.stores.sqlite.database import Database
 from lpcm.stores.sqlite.inherited import nothing_deleted
+from lpcm.system.instances import Instances
 from lpcm.system.process import after_fork_in_child, forked, same
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ class Connection:
         self.cursor: sqlite3.Cursor | None = None
         # Either the cursor's or _first: so that being open costs the hot path no question.
         self.execute: Execute = self._first
-        key = id(self)
-        _live[key] = weakref.ref(self, lambda _: _live.pop(key, None))
+        _live.add(self)
 
     def _first(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
         raw = self.raw or self.open()
@@ -295,7 +294,7 @@ def _interrupts(frame: FrameType | None) -> bool:
     return False
 
 
-_live: dict[int, weakref.ref[Connection]] = {}
+_live: Instances[Connection] = Instances()
 _open: dict[int, sqlite3.Connection] = {}  # also those whose owner the collector has just taken
 _gate = threading.RLock()
 _graveyard: deque[tuple[str, sqlite3.Connection]] = deque()
@@ -308,9 +307,7 @@ def gate() -> threading.RLock:
 
 def registered() -> list[Connection]:
     """Return every connection of the process."""
-    # Not a WeakSet: copying one while another thread adds to it raises.
-    found = (reference() for reference in list(_live.values()))
-    return [connection for connection in found if connection is not None]
+    return _live.all()
 
 
 def _bury() -> None:
