@@ -10,7 +10,7 @@ from lpcm.errors import LPCMError
 from lpcm.ports import CacheLost, Get, Packet, Set
 from tests.coherence.mutants import NoR1
 
-__all__ = ["DeleteAfterWrite", "LeaseWithoutR1", "NearTooLong", "SetThrough"]
+__all__ = ["DeleteAfterWrite", "Failing", "LeaseWithoutR1", "NearTooLong", "SetThrough"]
 
 LeaseWithoutR1 = NoR1
 
@@ -52,6 +52,16 @@ class _Simple(Coherent):
             await self._cache.send(Packet(where.key, (command,)))
         except CacheLost:
             pass
+
+
+class Failing(Coherent):
+    """Raise what lpcm does not document, now and then."""
+
+    async def apply(self, map, sk, op, now):
+        outcome = await super().apply(map, sk, op, now)
+        if op.etag % 8 == 0:
+            raise RuntimeError("deque mutated during iteration")
+        return outcome
 
 
 class SetThrough(_Simple):

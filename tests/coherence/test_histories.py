@@ -35,6 +35,17 @@ def test_the_promise_holds(store, strict, tmp_path):
             assert sum(played.counts[name] > 0 for name in target.faults) >= 2, played.counts
 
 
+def test_an_error_that_is_not_documented_is_found(tmp_path, capfd):
+    """A client's operation raises what no caller expects: the round fails, and shows it."""
+    tier = "tests.coherence.real_mutants:Failing"
+    with (
+        histories.own("sqlite", tmp_path, strict=True) as target,
+        pytest.raises(RuntimeError, match="ended with 1"),
+    ):
+        play(target, tmp_path, seconds=2.0, seed=1, tier=tier, kinds="simple", gently=True)
+    assert "RuntimeError: deque mutated" in capfd.readouterr().err
+
+
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("mutant", "kinds"),

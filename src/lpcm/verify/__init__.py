@@ -106,7 +106,9 @@ class Clients:
         for process in self._running.values():
             output, _ = process.communicate(timeout=60)
             if process.returncode != 0:
-                raise RuntimeError(f"a client ended with {process.returncode}")
+                raise RuntimeError(
+                    f"a client ended with {process.returncode}: it has said why on standard error"
+                )
             counts.update(json.loads(output))
         self._running.clear()
         return counts

@@ -1,8 +1,9 @@
 """A client of a recorded history: a process that works on a few keys, and logs each operation.
 
 Its program is ``main(text)``, where the text is a ``Spec`` as JSON. It works until its standard
-input ends, then makes its pending invalidations and ends. Each operation is logged before it
-begins, so that the log of a killed client shows the operation under way.
+input ends, then makes its pending invalidations and ends; with status 1 where an operation raised
+what lpcm does not document. Each operation is logged before it begins, so that the log of a killed
+client shows the operation under way.
 
 Invariant: a line says ``done`` only where lpcm returned, and ``not`` only where lpcm says that the
 operation was not done.
@@ -17,6 +18,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -261,16 +263,15 @@ def main(text: str) -> None:
     m: LPCM[str, Any] = LPCM(MAP, using=engine, live=False)
     counts = counting.counts if counting else Counter[str]()
     stop = threading.Event()
-    workers = [
-        threading.Thread(target=_Worker(spec, number, m, counts).work, args=(stop,))
-        for number in range(spec.threads)
-    ]
+    with ThreadPoolExecutor(spec.threads) as pool:
+        workers = [
+            pool.submit(_Worker(spec, number, m, counts).work, stop)
+            for number in range(spec.threads)
+        ]
+        sys.stdin.buffer.read()
+        stop.set()
     for worker in workers:
-        worker.start()
-    sys.stdin.buffer.read()
-    stop.set()
-    for worker in workers:
-        worker.join()
+        worker.result()  # an error that lpcm does not document ends the client with a traceback
     coherent = engine.stack.coherent
     if coherent is not None:
         deadline = time.monotonic() + _FLUSH
