@@ -7,6 +7,8 @@
 3.1415
 """
 
+from typing import TYPE_CHECKING
+
 from lpcm._version import __version__ as __version__
 from lpcm.engine.aliases import amaps, configure, maps
 from lpcm.engine.backup import abackup, backup
@@ -49,8 +51,13 @@ from lpcm.operations.entry import Entry
 from lpcm.values.raw_key import RawKey
 from lpcm.values.registry import register
 
+if TYPE_CHECKING:
+    from lpcm.map.async_files import AsyncReader, AsyncWriter
+
 __all__ = [
     "LPCM",
+    "AsyncReader",
+    "AsyncWriter",
     "BatchError",
     "CacheUnavailable",
     "ConfigError",
@@ -101,3 +108,12 @@ __all__ = [
     "transact",
     "transaction",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name in {"AsyncReader", "AsyncWriter"}:
+        from lpcm.map import async_files  # for those who open files on event loops
+
+        globals()[name] = found = getattr(async_files, name)
+        return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
