@@ -9,13 +9,17 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from checks import servers
 from lpcm import LPCM, Engine, StoreDenied
+from lpcm.coherence.catalogue import Identified
 from lpcm.engine.drive import run
+from lpcm.ports import MapState
 from lpcm.testing import FakeClock
 from lpcm.values.keys import encode, partition
 from tests.dynamodb.tables import REGION, Table
@@ -308,6 +312,62 @@ def test_renewed(tmp_path, cache, opened):
     assert LPCM("m", using=opened(url, cache=cache))["k"] == "before"
     run(first.store.renew("default"))
     assert LPCM("m", using=opened(url, cache=cache))["k"] == "restored"
+
+
+def test_an_interrupted_first_look(tmp_path, cache, opened, monkeypatch):
+    """An exception of a signal handler, as the identity has come, keeps nobody from writing."""
+    engine = opened(f"sqlite:///{tmp_path}/m.sqlite3", cache=cache)
+    m = LPCM("m", using=engine)
+    keep, soft = Identified.keep, [KeyboardInterrupt]
+
+    def interrupted(self, *arguments):
+        if soft:
+            raise soft.pop()
+        keep(self, *arguments)
+
+    monkeypatch.setattr(Identified, "keep", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        m["k"] = 1
+    m["k"] = 2
+    assert m["k"] == 2
+    assert cached(engine, "m", "k")
+
+
+@pytest.mark.parametrize("identity", ["appears", "disappears"])
+def test_another_thread_writes_amid_the_first_look(tmp_path, cache, opened, monkeypatch, identity):
+    """What one thread has learnt in part keeps no other from writing."""
+    engine = opened(f"sqlite:///{tmp_path}/m.sqlite3", cache=cache)
+    m = LPCM("m", using=engine)
+    if identity == "disappears":
+        m["k"] = 0
+    keep, turns, found = Identified.keep, [1], []
+
+    def write():
+        try:
+            m["k"] = 1
+        except StoreDenied as error:
+            found.append(error)
+
+    def slow(self, *arguments):
+        first = bool(turns)
+        turns.clear()
+        for step in (0, 1):
+            if step:
+                keep(self, *arguments)
+            if first:
+                (other := threading.Thread(target=write)).start()
+                other.join()
+
+    monkeypatch.setattr(Identified, "keep", slow)
+    if identity == "appears":
+        m["k"] = 2
+    else:
+        engine.catalogue._remember("default/m/", MapState(None, None), time.time())
+    assert not turns
+    assert found == []
+    m["k"] = 3
+    assert m["k"] == 3
+    assert cached(engine, "m", "k")
 
 
 def _put(text: str) -> object:

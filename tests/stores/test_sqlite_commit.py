@@ -398,18 +398,18 @@ def test_an_interrupted_leader_strands_nobody(store, monkeypatch, step):
 
     monkeypatch.setattr(Commits, step, interrupt)
     with held(store) as leave:
-        leaving = Thread(lambda: until(lambda: len(store.commits.queue) == 6) or leave())
         others = []
 
         def come():
             until(lambda: store.commits.queue)
             others.extend(started(store, [lambda: apply(store, "n", Add(1, 0, 1))] * 5))
+            until(lambda: len(store.commits.queue) == 6)
+            leave()
 
         coming = Thread(come)
         with pytest.raises(KeyboardInterrupt):
             apply(store, "k", Add(1, 0, 1))
         coming.outcome()
-        leaving.outcome()
         outcomes = [other.outcome() for other in others]
     assert interrupted == [step]
     assert all(isinstance(one, Applied) for one in outcomes)

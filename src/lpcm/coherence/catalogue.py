@@ -167,9 +167,11 @@ class Catalogue:
             )
         if self.spreads:
             self._remember_shards(map, state)
-        self._seen[map] = _Seen(state, now)
+        # The prefix first: a signal handler's exception, or another thread, may come in between,
+        # and must not find a map that needs no question and has no prefix.
         if self._prefixes is not None:
             self._prefixes.keep(map, state, now)
+        self._seen[map] = _Seen(state, now)
         return state
 
     @property
@@ -304,15 +306,14 @@ class Identified(Prefixes):
         """
         state = await self._catalogue.look(store, map, now)
         if state.identity is None or state.info is None:
-            await self._catalogue.register(store, map, now)
-        prefix = self.get(map)
-        if prefix is None:
+            state = await self._catalogue.register(store, map, now)
+        if state.identity is None:
             raise StoreDenied(
                 f"{store!r}: nothing was written: behind a cache a writer must be allowed to "
                 "read the namespace's identity in the catalogue, and to enter it where there is "
                 "none: see `lpcm iam`, or run `lpcm identity renew` once"
             )
-        return prefix
+        return self.get(map) or self._made(state.identity)  # another thread may just change it
 
     def keep(self, map: str, state: MapState, since: float) -> None:
         """Take note of a map's state in the catalogue."""
@@ -320,12 +321,15 @@ class Identified(Prefixes):
             self.pop(map, None)
             self.looked.pop(map, None)
             return
+        self[map] = self._made(state.identity)
+        self.looked[map] = since, since + LOOK_AGAIN
+
+    def _made(self, identity: str) -> str:
         from base64 import urlsafe_b64encode
         from hashlib import sha256  # 3 ms to import, for engines with a cache
 
-        place = f"{state.identity}\0{self._servers}".encode()
-        self[map] = urlsafe_b64encode(sha256(place).digest()).decode()[:12] + ":"
-        self.looked[map] = since, since + LOOK_AGAIN
+        place = f"{identity}\0{self._servers}".encode()
+        return urlsafe_b64encode(sha256(place).digest()).decode()[:12] + ":"
 
 
 def names(map: str) -> tuple[str, str]:
