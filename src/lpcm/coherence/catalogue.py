@@ -97,8 +97,8 @@ class Catalogue:
 
     def forget(self) -> None:
         """Ask anew before the next operation of each map."""
-        self.shards.clear()
         self._forget()
+        self.shards.clear()
 
     def _forget(self) -> None:
         self._seen = {}
@@ -165,13 +165,19 @@ class Catalogue:
                 f"map {info.name!r} has format {info.format} with {info.shards} shards, this "
                 f"version of lpcm reads and writes format {self._format}: upgrade lpcm"
             )
-        if self.spreads:
-            self._remember_shards(map, state)
-        # The prefix first: a signal handler's exception, or another thread, may come in between,
-        # and must not find a map that needs no question and has no prefix.
-        if self._prefixes is not None:
+        # A signal handler's exception, or another thread, may come between any two steps, and must
+        # not find a map about which nothing need be asked, but without its prefix or its number
+        # of shards: they come before the state, and go after it.
+        gone = state.info is None and state is not DENIED
+        if self.spreads and not gone:
+            self.shards[map] = self.declared.get(map, 1) if info is None else info.shards
+        if self._prefixes is not None and state.identity is not None:
             self._prefixes.keep(map, state, now)
         self._seen[map] = _Seen(state, now)
+        if gone:
+            self.shards.pop(map, None)
+        if self._prefixes is not None and state.identity is None:
+            self._prefixes.keep(map, state, now)
         return state
 
     @property
@@ -183,14 +189,6 @@ class Catalogue:
         _, format_, _, shards = info
         several = self.spreads and format_ >= SHARDED and 1 < shards <= MOST_SHARDS
         return format_ <= self._format and (shards == 1 or several)
-
-    def _remember_shards(self, map: str, state: MapState) -> None:
-        if state is DENIED:
-            self.shards[map] = self.declared.get(map, 1)
-        elif state.info is None:
-            self.shards.pop(map, None)
-        else:
-            self.shards[map] = state.info.shards
 
 
 class ShardsOf:

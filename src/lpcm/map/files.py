@@ -7,8 +7,10 @@ changed nothing.
 from __future__ import annotations
 
 import io
+import threading
 import warnings
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar, cast
 
 from lpcm.engine.drive import do
 from lpcm.operations.binding import closed_error
@@ -16,12 +18,15 @@ from lpcm.operations.files import Reading, Writing
 from lpcm.ports import When
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from lpcm.operations.entry import TTL
     from lpcm.operations.operations import Entries
 
 __all__ = ["opened"]
+
+T = TypeVar("T")
 
 _BUFFER: Final = 64 * 1024
 """Bytes that a reading file has in its buffer beside the part that it is in."""
@@ -77,17 +82,19 @@ class Writer(io.BufferedIOBase):
         self._writing: Writing | None = writing
         self._key = key
         self._place = 0
+        self._turn = threading.Lock()
 
     def writable(self) -> bool:
         """Return True."""
         return True
 
     def write(self, data: Any, /) -> int:
-        """Take all of the bytes; return how many."""
-        writing = self._writing
-        if writing is None:
-            raise closed_file()
+        """Take all of the bytes; return how many. One thread at a time: else RuntimeError."""
         view = memoryview(data).cast("B")
+        self._alone(partial(self._write, view))
+        return len(view)
+
+    def _write(self, view: memoryview, writing: Writing) -> None:
         try:
             check_open(self._entries)
             do(writing.write, view)
@@ -97,23 +104,35 @@ class Writer(io.BufferedIOBase):
             self._let_go()
             raise
         self._place += len(view)
-        return len(view)
 
     def tell(self) -> int:
         """Return the number of bytes written."""
-        if self._writing is None:
-            raise closed_file()
-        return self._place
+        return self._alone(lambda _: self._place)
 
     def close(self) -> None:
         """Store what was written as the value, in one instant; a second time: do nothing."""
-        writing = self._writing
-        if writing is None:
-            return
+        if self._writing is not None:
+            self._alone(self._finish)
+
+    def _finish(self, writing: Writing) -> None:
         self._let_go()
         check_open(self._entries)
         if not do(writing.finish):
             raise already_there(self._entries, self._key)
+
+    def _alone(self, work: Callable[[Writing], T]) -> T:
+        """Do the work with the open file; refuse it in the midst of another thread's."""
+        taken: list[bool] = []
+        try:
+            taken.extend(map(self._turn.acquire, (False,)))  # as connections have it
+            if not taken[0]:
+                raise RuntimeError("another thread is writing to the file: one write at a time")
+            if self._writing is None:
+                raise closed_file()
+            return work(self._writing)
+        finally:
+            if True in taken:
+                self._turn.release()
 
     def _let_go(self) -> None:
         """Be closed, without a write."""
@@ -130,8 +149,10 @@ class Writer(io.BufferedIOBase):
         if kind is None:
             self.close()
         elif writing is not None:
+            busy = self._turn.locked()
             self._let_go()
-            do(writing.abandon)
+            if not busy:  # else a sweep does it: another thread is still at a request
+                do(writing.abandon)
 
     def __del__(self) -> None:
         # io's own closes the file, which would store half a value.

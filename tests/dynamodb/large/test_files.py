@@ -1,11 +1,13 @@
 """Files of values in parts: ``m.open`` on DynamoDB, alone and behind memcached."""
 
+import contextlib
 import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import tracemalloc
 
 import pytest
@@ -24,6 +26,7 @@ from lpcm.administration import sweep
 from lpcm.engine.drive import run
 from lpcm.large import streams
 from lpcm.ports.heads import PART, head_of
+from lpcm.stores.dynamodb.store import DynamoDBStore
 from tests.dynamodb.large.common import BIG, HOUR, OTHER, TEXT, count, places
 
 LONG = os.urandom(1000) * 3000
@@ -135,6 +138,60 @@ def test_abandoned(m, table):
             file.write(b"")
     assert m["k"] == BIG
     assert places(table) == before
+
+
+def test_two_threads(m, table, monkeypatch):
+    """A second one that writes meanwhile is refused, and the first one's value is whole."""
+    reached, go_on = threading.Event(), threading.Event()
+    apply = DynamoDBStore.apply
+
+    async def slow(self, map, sk, op, now):
+        if not reached.is_set():
+            reached.set()
+            go_on.wait(30)
+        return await apply(self, map, sk, op, now)
+
+    with m.open("k", "wb") as file:
+        monkeypatch.setattr(DynamoDBStore, "apply", slow)
+        thread = threading.Thread(target=file.write, args=(LONG,))
+        thread.start()
+        assert reached.wait(30)
+        for second in (lambda: file.write(b"!"), file.close, file.tell):
+            with pytest.raises(RuntimeError, match="another thread"):
+                second()
+        go_on.set()
+        thread.join()
+    assert m["k"] == LONG
+
+
+def test_abandoned_while_another_thread_writes(m, engine, table, monkeypatch):
+    """The file is closed without a write; a sweep deletes its parts."""
+    reached, go_on = threading.Event(), threading.Event()
+    apply = DynamoDBStore.apply
+
+    async def slow(self, map, sk, op, now):
+        if not reached.is_set():
+            reached.set()
+            go_on.wait(30)
+        return await apply(self, map, sk, op, now)
+
+    def work():
+        with contextlib.suppress(ValueError):  # closed meanwhile
+            file.write(LONG)
+
+    with pytest.raises(KeyError), m.open("k", "wb") as file:
+        monkeypatch.setattr(DynamoDBStore, "apply", slow)
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert reached.wait(30)
+        raise KeyError
+    assert file.closed
+    go_on.set()
+    thread.join()
+    assert not m
+    engine.test_clock.advance(HOUR)
+    sweep(using=engine)
+    assert places(table)[1:] == (0, 0)
 
 
 def test_never_closed(m, engine, table):
