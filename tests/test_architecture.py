@@ -57,6 +57,7 @@ LOOKED_AFTER = frozenset({
 NOT_ASKING: Mapping[str, str] = {
     "lpcm.cli.copy": "threads of one command, which does not fork meanwhile",
     "lpcm.cli.copying": "a lock and a sign for those threads",
+    "lpcm.map.files": "a sign that a thread is amid a write: in a child the file stays refused",
     "lpcm.system.network": "a thread and its result, both of one call",
     "lpcm.stores.sqlite.database": "types alone",
     "lpcm.stores.sqlite.writes": "its owner, Commits, asks before each use and looks after it",
