@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
+import zlib
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -225,6 +226,23 @@ def test_nesting_ends_in_an_error_of_its_own():
     ):
         with pytest.raises(ValueDecodingError):
             read()
+
+
+UNENDING = {
+    "escaped quotation marks": '"[.\\' * 90_000,
+    "strings with brackets": '"[' * 90_001,
+    "escaped backslashes": '"' + "[\\\\" * 90_000,
+    "escaped ends of lines": '"[\\\n' * 90_000,
+}
+
+
+@pytest.mark.parametrize("text", UNENDING.values(), ids=UNENDING)
+@pytest.mark.parametrize("codec", [TEXT, TREE], ids=["text", "tree"])
+def test_a_string_that_never_ends_is_looked_through_once(codec: Codec, text: str):
+    """Brackets in it do not nest, and no quotation mark in it is tried as another beginning."""
+    stored = zlib.compress(text.encode())
+    with within(0.5), pytest.raises(ValueDecodingError):
+        codec.decode(stored, "json+zlib")
 
 
 HUGE_INT = 1 << 20_000  # of more digits than Python writes

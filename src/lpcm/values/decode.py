@@ -61,7 +61,9 @@ def _check_depth(text: str) -> None:
         return max(accumulate(map(_STEPS.__getitem__, re.findall(r"[][{}]", text))), default=0)
 
     # First with the brackets in strings, which is faster; without them only where that is too deep.
-    if depth(text) > _DEEP and depth(re.sub(r'"(?:[^"\\]|\\.)*"', "", text)) > _DEEP:
+    # A string that never ends is taken to the end of the text: else each quotation mark in it is
+    # tried as its beginning, in time that grows with the square of the text.
+    if depth(text) > _DEEP and depth(re.sub(r'"(?:[^"\\]++|\\.)*+"?', "", text)) > _DEEP:
         raise ValueDecodingError("not a stored value: it nests too deep")
 
 
