@@ -16,7 +16,7 @@ import random
 import statistics
 import tempfile
 import time
-from itertools import chain, islice
+from itertools import islice
 from math import ceil, floor, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,15 +181,15 @@ def plot(sizes: Sequence[int], figures: Figures, path: Path) -> None:
     })  # fmt: skip
     figure, axes = plt.subplots(1, len(OPERATIONS), figsize=(2.2 * len(OPERATIONS), 2.6))
     for axis, operation in zip(axes, OPERATIONS, strict=True):
-        shown = [times for library in LIBRARIES if (times := figures.get((library, operation)))]
+        shown: list[float] = []
         for library, colour in zip(LIBRARIES, (OURS, OTHERS), strict=True):
-            if times := figures.get((library, operation)):
-                axis.plot(sizes, [1e6 * each for each in times], "o-", color=colour, label=library)
+            if times := [1e6 * each for each in figures.get((library, operation), ())]:
+                axis.plot(sizes, times, "o-", color=colour, label=library)
+                shown += times
         axis.set_xscale("log")
         axis.set_yscale("log")
         # Whole powers of ten, so that a small difference does not look like a large one.
-        low, high = (log10(1e6 * find(chain(*shown))) for find in (min, max))
-        axis.set_ylim(10 ** floor(low), 10 ** ceil(high))
+        axis.set_ylim(10 ** floor(log10(min(shown))), 10 ** ceil(log10(max(shown))))
         axis.minorticks_off()
         axis.set_title(f"{operation}, µs", fontsize=10, loc="left", color=GREY)
         axis.spines[["top", "right"]].set_visible(False)

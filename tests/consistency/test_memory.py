@@ -1,4 +1,4 @@
-"""How much memory a walk over a large map takes."""
+"""How much memory it takes to walk over a large map, and to write a large file anew."""
 
 import json
 import sqlite3
@@ -11,8 +11,9 @@ from tests.consistency.processes import crew, looking
 
 COUNT = 1_000_000
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
 def test_walking_a_million_entries_takes_little_memory(tmp_path):
     """Keys, values and items of a million entries are walked in under 100 MB."""
     path = tmp_path / "m.sqlite3"
@@ -27,6 +28,18 @@ def test_walking_a_million_entries_takes_little_memory(tmp_path):
             used = json.loads(output)
             assert used["peak"] < 100e6
             assert used["peak"] - used["before"] < 15e6
+
+
+def test_vacuum_takes_little_memory(tmp_path):
+    """Of a file of 80 MB the copy that is made is on the disk, but for SQLite's two caches."""
+    path = tmp_path / "m.sqlite3"
+    with looking(path) as entries:
+        entries["k"] = "x" * 1000
+        fill(path, 75_000)
+    with crew() as processes:
+        (output,) = processes.wait(processes.start(workers.vacuum, path))
+        used = json.loads(output)
+        assert used["peak"] - used["before"] < 30e6
 
 
 def fill(path, count):

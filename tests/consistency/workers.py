@@ -16,6 +16,7 @@ from functools import partial
 
 import lpcm
 from lpcm import LPCM, StoreError
+from lpcm.engine import upkeep
 from tests.consistency.register_history import Recorder
 
 CONSTANT = {"list": [1, "two", None], "bytes": b"\x00\xff"}
@@ -423,6 +424,14 @@ def walk(path, view, count):
     before = peak()
     total = sum(1 for _ in getattr(entries, view)())
     assert total == int(count), total
+    print(json.dumps({"before": before, "peak": peak()}))
+
+
+def vacuum(path):
+    """Write the file anew, and print the memory this took."""
+    with lpcm.Engine.open(url(path)) as engine:
+        before = peak()
+        upkeep.vacuum(using=engine)
     print(json.dumps({"before": before, "peak": peak()}))
 
 

@@ -68,7 +68,7 @@ def written():
     return int(dict(line.split(": ") for line in counts)["syscw"])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it asks Linux for the writes of a process")
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone counts what a process writes")
 def test_many_at_once_are_written_once(store, path):
     """Each page is written to the log, by two calls, and no copy to a file for undoing it."""
     keys = [f"{n:04}" for n in range(5000)]

@@ -78,34 +78,6 @@ def test_vacuum(engine, path):
     assert other.copy() == {"k": 1}
 
 
-_VACUUM = """
-import re, sys
-from pathlib import Path
-from lpcm import Engine
-from lpcm.engine import upkeep
-
-def most():
-    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
-
-with Engine.open(sys.argv[1]) as engine:
-    before = most()
-    upkeep.vacuum(using=engine)
-    print(most() - before)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="it asks Linux for the memory of a process")
-def test_vacuum_takes_little_memory(engine, path):
-    """The copy that it makes is on the disk."""
-    fill(LPCM("m", using=engine), 40)
-    engine.close()
-    done = subprocess.run(
-        [sys.executable, "-c", _VACUUM, f"sqlite:///{path}"],
-        capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
-    assert int(done.stdout) < 30 * MB
-
-
 def test_vacuum_converts_a_file_without_auto_vacuum(path):
     """A file of the first version does not shrink by itself, and does after ``vacuum``."""
     with closing(open_store(str(path))):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -28,6 +29,7 @@ from lpcm.large import streams
 from lpcm.ports.heads import PART, head_of
 from lpcm.stores.dynamodb.store import DynamoDBStore
 from tests.dynamodb.large.common import BIG, HOUR, OTHER, TEXT, count, places
+from tests.forks import fork_in_c
 
 LONG = os.urandom(1000) * 3000
 """3 MB, in which bytes of one place are at few others."""
@@ -140,8 +142,9 @@ def test_abandoned(m, table):
     assert places(table) == before
 
 
-def test_two_threads(m, table, monkeypatch):
-    """A second one that writes meanwhile is refused, and the first one's value is whole."""
+@contextlib.contextmanager
+def another_thread_at(file, monkeypatch):
+    """Have another thread write to the file; its first request waits for the end of the block."""
     reached, go_on = threading.Event(), threading.Event()
     apply = DynamoDBStore.apply
 
@@ -151,47 +154,69 @@ def test_two_threads(m, table, monkeypatch):
             go_on.wait(30)
         return await apply(self, map, sk, op, now)
 
-    with m.open("k", "wb") as file:
-        monkeypatch.setattr(DynamoDBStore, "apply", slow)
-        thread = threading.Thread(target=file.write, args=(LONG,))
-        thread.start()
+    monkeypatch.setattr(DynamoDBStore, "apply", slow)
+    thread = threading.Thread(target=file.write, args=(LONG,))
+    thread.start()
+    try:
         assert reached.wait(30)
-        for second in (lambda: file.write(b"!"), file.close, file.tell):
-            with pytest.raises(RuntimeError, match="another thread"):
-                second()
+        yield
+    finally:
         go_on.set()
         thread.join()
+
+
+def test_two_threads(m, monkeypatch):
+    """A second one that writes meanwhile is refused, and the first one's value is whole."""
+    with m.open("k", "wb") as file:
+        with another_thread_at(file, monkeypatch):
+            for second in (lambda: file.write(b"!"), file.close, file.tell):
+                with pytest.raises(RuntimeError, match="another thread"):
+                    second()
+        assert file.tell() == len(LONG)
+    assert m["k"] == LONG
+
+
+@pytest.mark.posix
+def test_a_fork_amid_a_write(m, monkeypatch):
+    """The child has half of what the thread was at, and is refused; the parent's value is whole."""
+    with m.open("k", "wb") as file:
+        with another_thread_at(file, monkeypatch):
+            pid = fork_in_c()
+            if not pid:
+                try:
+                    file.write(b"!")
+                except RuntimeError:
+                    os._exit(7)
+                os._exit(1)
+            _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 7
     assert m["k"] == LONG
 
 
 def test_abandoned_while_another_thread_writes(m, engine, table, monkeypatch):
     """The file is closed without a write; a sweep deletes its parts."""
-    reached, go_on = threading.Event(), threading.Event()
-    apply = DynamoDBStore.apply
-
-    async def slow(self, map, sk, op, now):
-        if not reached.is_set():
-            reached.set()
-            go_on.wait(30)
-        return await apply(self, map, sk, op, now)
-
-    def work():
-        with contextlib.suppress(ValueError):  # closed meanwhile
-            file.write(LONG)
-
-    with pytest.raises(KeyError), m.open("k", "wb") as file:
-        monkeypatch.setattr(DynamoDBStore, "apply", slow)
-        thread = threading.Thread(target=work)
-        thread.start()
-        assert reached.wait(30)
-        raise KeyError
-    assert file.closed
-    go_on.set()
-    thread.join()
+    file = m.open("k", "wb")
+    with another_thread_at(file, monkeypatch):
+        with pytest.raises(KeyError), file:
+            raise KeyError
+        assert file.closed
     assert not m
     engine.test_clock.advance(HOUR)
     sweep(using=engine)
     assert places(table)[1:] == (0, 0)
+
+
+def test_threads_that_read_one_file(m):
+    """Each gets what comes next, and all together everything, once."""
+    m["k"] = LONG
+    size = 10_007
+
+    def take(file):
+        return list(iter(lambda: file.read(size), b""))
+
+    with m.open("k") as file, ThreadPoolExecutor(4) as pool:
+        taken = [piece for pieces in pool.map(take, [file] * 4) for piece in pieces]
+    assert sorted(taken) == sorted(LONG[at : at + size] for at in range(0, len(LONG), size))
 
 
 def test_never_closed(m, engine, table):
